@@ -1,0 +1,1 @@
+"""Slack: words out, clicks in. Imports `nhi`, never `nhi.providers`."""

@@ -1,0 +1,1 @@
+"""A pretend world for newcomers and tests. Only `nhi demo` and the tests import it."""

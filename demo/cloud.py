@@ -1,0 +1,377 @@
+"""A stand-in AWS over HTTP, on this machine: moto, and in front of it what moto lacks.
+
+Moto answers for IAM and STS. This layer adds what it has not or has otherwise than AWS: pages of
+GetAccountAuthorizationDetails, a credential report that is a snapshot of up to four hours ago, service-specific
+credentials, CloudTrail's LookupEvents; a past (creation and last use are written into moto's own state); and faults.
+Every Cloud is an account of its own, so two in one process do not see each other.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import itertools
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self
+from xml.etree import ElementTree as Xml
+
+from moto.iam.models import AccessKeyLastUsed, iam_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+from demo.cloud_faults import NS, Asked, Faults, refuse
+from demo.cloud_shapes import (
+    COLUMNS,
+    answer_of,
+    event_of,
+    fits,
+    iso,
+    key_columns,
+    marker,
+    naive,
+    next_page,
+    offset,
+    read_request,
+    root_row,
+    signed_in,
+)
+
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+REPORT_LASTS = timedelta(hours=4)
+_ACCOUNTS = itertools.count(111122223333)
+_LISTS = ("UserDetailList", "GroupDetailList", "RoleDetailList", "Policies")
+_TRUST = '{"Version": "2012-10-17", "Statement": []}'
+
+
+class Cloud:
+    """One AWS account to put things into, and to ask over HTTP at `url`. Start it, or use it in a `with`."""
+
+    def __init__(
+        self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), port: int = 0, external_id: str | None = None
+    ) -> None:
+        self.account = str(next(_ACCOUNTS))
+        self.requests: list[Asked] = []
+        self.faults = Faults()
+        self._now = now
+        self._port = port
+        self._external_id = external_id  # what AssumeRole must bring; None: nothing
+        self.iam = iam_backends[self.account]["aws"]  # moto's own state, for what has no method here
+        self._passwords: dict[str, datetime] = {}  # when each was last changed, by user id
+        self._services: dict[str, dict[str, str]] = {}  # service-specific credentials, by id
+        self._events: list[dict[str, Any]] = []
+        self._report: tuple[datetime, bytes] | None = None
+        self._polls = 0
+        self._lagging: list[list[Any]] = []  # [reads left, key, status]
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server: BaseWSGIServer | None = None
+        self._thread: threading.Thread | None = None
+
+    # The server
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None, "the cloud is not started"
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def start(self) -> Self:
+        self._server = make_server("127.0.0.1", self._port, self, threaded=True, request_handler=_Quiet)
+        self._server.daemon_threads = True  # type: ignore[attr-defined, unused-ignore]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="cloud")
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+            self._server = None
+        iam_backends[self.account].pop("aws", None)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # What is in it
+
+    def add_user(
+        self, name: str, *, tags: Mapping[str, str] | None = None, created_at: datetime | None = None, path: str = "/"
+    ) -> str:
+        """Add a user and return its UserId."""
+        user = self.iam.create_user("us-east-1", name, path, [{"Key": k, "Value": v} for k, v in (tags or {}).items()])
+        user.create_date = naive(created_at or self._now())
+        user.id = f"AIDA{user.id.upper()[:17]}"
+        return str(user.id)
+
+    def add_access_key(
+        self,
+        user: str,
+        *,
+        created_at: datetime | None = None,
+        last_used_at: datetime | None = None,
+        service: str = "s3",
+        region: str = "eu-west-1",
+        active: bool = True,
+    ) -> str:
+        """Add an access key and return its id."""
+        key = self.iam.create_access_key(user, status="Active" if active else "Inactive")
+        key.create_date = naive(created_at or self._now())
+        if last_used_at is not None:
+            key.last_used = AccessKeyLastUsed(naive(last_used_at), service, region)
+        return str(key.access_key_id)
+
+    def add_password(
+        self, user: str, *, changed_at: datetime | None = None, last_used_at: datetime | None = None, mfa: bool = False
+    ) -> None:
+        found = self.iam.get_user(user)
+        found.password = secrets.token_hex()
+        found.password_last_used = None if last_used_at is None else naive(last_used_at)  # type: ignore[assignment]
+        self._passwords[found.id] = changed_at or self._now()
+        if mfa:
+            found.enable_mfa_device(f"arn:aws:iam::{self.account}:mfa/{user}", "123456", "654321")
+
+    def add_service_credential(
+        self, user: str, *, service: str = "codecommit.amazonaws.com", created_at: datetime | None = None
+    ) -> str:
+        """Add a service-specific credential and return its id."""
+        one = f"ACCA{secrets.token_hex(8).upper()}"
+        self._services[one] = {
+            "UserName": user,
+            "Status": "Active",
+            "ServiceUserName": f"{user}-at-{self.account}",
+            "CreateDate": iso(created_at or self._now()),
+            "ServiceSpecificCredentialId": one,
+            "ServiceName": service,
+        }
+        return one
+
+    def add_role(
+        self,
+        name: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        created_at: datetime | None = None,
+        last_used_at: datetime | None = None,
+        service: str | None = None,
+        path: str = "/",
+    ) -> str:
+        """Add a role and return its RoleId; with `service` ("ecs.amazonaws.com"), a service-linked one."""
+        where = f"/aws-service-role/{service}/" if service else path
+        pairs = [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
+        role = self.iam.create_role(name, _TRUST, where, None, "", pairs, "3600", service)
+        role.create_date = naive(created_at or self._now())
+        if last_used_at is not None:
+            role.last_used, role.last_used_region = naive(last_used_at), "eu-west-1"  # type: ignore[assignment]
+        return str(role.id)
+
+    def add_group(self, name: str, members: Iterable[str] = ()) -> None:
+        self.iam.create_group(name)
+        for member in members:
+            self.iam.add_user_to_group(name, member)
+
+    def attach(self, arn: str, *, user: str | None = None, role: str | None = None, group: str | None = None) -> None:
+        """Attach a managed policy by its ARN. Moto does not load AWS's own, so only name and ARN are there."""
+        users, roles, groups = self.iam.users, self.iam.roles.values(), self.iam.groups
+        to: Any = users[user] if user else groups[group] if group else next(one for one in roles if one.name == role)
+        to.managed_policies[arn] = SimpleNamespace(arn=arn, name=arn.rpartition("/")[2])
+
+    def add_event(
+        self,
+        name: str,
+        *,
+        subject: str,
+        by: str | Mapping[str, Any],
+        at: datetime | None = None,
+        made: Mapping[str, Any] | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Add a CloudTrail event ("CreateUser"). `by`: an e-mail (SSO), an IAM user's name, or a whole userIdentity."""
+        parameter, kind = ("roleName", "AWS::IAM::Role") if name == "CreateRole" else ("userName", "AWS::IAM::User")
+        who = signed_in(self.account, by) if isinstance(by, str) else dict(by)
+        told = {
+            "eventVersion": "1.11",
+            "eventID": secrets.token_hex(16),
+            "eventName": name,
+            "eventSource": "iam.amazonaws.com",
+            "eventTime": iso(at or self._now()),
+            "userIdentity": who,
+            "requestParameters": {parameter: subject},
+            "responseElements": None if error else made,
+            **({"errorCode": error} if error else {}),
+        }
+        resources = [{"ResourceType": kind, "ResourceName": subject}]
+        self._events.append({"told": told, "resources": resources, "at": at or self._now()})
+
+    def record_use(self, key_id: str, at: datetime, *, service: str = "s3", region: str = "eu-west-1") -> None:
+        """Note that somebody used an access key."""
+        self._key(key_id).last_used = AccessKeyLastUsed(naive(at), service, region)
+
+    def key_status(self, key_id: str) -> str:
+        """Return "Active" or "Inactive", as the account really has it."""
+        return str(self._key(key_id).status)
+
+    def delete_key(self, user: str, key_id: str) -> None:
+        self.iam.delete_access_key(key_id, user)
+
+    def delete_user(self, name: str) -> None:
+        user = self.iam.get_user(name)
+        for key in [*user.access_keys]:
+            self.iam.delete_access_key(key.access_key_id, name)
+        user.password = None
+        self.iam.delete_user(name)
+
+    def _key(self, key_id: str) -> Any:
+        return self.iam.access_keys[key_id]
+
+    # What it answers
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        request = Request(environ)
+        body = request.get_data()
+        environ["wsgi.input"] = io.BytesIO(body)  # for moto, which reads it again
+        environ["HTTP_X_MOTO_ACCOUNT_ID"] = self.account
+        asked = read_request(request, body)
+        self.requests.append(asked)
+        answer = self.faults.meet(asked) or self._own_answer(asked, environ)
+        return answer(environ, start_response) if answer else self._moto(environ, start_response)
+
+    def _own_answer(self, asked: Asked, environ: dict[str, Any]) -> Response | None:
+        """Return this layer's answer; None: moto answers."""
+        match asked.action:
+            case "iam:GetAccountAuthorizationDetails":
+                return self._details(asked, environ)
+            case "iam:GenerateCredentialReport":
+                return self._generate()
+            case "iam:GetCredentialReport":
+                return self._get_report(asked)
+            case "iam:ListServiceSpecificCredentials":
+                return self._list_services(asked)
+            case "iam:UpdateAccessKey":
+                return self._update_late(asked)
+            case "iam:ListAccessKeys":
+                self._catch_up()
+            case "cloudtrail:LookupEvents":
+                return self._lookup(asked)
+            case "sts:AssumeRole" if self._external_id not in (None, asked.parameters.get("ExternalId")):
+                return refuse(asked, 403, "AccessDenied")
+        return None
+
+    def _details(self, asked: Asked, environ: dict[str, Any]) -> Response:
+        """Cut moto's one long answer into pages of MaxItems."""
+        whole = Xml.fromstring(Response.from_app(self._moto, environ).get_data())  # noqa: S314  # our own XML
+        result = whole.find(f"{{{NS}}}GetAccountAuthorizationDetailsResult")
+        assert result is not None
+        size, first = int(asked.parameters.get("MaxItems", 100)), marker(asked)
+        place = 0
+        for items in [item for name in _LISTS if (item := result.find(f"{{{NS}}}{name}")) is not None]:
+            for member in [*items]:
+                if not first <= place < first + size:
+                    items.remove(member)
+                place += 1
+        for old in [one for name in ("IsTruncated", "Marker") if (one := result.find(f"{{{NS}}}{name}")) is not None]:
+            result.remove(old)
+        for name, value in next_page(first + size, place).items():
+            Xml.SubElement(result, f"{{{NS}}}{name}").text = value
+        return Response(Xml.tostring(whole), mimetype="text/xml")
+
+    def _generate(self) -> Response:
+        if self._report is None or self._now() - self._report[0] > REPORT_LASTS:
+            if self._polls < self.faults.report_polls:
+                self._polls += 1
+                return answer_of("GenerateCredentialReport", {"State": "STARTED" if self._polls == 1 else "INPROGRESS"})
+            self.take_report()
+        return answer_of("GenerateCredentialReport", {"State": "COMPLETE"})
+
+    def take_report(self) -> None:
+        """Make the credential report now; for four hours, later changes do not show in it."""
+        text = io.StringIO()
+        sheet = csv.DictWriter(text, COLUMNS, restval="N/A", lineterminator="\n")
+        sheet.writeheader()
+        sheet.writerow(root_row(self.account))
+        sheet.writerows(self._row(user) for user in self.iam.users.values())
+        self._report, self._polls = (self._now(), text.getvalue().rstrip("\n").encode()), 0
+
+    def set_report(self, content: bytes) -> None:
+        """Put another text in the report's place, for four hours."""
+        self._report = (self._now(), content)
+
+    def _row(self, user: Any) -> dict[str, str]:
+        has_password = user.password is not None
+        row = {
+            "user": user.name,
+            "arn": user.arn,
+            "user_creation_time": offset(user.create_date),
+            "password_enabled": str(has_password).lower(),
+            "mfa_active": str(bool(user.mfa_devices)).lower(),
+            "access_key_1_active": "false",
+            "access_key_2_active": "false",
+            "cert_1_active": "false",
+            "cert_2_active": "false",
+        }
+        if has_password:
+            used = user.password_last_used
+            row["password_last_used"] = offset(used) if used else "no_information"
+            row["password_last_changed"] = offset(naive(self._passwords.get(user.id, self._now())))
+        for slot, key in enumerate(user.access_keys[:2], start=1):
+            row |= {f"access_key_{slot}_{name}": value for name, value in key_columns(key).items()}
+        return row
+
+    def _get_report(self, asked: Asked) -> Response:
+        if self._report is None:
+            return refuse(asked, 410, "ReportNotPresent")
+        made_at, content = self._report
+        body = {
+            "Content": base64.b64encode(content).decode(),
+            "ReportFormat": "text/csv",
+            "GeneratedTime": iso(made_at),
+        }
+        return answer_of("GetCredentialReport", body)
+
+    def _list_services(self, asked: Asked) -> Response:
+        wanted = None if asked.parameters.get("AllUsers") == "true" else asked.parameters.get("UserName")
+        found = [one for one in self._services.values() if wanted in (None, one["UserName"])]
+        size, first = int(asked.parameters.get("MaxItems", 100)), marker(asked)
+        body = {"ServiceSpecificCredentials": found[first : first + size], **next_page(first + size, len(found))}
+        return answer_of("ListServiceSpecificCredentials", body)
+
+    def _update_late(self, asked: Asked) -> Response | None:
+        if not self.faults.update_lag:
+            return None
+        key = self.iam.get_user(asked.parameters["UserName"]).get_access_key_by_id(asked.parameters["AccessKeyId"])
+        self._lagging.append([self.faults.update_lag, key, asked.parameters["Status"]])
+        return answer_of("UpdateAccessKey", {})
+
+    def _catch_up(self) -> None:
+        for late in [*self._lagging]:
+            if late[0] == 0:
+                late[1].status = late[2]
+                self._lagging.remove(late)
+            late[0] -= 1
+
+    def _lookup(self, asked: Asked) -> Response:
+        asked_for = json.loads(asked.parameters["body"])
+        fitting = [one for one in self._events if fits(one, asked_for)]
+        fitting.sort(key=lambda one: one["at"], reverse=True)
+        size, first = int(asked_for.get("MaxResults", 50)), marker(asked)
+        body: dict[str, Any] = {"Events": [event_of(one) for one in fitting[first : first + size]]}
+        if first + size < len(fitting):
+            body["NextToken"] = str(first + size)
+        return Response(json.dumps(body), mimetype="application/x-amz-json-1.1")
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"  # connections are kept, as AWS keeps them
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  # werkzeug's own name
+        pass

@@ -1,0 +1,1 @@
+"""Time: what happens because it is Tuesday. Imports `bot` and `nhi`."""

@@ -1,0 +1,30 @@
+"""Alembic's way into the database: the same engine and the same metadata as the program's."""
+
+from __future__ import annotations
+
+import os
+
+from alembic import context
+
+from nhi.database import open_engine
+from nhi.tables import Base
+
+url: str = context.config.attributes.get("url") or os.environ.get("DATABASE_URL") or "sqlite:///nhi.db"
+
+if context.is_offline_mode():
+    context.configure(url=url, target_metadata=Base.metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            render_as_batch=connection.dialect.name == "sqlite",
+            user_module_prefix="tables.",
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+        connection.commit()
+    engine.dispose()

@@ -1,0 +1,1 @@
+"""What is true, what is wrong, what comes next. Imports neither `bot` nor `jobs`."""

@@ -1,0 +1,211 @@
+"""The pieces that every answer is made of: the check, the one-time offer, the attestation, the redraw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from nhi import authority, ledger
+from nhi.errors import AlreadyAnswered, NotAllowed, OutOfDate
+from nhi.escalation import AskStatus, Verdict
+from nhi.findings import FindingKind, FindingStatus
+from nhi.policy import Policy
+from nhi.redact import tidy
+from nhi.tables import (
+    AskFindingRow,
+    AskRow,
+    AttestationRow,
+    CardRow,
+    CredentialRow,
+    DeliveryRow,
+    FindingRow,
+    IdentityRow,
+    OfferRow,
+    PersonRow,
+    new_id,
+)
+
+SAID = {
+    Verdict.CLAIM: "claimed it",
+    Verdict.JUSTIFY: "justified it",
+    Verdict.ROTATE: "asked to rotate it",
+    Verdict.DISABLE: "asked to disable it",
+    Verdict.NOT_MINE: "said it is not theirs",
+    Verdict.UNDO: "asked to undo it",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answering:
+    """Somebody about to answer: checked, nothing written yet."""
+
+    offer: OfferRow
+    identity: IdentityRow
+    ask: AskRow | None
+    who: PersonRow
+    by_right: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What an answer led to, for the sentence that thanks."""
+
+    verdict: Verdict
+    identity_id: str
+    ask_id: str | None
+    attestation_id: str
+    remediation_id: str | None = None
+
+
+def begin(
+    session: Session, offer_id: str, action: Verdict, *, slack_id: str, policy: Policy, now: datetime
+) -> Answering:
+    """Check that this person may press this button now. Writes nothing.
+
+    Raises OutOfDate for a button that stands for nothing any more, AlreadyAnswered where somebody was faster, and
+    NotAllowed for anyone but the person asked, the owner, their delegate or an admin.
+    """
+    offer = session.get(OfferRow, offer_id)
+    if offer is None or action.value not in offer.actions:
+        raise OutOfDate("This card is out of date. `/nhi mine` shows what is open now.")
+    identity = session.get_one(IdentityRow, offer.identity_id)
+    ask = session.get(AskRow, offer.ask_id) if offer.ask_id else None
+    who = authority.person(session, slack_id)
+    by_right = authority.authority(session, who, identity, ask, policy, now)
+    if by_right is None:
+        raise NotAllowed("Thanks for looking! This question is for somebody else, so I can't take your answer.")
+    if ask is not None and action is not Verdict.UNDO and ask.status is not AskStatus.OPEN:
+        raise too_late(session, ask.id)
+    if offer.used_at is not None:
+        raise too_late(session, offer.ask_id)
+    return Answering(offer=offer, identity=identity, ask=ask, who=who, by_right=by_right)
+
+
+def too_late(session: Session, ask_id: str | None) -> AlreadyAnswered | OutOfDate:
+    first = session.scalar(
+        select(AttestationRow)
+        .where(AttestationRow.ask_id == ask_id)
+        .order_by(AttestationRow.at.desc(), AttestationRow.verdict.desc())
+        .limit(1)
+    )
+    if ask_id is None or first is None:
+        return OutOfDate("This card is out of date. `/nhi mine` shows what is open now.")
+    return AlreadyAnswered(f"{tidy(first.name, 80)} {SAID[first.verdict]} on {first.at:%-d %B at %H:%M} UTC already.")
+
+
+def attest(
+    session: Session,
+    answering: Answering,
+    verdict: Verdict,
+    now: datetime,
+    *,
+    words: str | None = None,
+    until: datetime | None = None,
+    credential: CredentialRow | None = None,
+) -> AttestationRow:
+    who, ask = answering.who, answering.ask
+    attestation = AttestationRow(
+        id=new_id(),
+        identity_id=answering.identity.id,
+        ask_id=ask.id if ask else None,
+        credential_id=credential.id if credential else None,
+        verdict=verdict,
+        email=who.email,
+        slack_id=who.slack_id,
+        name=who.name,
+        authority=answering.by_right,
+        words=words,
+        shown=answering.offer.shown,
+        at=now,
+        until=until,
+    )
+    session.add(attestation)
+    session.flush()
+    ledger.record(
+        session,
+        f"attestation.{verdict.value}",
+        now=now,
+        identity_id=answering.identity.id,
+        facts={
+            "attestation": attestation.id,
+            "until": until,
+            "shown": ledger.commitment("", ledger.canonical(answering.offer.shown)),
+        },
+        private={"email": who.email, "slack_id": who.slack_id, "authority": answering.by_right, "words": words},
+    )
+    return attestation
+
+
+def spend(session: Session, answering: Answering, status: AskStatus, now: datetime) -> None:
+    """Close the offer and the ask by one conditional UPDATE each: who changes a row was first."""
+    if not spend_offer(session, answering.offer, now):
+        raise too_late(session, answering.offer.ask_id)
+    if answering.ask is None:
+        return
+    closed = session.execute(
+        update(AskRow)
+        .where(AskRow.id == answering.ask.id, AskRow.status == AskStatus.OPEN)
+        .values(status=status, ended_at=now)
+    )
+    if closed.rowcount != 1:  # type: ignore[attr-defined]
+        raise too_late(session, answering.ask.id)
+    redraw(session, answering.ask.id)
+
+
+def spend_offer(session: Session, offer: OfferRow, now: datetime) -> bool:
+    spent = session.execute(
+        update(OfferRow).where(OfferRow.id == offer.id, OfferRow.used_at.is_(None)).values(used_at=now)
+    )
+    return bool(spent.rowcount == 1)  # type: ignore[attr-defined]
+
+
+def redraw(session: Session, ask_id: str | None) -> None:
+    """Mark every posted copy of this ask's card as due for a redraw."""
+    if ask_id is None:
+        return
+    copies = select(CardRow.delivery_id).where(CardRow.ask_id == ask_id)
+    session.execute(
+        update(DeliveryRow)
+        .where(DeliveryRow.id.in_(copies))
+        .values(wanted_version=DeliveryRow.wanted_version + 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def resolve(session: Session, finding: FindingRow, because: str, now: datetime) -> None:
+    """Close a finding, with the reason."""
+    finding.status, finding.resolved_at, finding.resolved_because = FindingStatus.RESOLVED, now, because
+    session.flush()
+    ledger.record(
+        session,
+        "finding.resolved",
+        now=now,
+        identity_id=finding.identity_id,
+        facts={"finding": finding.id, "kind": finding.kind, "because": because},
+    )
+
+
+def findings_of(session: Session, answering: Answering, kind: FindingKind | None = None) -> list[FindingRow]:
+    """Return the open findings that the card was about; without an ask, all open ones of the identity."""
+    query = select(FindingRow).where(
+        FindingRow.identity_id == answering.identity.id, FindingRow.status != FindingStatus.RESOLVED
+    )
+    if kind is not None:
+        query = query.where(FindingRow.kind == kind)
+    elif answering.ask is not None:
+        asked = select(AskFindingRow.finding_id).where(AskFindingRow.ask_id == answering.ask.id)
+        query = query.where(FindingRow.id.in_(asked))
+    return list(session.scalars(query))
+
+
+def answered(answering: Answering, attestation: AttestationRow, remediation_id: str | None = None) -> Answered:
+    return Answered(
+        verdict=attestation.verdict,
+        identity_id=answering.identity.id,
+        ask_id=answering.ask.id if answering.ask else None,
+        attestation_id=attestation.id,
+        remediation_id=remediation_id,
+    )

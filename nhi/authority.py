@@ -1,0 +1,73 @@
+"""Who may answer for an identity. Checked at the click, again at the form, and again when the work is done."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from nhi.errors import NotAllowed
+from nhi.escalation import AskStatus
+from nhi.policy import Policy
+from nhi.tables import AskRow, DelegationRow, IdentityRow, OwnerRow, PersonRow
+
+
+def person(session: Session, slack_id: str) -> PersonRow:
+    """Return who clicked. Raises NotAllowed for strangers, guests, bots, the deactivated, and the unknown.
+
+    Whoever may answer was looked up in Slack before they were asked, so an unknown person is one who was not.
+    """
+    row = session.get(PersonRow, slack_id)
+    if row is None or not is_able(row):
+        raise NotAllowed("Thanks for looking! This question is for somebody else, so I can't take your answer.")
+    return row
+
+
+def is_able(row: PersonRow) -> bool:
+    """Whether this person can answer for anything at all."""
+    return row.active and not (row.guest or row.bot or row.stranger)
+
+
+def is_admin(row: PersonRow, policy: Policy) -> bool:
+    """Whether policy names this person as an admin, by e-mail or Slack id."""
+    admins = {admin.lower() for admin in policy.people.admins}
+    return is_able(row) and (row.email.lower() in admins or row.slack_id.lower() in admins)
+
+
+def authority(
+    session: Session, who: PersonRow, identity: IdentityRow, ask: AskRow | None, policy: Policy, now: datetime
+) -> str | None:
+    """Return by what right this person may answer for this identity, or None: they may not.
+
+    The right is one of: `owner`, `asked`, `delegate of <e-mail>`, `admin`.
+    """
+    if not is_able(who):
+        return None
+    owner = current_owner(session, identity.id)
+    answerable = [owner.email] if owner else []
+    if owner and owner.email == who.email:
+        return "owner"
+    if ask is not None and ask.status in (AskStatus.OPEN, AskStatus.ANSWERED):
+        if ask.email == who.email:
+            return "asked"
+        answerable.append(ask.email)
+    for email in answerable:
+        if email in delegating_to(session, who.email, now):
+            return f"delegate of {email}"
+    return "admin" if is_admin(who, policy) else None
+
+
+def delegating_to(session: Session, email: str, now: datetime) -> set[str]:
+    """Return whose answers this person may give right now."""
+    rows = session.scalars(
+        select(DelegationRow.email).where(
+            DelegationRow.delegate == email, DelegationRow.since <= now, DelegationRow.until > now
+        )
+    )
+    return set(rows)
+
+
+def current_owner(session: Session, identity_id: str) -> OwnerRow | None:
+    """Return the confirmed owner; None: nobody has claimed it."""
+    return session.scalar(select(OwnerRow).where(OwnerRow.identity_id == identity_id, OwnerRow.ended_at.is_(None)))

@@ -1,0 +1,160 @@
+"""What a card shows, as facts: read from the database, drawn elsewhere.
+
+A card's facts are what its reader rests an answer on, so they are kept with the answer, word for word.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from nhi import authority, facts
+from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order
+from nhi.findings import FindingKind
+from nhi.identity import CredentialStatus, Custody
+from nhi.policy import Policy
+from nhi.remediation import LIVE, UNDO_FOR, RemediationKind, RemediationStatus
+from nhi.tables import (
+    AskFindingRow,
+    AskRow,
+    CredentialRow,
+    FindingRow,
+    IdentityRow,
+    OfferRow,
+    RemediationRow,
+    new_id,
+)
+
+Json = dict[str, Any]
+DISABLES = frozenset({"access_key"})  # kinds that a provider can turn off reversibly
+
+
+def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json:
+    """Return everything that the card of an ask says: what, how we know, why you, what if nothing, by when."""
+    identity = ask.identity
+    owner = facts.owners(session, [identity.id], policy, now)[identity.id]
+    rows = session.scalars(
+        select(FindingRow)
+        .join(AskFindingRow, AskFindingRow.finding_id == FindingRow.id)
+        .where(AskFindingRow.ask_id == ask.id)
+    )
+    findings = sorted(rows, key=lambda row: (-facts.rank_of(row), row.since, row.id))
+    return _about(identity) | {
+        "ask": {
+            "id": ask.id,
+            "email": ask.email,
+            "because": ask.because,
+            "status": ask.status.value,
+            "asked_at": facts.when(ask.asked_at),
+        },
+        "findings": [_finding(row) for row in findings],
+        "owner": owner,
+        "answers": facts.answers(session, identity.id, ask.id),
+        "remediations": facts.remediations(session, identity.id, ask.id),
+        "silence": _silence(ask, policy),
+        "mode": policy.remediation.mode,
+        "can": [verdict.value for verdict in _can_answer(session, ask, findings, now)],
+        "drawn_at": facts.when(now),
+    }
+
+
+def of_identity(session: Session, match: Json, can: list[str], policy: Policy, now: datetime) -> Json:
+    """Return the facts of a card beside no ask: what `whois` found of one identity, and what may be done."""
+    return match | {"mode": policy.remediation.mode, "can": can, "drawn_at": facts.when(now)}
+
+
+def _about(identity: IdentityRow) -> Json:
+    return {
+        "identity": facts.identity_json(identity) | {"tags": identity.tags},
+        "credentials": [facts.credential_json(c) for c in identity.credentials if c.gone_at is None],
+    }
+
+
+def _finding(row: FindingRow) -> Json:
+    shown = facts.finding_json(row, {})
+    del shown["identity"], shown["owner"]
+    return shown | {"resolved_because": row.resolved_because}
+
+
+def _silence(ask: AskRow, policy: Policy) -> Json:
+    patience = policy.conversation
+    return {
+        "reminder_at": facts.when(ask.asked_at + patience.remind_after[0]) if patience.remind_after else None,
+        "escalates_at": facts.when(escalates_at(ask.asked_at, patience)),
+        "to": names_in_order(patience.escalate_to),
+        "escalated_to": ask.escalated_to,
+    }
+
+
+def _can_answer(session: Session, ask: AskRow, findings: list[FindingRow], now: datetime) -> list[Verdict]:
+    if ask.status is AskStatus.OPEN:
+        owner = authority.current_owner(session, ask.identity_id)
+        return verdicts(ask.identity, findings, owned_by_asked=owner is not None and owner.email == ask.email)
+    return [Verdict.UNDO] if undoable(session, ask.identity_id, ask.id, now) else []
+
+
+def verdicts(identity: IdentityRow, findings: list[FindingRow], *, owned_by_asked: bool) -> list[Verdict]:
+    """Return the buttons that make sense for this identity, in their order on the card."""
+    ours = [c for c in identity.credentials if _is_live(c) and c.custody is Custody.OURS and c.external_id]
+    can = [] if owned_by_asked else [Verdict.CLAIM]
+    can.append(Verdict.NOT_MINE)
+    if any(finding.kind is not FindingKind.UNOWNED for finding in findings):
+        can.append(Verdict.JUSTIFY)
+    if ours:
+        can.append(Verdict.ROTATE)
+    if any(credential.kind in DISABLES for credential in ours):
+        can.append(Verdict.DISABLE)
+    return can
+
+
+def _is_live(credential: CredentialRow) -> bool:
+    return credential.gone_at is None and credential.status is CredentialStatus.ACTIVE
+
+
+def undoable(session: Session, identity_id: str, ask_id: str | None, now: datetime) -> RemediationRow | None:
+    """Return the newest act (from this ask, where one is given) that one press takes back; None: there is none."""
+    query = select(RemediationRow).where(
+        RemediationRow.identity_id == identity_id,
+        RemediationRow.kind == RemediationKind.DISABLE,
+        RemediationRow.status.in_([RemediationStatus.DONE, *LIVE]),
+        RemediationRow.status != RemediationStatus.ACTING,
+    )
+    if ask_id is not None:
+        query = query.where(RemediationRow.ask_id == ask_id)
+    rows = session.scalars(query.order_by(RemediationRow.planned_at.desc()))
+    return next((row for row in rows if row.acted_at is None or now <= row.acted_at + UNDO_FOR), None)
+
+
+def offer(
+    session: Session,
+    shown: Json,
+    *,
+    identity_id: str,
+    ask_id: str | None = None,
+    card_id: str | None = None,
+    now: datetime,
+) -> OfferRow | None:
+    """Write one set of buttons for what `shown["facts"]["can"]` says; None where there is nothing to press.
+
+    Write `shown["blocks"]` into the row before it is committed: the attestation keeps both.
+    """
+    can: list[str] = shown["facts"]["can"]
+    if not can:
+        return None
+    act = undoable(session, identity_id, ask_id, now) if Verdict.UNDO.value in can else None
+    row = OfferRow(
+        id=new_id(),
+        actions=can,
+        identity_id=identity_id,
+        ask_id=ask_id,
+        card_id=card_id,
+        remediation_id=act.id if act else None,
+        shown=shown,
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return row

@@ -1,0 +1,121 @@
+"""The database: how it is opened, how one unit of work looks, and whether its schema is the one we need.
+
+`with sessions.begin() as session:` is the unit of work. On SQLite it starts with BEGIN IMMEDIATE: a transaction that
+reads and then writes would otherwise fail at once with BUSY in WAL mode. `reading(sessions)` takes no write lock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from nhi.errors import DatabaseNotReady, SettingsError
+
+Sessions = sessionmaker[Session]
+
+ROOT = Path(__file__).resolve().parent.parent
+BUSY_MILLISECONDS = 15_000
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for this address. Raises SettingsError where the address is none of SQLite or PostgreSQL."""
+    try:
+        address = make_url(url)
+    except ArgumentError:
+        raise SettingsError("DATABASE_URL is not a database address; use sqlite:///nhi.db or postgresql://…") from None
+    if address.drivername in ("postgresql", "postgres"):
+        address = address.set(drivername="postgresql+psycopg")
+    if address.get_backend_name() not in ("sqlite", "postgresql"):
+        raise SettingsError(f"DATABASE_URL names {address.drivername}; use an address of SQLite or PostgreSQL")
+    try:
+        if address.get_backend_name() == "sqlite":
+            return _sqlite(create_engine(address, connect_args={"timeout": BUSY_MILLISECONDS / 1000}))
+        return create_engine(address, pool_pre_ping=True, pool_size=20, max_overflow=20)
+    except NoSuchModuleError as error:
+        raise SettingsError(f"DATABASE_URL: {error}") from None
+
+
+def _sqlite(engine: Engine) -> Engine:
+    @event.listens_for(engine, "connect")
+    def connected(connection: sqlite3.Connection, record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # an answer that was acked survives a power cut
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA recursive_triggers=ON")  # INSERT OR REPLACE must not slip past the triggers
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get("reads_only", False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def open_sessions(engine: Engine) -> Sessions:
+    """Return the factory of units of work. Rows stay readable after the commit."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def reading(sessions: Sessions) -> Iterator[Session]:
+    """Open a session that only reads: it takes no write lock, and is rolled back at its end."""
+    with sessions() as session:
+        session.connection(execution_options={"reads_only": True})
+        yield session
+        session.rollback()
+
+
+def alembic_config(url: str) -> Config:
+    """Return Alembic's configuration for this database: the migrations that lie beside the packages."""
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    config.attributes["url"] = url
+    return config
+
+
+def make_ready(engine: Engine, url: str) -> None:
+    """Check the schema; an empty or older SQLite database is migrated on the spot.
+
+    Raises DatabaseNotReady, one sentence with the command to run, for an unmigrated PostgreSQL database: there, several
+    processes start at once, and a person decides when to migrate.
+    """
+    problem = what_is_missing(engine, url)
+    if problem is None:
+        return
+    if engine.dialect.name != "sqlite" or "newer" in problem:
+        raise DatabaseNotReady(problem)
+    command.upgrade(alembic_config(url), "head")
+
+
+def what_is_missing(engine: Engine, url: str) -> str | None:
+    """Return one sentence of what is wrong with the schema, or None when it is well."""
+    script = ScriptDirectory.from_config(alembic_config(url))
+    try:
+        with engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+    except (OperationalError, sqlite3.DatabaseError) as error:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise DatabaseNotReady(
+            f"The database cannot be opened ({reason}); check DATABASE_URL", permanent=False
+        ) from None
+    head = script.get_current_head()
+    if current == head:
+        return None
+    known = {revision.revision for revision in script.walk_revisions()}
+    if current is not None and current not in known:
+        return "The database was migrated by a newer version of this program; install that version"
+    state = "has no schema yet" if current is None else "has an older schema"
+    return f"The database {state}; run `alembic upgrade head` (with DATABASE_URL set), then start again"

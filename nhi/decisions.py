@@ -1,0 +1,285 @@
+"""What people decide: one use case each, one short transaction each.
+
+Each writes the attestation (who, verdict, words, the card as shown, until when), what follows from it, and the ledger
+event, together. An offer is good for one answer: a double click, a replayed request and two copies of a card are the
+same case, and the second hears who was first.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from nhi import authority, ledger
+from nhi.answers import (
+    Answered,
+    Answering,
+    answered,
+    attest,
+    findings_of,
+    redraw,
+    resolve,
+    spend,
+    spend_offer,
+)
+from nhi.errors import AlreadyAnswered, BadAnswer, OutOfDate
+from nhi.escalation import AskStatus, Verdict
+from nhi.findings import FindingKind, FindingStatus
+from nhi.identity import CredentialStatus
+from nhi.policy import Policy
+from nhi.redact import holds_secret, tidy
+from nhi.remediation import LIVE, UNDO_FOR, RemediationKind, RemediationStatus
+from nhi.tables import (
+    AttestationRow,
+    CredentialRow,
+    EvidenceRow,
+    OwnerRow,
+    RemediationRow,
+    new_id,
+)
+
+SHORTEST_REASON = 10
+LONGEST_REASON = 2000
+
+
+def claim(session: Session, answering: Answering, now: datetime) -> Answered:
+    """Record that this person is answerable for the identity from now on."""
+    spend(session, answering, AskStatus.ANSWERED, now)
+    return _claim(session, answering, now)
+
+
+def _claim(session: Session, answering: Answering, now: datetime) -> Answered:
+    attestation = attest(session, answering, Verdict.CLAIM, now)
+    identity, email = answering.identity, answering.who.email
+    session.execute(
+        update(OwnerRow)
+        .where(OwnerRow.identity_id == identity.id, OwnerRow.ended_at.is_(None))
+        .values(ended_at=now, ended_because="somebody else claimed it")
+    )
+    session.add(OwnerRow(identity_id=identity.id, email=email, since=now, attestation_id=attestation.id))
+    for finding in findings_of(session, answering, FindingKind.UNOWNED):
+        resolve(session, finding, "It has an active, confirmed owner.", now)
+    return answered(answering, attestation)
+
+
+def not_mine(session: Session, answering: Answering, now: datetime) -> Answered:
+    """Record that the identity is not this person's: evidence against them, and the next candidate is asked."""
+    spend(session, answering, AskStatus.PASSED, now)
+    attestation = attest(session, answering, Verdict.NOT_MINE, now)
+    session.add(
+        EvidenceRow(
+            identity_id=answering.identity.id,
+            source="not_mine",
+            fact=f"{answering.who.email} said it is not theirs ({attestation.id[:8]})",
+            points_to=answering.who.email,
+            at=now,
+            seen_at=now,
+        )
+    )
+    _reopen(session, answering)
+    return answered(answering, attestation)
+
+
+def _reopen(session: Session, answering: Answering) -> None:
+    for finding in findings_of(session, answering):
+        if finding.status is FindingStatus.ASKED:
+            finding.status = FindingStatus.OPEN
+
+
+def justify(
+    session: Session, answering: Answering, *, words: str, until: date, also_claim: bool, policy: Policy, now: datetime
+) -> Answered:
+    """Record why the identity stays as it is, until a day within policy. Raises BadAnswer that names the field.
+
+    Covers the findings on the card except `unowned`: a reason does not make somebody answerable, a claim does.
+    """
+    reason = check_reason(words)
+    ends = check_until(until, policy, now)
+    spend(session, answering, AskStatus.ANSWERED, now)
+    attestation = attest(session, answering, Verdict.JUSTIFY, now, words=reason, until=ends)
+    for finding in findings_of(session, answering):
+        if finding.kind is not FindingKind.UNOWNED:
+            finding.status, finding.justified_until = FindingStatus.JUSTIFIED, ends
+    _also_claim(session, answering, also_claim, now)
+    return answered(answering, attestation)
+
+
+def check_reason(words: str) -> str:
+    """Return the reason without the space around it. Raises BadAnswer: too short, too long, or it holds a secret."""
+    reason = words.strip()
+    if len(reason) < SHORTEST_REASON:
+        raise BadAnswer(f"Please say a little more: {SHORTEST_REASON} characters or more.", field="reason")
+    if len(reason) > LONGEST_REASON:
+        raise BadAnswer(f"Please keep it to {LONGEST_REASON} characters.", field="reason")
+    if holds_secret(reason):
+        raise BadAnswer(
+            "This looks like it holds a key or a token, so I did not store it. Please leave it out, and rotate it:"
+            " it has been typed into a form.",
+            field="reason",
+        )
+    return tidy(reason, LONGEST_REASON)
+
+
+def check_until(until: date, policy: Policy, now: datetime) -> datetime:
+    """Return the end of that day in UTC. Raises BadAnswer where it is past, or later than policy allows."""
+    longest = (now + policy.rules.justification_at_most).date()
+    if until <= now.date():
+        raise BadAnswer("Please choose a day after today.", field="until")
+    if until > longest:
+        raise BadAnswer(f"Policy allows {longest:%-d %B %Y} at the latest.", field="until")
+    return datetime.combine(until + timedelta(days=1), time(0), UTC)
+
+
+def rotate(
+    session: Session, answering: Answering, *, credential_id: str, also_claim: bool, policy: Policy, now: datetime
+) -> Answered:
+    """Record that this credential is to be rotated, and plan it."""
+    return _plan(session, answering, RemediationKind.ROTATE, credential_id, also_claim, policy, now)
+
+
+def disable(
+    session: Session, answering: Answering, *, credential_id: str, also_claim: bool, policy: Policy, now: datetime
+) -> Answered:
+    """Record that this one credential is to be turned off, reversibly, and plan it."""
+    return _plan(session, answering, RemediationKind.DISABLE, credential_id, also_claim, policy, now)
+
+
+def _plan(
+    session: Session,
+    answering: Answering,
+    kind: RemediationKind,
+    credential_id: str,
+    also_claim: bool,
+    policy: Policy,
+    now: datetime,
+) -> Answered:
+    credential = _credential(session, answering, credential_id)
+    spend(session, answering, AskStatus.ANSWERED, now)
+    verdict = Verdict(kind.value)
+    attestation = attest(session, answering, verdict, now, credential=credential)
+    _also_claim(session, answering, also_claim, now)
+    live = session.scalar(
+        select(RemediationRow).where(
+            RemediationRow.credential_id == credential.id,
+            RemediationRow.kind == kind,
+            RemediationRow.status.in_(LIVE),
+        )
+    )
+    planned = live or _new_remediation(session, answering, kind, credential, attestation, policy, now)
+    return answered(answering, attestation, planned.id)
+
+
+def _new_remediation(
+    session: Session,
+    answering: Answering,
+    kind: RemediationKind,
+    credential: CredentialRow,
+    attestation: AttestationRow,
+    policy: Policy,
+    now: datetime,
+) -> RemediationRow:
+    acts = kind is RemediationKind.DISABLE and policy.remediation.mode == "reversible"
+    owner = authority.current_owner(session, answering.identity.id)
+    planned = RemediationRow(
+        id=new_id(),
+        kind=kind,
+        status=RemediationStatus.PLANNED if acts else RemediationStatus.PROPOSED,
+        identity_id=answering.identity.id,
+        credential_id=credential.id,
+        attestation_id=attestation.id,
+        ask_id=answering.ask.id if answering.ask else None,
+        facts={
+            "shown_last_used_at": _shown_last_use(answering.offer.shown, credential),
+            "shown_at": ledger.instant(answering.offer.created_at),
+            "owner": owner.email if owner else None,
+        },
+        planned_at=now,
+        due_at=now,
+    )
+    session.add(planned)
+    session.flush()
+    ledger.record(
+        session,
+        f"remediation.{planned.status.value}",
+        now=now,
+        identity_id=answering.identity.id,
+        facts={"remediation": planned.id, "kind": kind, "credential": credential.external_id or credential.key},
+    )
+    return planned
+
+
+def _shown_last_use(shown: dict[str, Any], credential: CredentialRow) -> str | None:
+    """Return the last use that the person saw on the card: the act rests on this fact."""
+    for seen in shown.get("facts", {}).get("credentials", []):
+        if seen["row"] == credential.id:
+            last_used_at: str | None = seen["last_used_at"]
+            return last_used_at
+    raise OutOfDate("This card does not show that credential. `/nhi whois` shows it as it is now.")
+
+
+def _credential(session: Session, answering: Answering, credential_id: str) -> CredentialRow:
+    credential = session.get(CredentialRow, credential_id)
+    if credential is None or credential.identity_id != answering.identity.id:
+        raise BadAnswer("Please choose one of the credentials listed.", field="credential")
+    if credential.gone_at is not None or credential.status is not CredentialStatus.ACTIVE:
+        raise BadAnswer("That credential is off or gone already.", field="credential")
+    if credential.external_id is None:
+        raise BadAnswer("That credential cannot be turned off from here.", field="credential")
+    return credential
+
+
+def undo(session: Session, answering: Answering, now: datetime) -> Answered:
+    """Record that an act is to be taken back, and hand it to the worker. Raises OutOfDate: nothing to undo."""
+    if answering.offer.remediation_id is None:
+        raise OutOfDate("There is nothing to undo on this card.")
+    if not spend_offer(session, answering.offer, now):
+        raise AlreadyAnswered("Somebody pressed Undo already.")
+    attestation = attest(session, answering, Verdict.UNDO, now)
+    request_undo(session, answering.offer.remediation_id, by=answering.who.email, now=now)
+    return answered(answering, attestation, answering.offer.remediation_id)
+
+
+def request_undo(session: Session, remediation_id: str, *, by: str, now: datetime) -> RemediationRow:
+    """Hand an act to the worker to be taken back; what was not done yet is called off on the spot.
+
+    Raises OutOfDate where there is nothing (left) to undo, in a sentence that says why.
+    """
+    row = session.get(RemediationRow, remediation_id)
+    if row is None:
+        raise OutOfDate(f"There is no remediation {tidy(remediation_id, 40)}.")
+    next_status = {
+        RemediationStatus.DONE: RemediationStatus.UNDOING,
+        RemediationStatus.PLANNED: RemediationStatus.UNDONE,
+        RemediationStatus.PROPOSED: RemediationStatus.UNDONE,
+    }.get(row.status)
+    if next_status is None:
+        raise OutOfDate(f"There is nothing to undo: the remediation is {row.status.value}.")
+    if row.acted_at is not None and now > row.acted_at + UNDO_FOR:
+        raise OutOfDate(f"Undo was possible until {row.acted_at + UNDO_FOR:%-d %B %Y}; turn it on in the cloud itself.")
+    moved = session.execute(
+        update(RemediationRow)
+        .where(RemediationRow.id == row.id, RemediationRow.status == row.status)
+        .values(status=next_status, undo_by=by, due_at=now, undone_at=now if row.status in LIVE else None)
+    )
+    if moved.rowcount != 1:  # type: ignore[attr-defined]
+        raise AlreadyAnswered("Somebody else is at it already.")
+    session.refresh(row)
+    ledger.record(
+        session,
+        "remediation.undo_requested",
+        now=now,
+        identity_id=row.identity_id,
+        facts={"remediation": row.id},
+        private={"by": by},
+    )
+    redraw(session, row.ask_id)
+    return row
+
+
+def _also_claim(session: Session, answering: Answering, also_claim: bool, now: datetime) -> None:
+    owner = authority.current_owner(session, answering.identity.id)
+    if also_claim and (owner is None or owner.email != answering.who.email):
+        _claim(session, answering, now)

@@ -1,0 +1,151 @@
+"""What comes next in one conversation: ask, remind, escalate or wait. Pure, with `now` passed in.
+
+Nothing here ever turns anything off: silence moves a question to somebody else, and the first message says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from nhi.policy import Conversation
+
+
+class Verdict(StrEnum):
+    """What a person can say. The first four are the glossary's; "not mine" is evidence; undo takes an act back."""
+
+    CLAIM = "claim"
+    JUSTIFY = "justify"
+    ROTATE = "rotate"
+    DISABLE = "disable"
+    NOT_MINE = "not_mine"
+    UNDO = "undo"
+
+
+class AskStatus(StrEnum):
+    OPEN = "open"
+    ANSWERED = "answered"
+    PASSED = "passed"  # "not mine": the next candidate is asked
+    WITHDRAWN = "withdrawn"  # nothing is left to ask, or the person cannot answer any more
+
+
+# After a decision that takes its time, the same thing is not asked again for so long.
+PATIENCE = {Verdict.ROTATE: timedelta(days=14), Verdict.DISABLE: timedelta(days=7), Verdict.CLAIM: timedelta(0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    email: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remind:
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Escalate:
+    to: str  # "manager", "#security", an e-mail
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    until: datetime | None  # None: until something changes
+    why: str
+
+
+Step = Ask | Remind | Escalate | Wait
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What has been said about one identity so far."""
+
+    open_since: datetime | None = None  # when the open ask was sent; None: no ask is open
+    reminders: int = 0
+    escalated_to: tuple[str, ...] = ()
+    last_step_at: datetime | None = None
+    last_verdict: Verdict | None = None
+    last_verdict_at: datetime | None = None
+    asked: tuple[str, ...] = ()  # who said "not mine", or fell silent: not asked again
+
+
+def next_step(
+    history: History, *, candidate: str | None, tz: str, questions_left: int, policy: Conversation, now: datetime
+) -> Step:
+    """Decide what to say next about one identity that has findings to ask about.
+
+    `candidate` is the e-mail of whom to ask (None: nobody is known), `tz` their zone, `questions_left` how many more
+    questions that person may get this week.
+    """
+    if history.open_since is not None:
+        return _while_open(history, tz, policy, now)
+    if candidate is None:
+        return Wait(until=None, why="nobody is known to ask")
+    patience_ends = _patience_ends(history)
+    if patience_ends is not None and patience_ends > now:
+        return Wait(until=patience_ends, why=f"answered: {history.last_verdict}")
+    if questions_left <= 0:
+        return Wait(until=None, why="has enough questions this week")
+    if not is_working_time(now, tz, policy):
+        return Wait(until=None, why="outside working hours")
+    return Ask(email=candidate)
+
+
+def _patience_ends(history: History) -> datetime | None:
+    if history.last_verdict is None or history.last_verdict_at is None:
+        return None
+    return history.last_verdict_at + PATIENCE.get(history.last_verdict, timedelta(0))
+
+
+def _while_open(history: History, tz: str, policy: Conversation, now: datetime) -> Step:
+    last = history.last_step_at or history.open_since
+    assert last is not None
+    due = last + _wait_before(history, policy)
+    if due > now:
+        return Wait(until=due, why="asked, waiting for the answer")
+    if not is_working_time(now, tz, policy):
+        return Wait(until=None, why="outside working hours")
+    if history.reminders < len(policy.remind_after):
+        return Remind(number=history.reminders + 1)
+    for rung in policy.escalate_to:
+        if rung not in history.escalated_to:
+            return Escalate(to=rung)
+    return Wait(until=None, why="everybody that policy names has been told")
+
+
+def _wait_before(history: History, policy: Conversation) -> timedelta:
+    """The patience before the next step: each reminder has its own; escalations keep the last one's."""
+    if history.reminders < len(policy.remind_after):
+        return policy.remind_after[history.reminders]
+    return policy.remind_after[-1] if policy.remind_after else timedelta(days=4)
+
+
+def escalates_at(asked_at: datetime, policy: Conversation) -> datetime:
+    """Return when silence goes to somebody else, as the first message announces it (working hours may add to it)."""
+    waits = [*policy.remind_after, policy.remind_after[-1] if policy.remind_after else timedelta(days=4)]
+    return asked_at + sum(waits, timedelta(0))
+
+
+def is_working_time(now: datetime, tz: str, policy: Conversation) -> bool:
+    """Whether it is Monday to Friday within working hours in this zone; an unknown zone counts as UTC."""
+    local = now.astimezone(zone(tz))
+    start, end = policy.working_hours
+    return local.weekday() < 5 and start <= local.time() < end
+
+
+def zone(tz: str) -> ZoneInfo:
+    """Return the zone of that name, or UTC where the name is not a zone (Slack profiles may hold anything)."""
+    try:
+        return ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+def names_in_order(rungs: Sequence[str]) -> str:
+    """Return the ladder in words: "your manager, then #security"."""
+    words = ["your manager" if rung == "manager" else rung for rung in rungs]
+    return ", then ".join(words) if words else "the security team"

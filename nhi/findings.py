@@ -1,0 +1,261 @@
+"""Which rules an identity breaks: pure, with `now` passed in.
+
+A finding never claims more than its sources can see: use is judged up to where the sources reach, never to `now`,
+and a gap makes silence, not a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody, Gap, Identity
+from nhi.policy import NEVER, Policy
+
+
+class FindingKind(StrEnum):
+    UNUSED = "unused"
+    UNOWNED = "unowned"
+    UNROTATED = "unrotated"
+
+
+class Severity(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+SEVERITIES = list(Severity)  # rising
+
+
+class FindingStatus(StrEnum):
+    OPEN = "open"
+    ASKED = "asked"
+    JUSTIFIED = "justified"
+    SNOOZED = "snoozed"
+    RESOLVED = "resolved"
+
+
+# OWASP NHI Top 10 (2025): unused and unowned are leftovers of somebody or something that is gone (NHI1), an old
+# secret is long-lived (NHI7).
+OWASP = {FindingKind.UNUSED: "NHI1", FindingKind.UNOWNED: "NHI1", FindingKind.UNROTATED: "NHI7"}
+
+# A credential is called by these words in sentences for people.
+CREDENTIAL_WORDS = {
+    "access_key": "access key",
+    "console_password": "console password",
+    "service_specific_credential": "service-specific credential",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One broken rule, as it stands now. `credential_key` is None where the whole identity breaks it."""
+
+    kind: FindingKind
+    credential_key: str | None
+    severity: Severity
+    owasp: str
+    since: datetime
+    why: str
+    coverage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """An open finding as the database has it."""
+
+    id: str
+    kind: FindingKind
+    credential_key: str | None
+    status: FindingStatus
+    justified_until: datetime | None  # None: not justified
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingChanges:
+    """What to write: open these, refresh those (by id), resolve the rest (by id, with the reason), wake the expired."""
+
+    opened: tuple[Finding, ...]
+    kept: tuple[tuple[str, Finding], ...]
+    resolved: tuple[tuple[str, str], ...]
+    expired: tuple[str, ...]
+
+
+def assess(
+    identity: Identity, *, owner_active: bool | None, gaps: Sequence[Gap], policy: Policy, now: datetime
+) -> tuple[Finding, ...]:
+    """Return every rule that this identity breaks at `now`.
+
+    `owner_active` tells of the confirmed owner: True active, False gone, None there is none. Identities made and used
+    by the platform (service-linked) break no rule: nobody here can own, use or rotate them.
+    """
+    if identity.service_linked or identity.custody is Custody.PLATFORM:
+        return ()
+    return tuple(_findings(identity, owner_active, gaps, policy, now))
+
+
+def _findings(
+    identity: Identity, owner_active: bool | None, gaps: Sequence[Gap], policy: Policy, now: datetime
+) -> Iterator[Finding]:
+    if not owner_active:
+        yield _unowned(identity, owner_active, now)
+    use_hidden = any(gap.covers(identity.scope, Aspect.USE) for gap in gaps)
+    if not use_hidden and not identity.credentials and identity.custody is Custody.NOBODY:
+        yield from _unused(identity, None, policy.rules.unused_after_for(identity), now)
+    for credential in identity.credentials:
+        if credential.status is not CredentialStatus.ACTIVE:
+            continue
+        if not use_hidden:
+            yield from _unused(identity, credential, policy.rules.unused_after_for(identity), now)
+        yield from _unrotated(identity, credential, policy.rules.unrotated_after_for(identity), now)
+
+
+def matters(identity: Identity, credential: Credential, policy: Policy, now: datetime) -> bool:
+    """Whether this credential breaks a rule of its own, so that it is worth a call to learn its public id."""
+    return any(
+        finding.credential_key == credential.key
+        for finding in assess(identity, owner_active=True, gaps=(), policy=policy, now=now)
+    )
+
+
+def quiet_since(subject: Identity | Credential, fallback: datetime | None) -> datetime | None:
+    """Return since when no use is known, as far back as the sources see; None when that cannot be told.
+
+    `fallback` is the creation of the whole identity, for credentials whose own creation the provider does not tell.
+    """
+    if subject.use_gap is not None:
+        return None
+    start = subject.last_used_at or subject.created_at or fallback
+    reach = subject.coverage.seen_from
+    if start is None or (reach is not None and subject.last_used_at is None):
+        return max((moment for moment in (start, reach) if moment is not None), default=None)
+    return start
+
+
+def _unused(identity: Identity, credential: Credential | None, patience: timedelta, now: datetime) -> Iterator[Finding]:
+    subject = credential or identity
+    start = quiet_since(subject, identity.created_at)
+    seen_until = min(now, subject.coverage.seen_until or now)
+    if start is None or patience == NEVER or seen_until - start < patience:
+        return
+    yield Finding(
+        kind=FindingKind.UNUSED,
+        credential_key=credential.key if credential else None,
+        severity=_raised(Severity.MEDIUM, identity.privileged, subject.last_used_at is None),
+        owasp=OWASP[FindingKind.UNUSED],
+        since=start + patience,
+        why=_why_unused(identity, credential, start, seen_until, patience),
+        coverage=_says(subject.coverage, seen_until),
+    )
+
+
+def _why_unused(
+    identity: Identity, credential: Credential | None, start: datetime, seen_until: datetime, patience: timedelta
+) -> str:
+    subject = credential or identity
+    what = f"This {_words(credential)}" if credential else "This role"
+    days, limit = (seen_until - start).days, patience.days
+    if subject.last_used_at is not None:
+        where = f" (for {credential.last_used_service})" if credential and credential.last_used_service else ""
+        return f"{what} was last used on {start:%-d %B %Y}{where}, {days} days ago; policy allows {limit}."
+    if subject.coverage.seen_from is not None and start == subject.coverage.seen_from:
+        return f"{what} was not used in the {days} days that are remembered; policy allows {limit}."
+    return f"{what} was never used since it was created on {start:%-d %B %Y}, {days} days ago; policy allows {limit}."
+
+
+def _unrotated(identity: Identity, credential: Credential, patience: timedelta, now: datetime) -> Iterator[Finding]:
+    changed = credential.rotated_at or credential.created_at
+    if credential.custody is not Custody.OURS or changed is None or patience == NEVER or now - changed < patience:
+        return
+    age = now - changed
+    yield Finding(
+        kind=FindingKind.UNROTATED,
+        credential_key=credential.key,
+        severity=_raised(Severity.LOW, identity.privileged, age >= 4 * patience),
+        owasp=OWASP[FindingKind.UNROTATED],
+        since=changed + patience,
+        why=f"The secret of this {_words(credential)} has been the same since {changed:%-d %B %Y}, {age.days} days;"
+        f" policy allows {patience.days}.",
+        coverage="The provider's own record of when the secret was made. It does not tell where copies of it lie.",
+    )
+
+
+def _unowned(identity: Identity, owner_active: bool | None, now: datetime) -> Finding:
+    gone = owner_active is False
+    return Finding(
+        kind=FindingKind.UNOWNED,
+        credential_key=None,
+        severity=_raised(Severity.LOW, identity.privileged, gone),
+        owasp=OWASP[FindingKind.UNOWNED],
+        since=identity.created_at or now,
+        why="Its owner is no longer active, and nobody has taken it over."
+        if gone
+        else "Nobody has confirmed being answerable for it.",
+        coverage="Answers given to this program. An owner recorded elsewhere counts as evidence until they confirm it.",
+    )
+
+
+def _words(credential: Credential | None) -> str:
+    return CREDENTIAL_WORDS.get(credential.kind, credential.kind.replace("_", " ")) if credential else "identity"
+
+
+def _raised(severity: Severity, *reasons: bool) -> Severity:
+    return SEVERITIES[min(SEVERITIES.index(severity) + sum(reasons), len(SEVERITIES) - 1)]
+
+
+def _says(coverage: Coverage, seen_until: datetime) -> str:
+    return f"{coverage.says} Seen up to {seen_until:%-d %B %Y, %H:%M} UTC.".strip()
+
+
+def reconcile(
+    assessed: Iterable[Finding], known: Sequence[Known], *, identity: Identity, gaps: Sequence[Gap], now: datetime
+) -> FindingChanges:
+    """Compare what is broken now with the open findings: open, keep, resolve, and wake justified ones that ran out.
+
+    A finding that cannot be judged because of a gap is kept as it is, neither refreshed nor resolved.
+    """
+    current = {(finding.kind, finding.credential_key): finding for finding in assessed}
+    old = {(finding.kind, finding.credential_key): finding for finding in known}
+    return FindingChanges(
+        opened=tuple(finding for key, finding in current.items() if key not in old),
+        kept=tuple((old[key].id, finding) for key, finding in current.items() if key in old),
+        resolved=tuple(
+            (finding.id, _because(finding, identity))
+            for key, finding in old.items()
+            if key not in current and not is_hidden(finding, identity, gaps)
+        ),
+        expired=tuple(
+            old[key].id
+            for key in current
+            if key in old and (until := old[key].justified_until) is not None and until <= now
+        ),
+    )
+
+
+def is_hidden(finding: Known, identity: Identity, gaps: Sequence[Gap]) -> bool:
+    """Whether a gap keeps us from telling if this finding still stands."""
+    needed = {FindingKind.UNUSED: Aspect.USE, FindingKind.UNROTATED: Aspect.CREDENTIALS}.get(finding.kind)
+    if needed is None:
+        return False
+    if any(gap.covers(identity.scope, aspect) for gap in gaps for aspect in (needed, Aspect.CREDENTIALS)):
+        return True
+    credential = next((c for c in identity.credentials if c.key == finding.credential_key), None)
+    subject: Identity | Credential = credential or identity
+    return finding.kind is FindingKind.UNUSED and subject.use_gap is not None
+
+
+def _because(finding: Known, identity: Identity) -> str:
+    if finding.kind is FindingKind.UNOWNED:
+        return "It has an active, confirmed owner."
+    credential = next((c for c in identity.credentials if c.key == finding.credential_key), None)
+    if finding.credential_key is not None and credential is None:
+        return "The credential is gone."
+    if credential is not None and credential.status is CredentialStatus.INACTIVE:
+        return "The credential is turned off."
+    if finding.kind is FindingKind.UNUSED:
+        return "It was used since, or policy allows more now."
+    return "Its secret was rotated, or policy allows more now."

@@ -1,0 +1,174 @@
+"""The nouns: frozen values that providers yield and pure functions read.
+
+Words are the glossary's. Times are aware and in UTC; a `None` says in its comment what it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Custody(StrEnum):
+    """Who holds the secret. Only ours can be unrotated."""
+
+    OURS = "ours"
+    PLATFORM = "platform"
+    NOBODY = "nobody"
+
+
+class CredentialStatus(StrEnum):
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+
+
+class Aspect(StrEnum):
+    """What a gap hides of the things inside its scope."""
+
+    EXISTENCE = "existence"  # nothing inside may be called gone
+    CREDENTIALS = "credentials"  # its credentials may be more, or other, than what is known
+    USE = "use"  # nothing inside may be called unused
+    OWNER = "owner"  # evidence of its owner may be missing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """A place that a scan could not see, and why.
+
+    `scope` is a path, the widest place first: `aws/123456789012`, `aws/123456789012/user`,
+    `aws/123456789012/user/ci-deploy`. A gap covers everything below its scope.
+    `reason` is one short phrase with the provider's own code in it (`AccessDenied: iam:ListAccessKeys`).
+    """
+
+    scope: str
+    reason: str
+    hides: frozenset[Aspect]
+
+    def covers(self, scope: str, aspect: Aspect) -> bool:
+        """Whether the gap hides this aspect of what lies at `scope`."""
+        return aspect in self.hides and (scope == self.scope or scope.startswith(self.scope + "/"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permission:
+    """One permission that this program needs of a cloud, and what for."""
+
+    action: str  # the provider's own name: "iam:ListAccessKeys"
+    why: str
+    writes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """What the sources of a use fact can see. A finding never claims more than this.
+
+    `says` is one or two sentences for people: what is seen, what is not, and how late.
+    """
+
+    says: str
+    seen_from: datetime | None = None  # earlier use is not remembered; None: seen since creation
+    seen_until: datetime | None = None  # later use is not seen yet; None: seen up to the scan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credential:
+    """What proves an identity. Never the secret.
+
+    `key` is stable for the credential's life, whether or not its public id is known: for an AWS access key
+    `access_key/2026-01-31T09:00:00Z` (its creation; with `/1` and `/2` where a user's two keys were made in the same
+    second), for a password `password`.
+    """
+
+    key: str
+    kind: str  # access_key, console_password, service_specific_credential, ...
+    external_id: (
+        str | None
+    )  # the provider's public id ("AKIA..."); None: the provider has none, or it was not needed yet
+    status: CredentialStatus
+    custody: Custody
+    created_at: datetime | None  # None: the provider does not tell
+    rotated_at: datetime | None  # when the secret last changed; None: the provider does not tell
+    last_used_at: datetime | None  # None: never used since creation, or since the provider keeps track
+    last_used_service: str | None = None  # "s3"; None: not told
+    last_used_region: str | None = None  # "eu-west-1"; None: not told
+    use_gap: str | None = None  # why its use could not be seen; None: it was seen
+    coverage: Coverage = Coverage(says="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Something that authenticates and is not a person.
+
+    `key` is the provider's own unique id, never reused (`AIDA...`, not the name).
+    """
+
+    provider: str  # "aws"
+    kind: str  # iam_user, iam_role
+    account: str  # "123456789012"
+    key: str
+    name: str
+    principal: str  # the provider's own string: the ARN
+    custody: Custody
+    created_at: datetime | None  # None: the provider does not tell
+    last_used_at: (
+        datetime | None
+    )  # of the identity itself (a role assumed); None: never, or it has credentials that tell
+    use_gap: str | None = None  # why its own use could not be seen; None: it was seen
+    tags: Mapping[str, str] = field(default_factory=dict)
+    credentials: tuple[Credential, ...] = ()
+    privileged: bool = False  # can administer the account (an admin-like policy is attached)
+    service_linked: bool = False  # made and used by the platform: nobody here can rotate or own it
+    coverage: Coverage = Coverage(says="")
+    policies: tuple[str, ...] = ()  # names of attached and inline policies, for people to read
+
+    @property
+    def scope(self) -> str:
+        """The identity's place, as gaps name places: `aws/123456789012/user/ci-deploy`."""
+        return scope_of(self.provider, self.account, self.kind, self.name)
+
+
+def scope_of(provider: str, account: str, kind: str | None = None, name: str | None = None) -> str:
+    """Return the path that gaps use for an account, for all of one kind in it, or for one identity."""
+    parts = [provider, account]
+    if kind is not None:
+        parts.append(kind)
+    if name is not None:
+        parts.append(name)
+    return "/".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One fact that speaks for somebody as the owner of an identity.
+
+    `points_to` is what the source literally names: an e-mail address, a login, a Slack id. Whether that is a
+    person here is decided later, against the directory.
+    """
+
+    source: str  # tag, creator, attestation, ...
+    fact: str  # "owner=ana@example.com", "CreateAccessKey by ana@example.com"
+    points_to: str
+    at: datetime | None  # when it was true; None: the source carries no time (a tag)
+    identity_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Somebody in the organisation's directory."""
+
+    email: str
+    slack_id: str
+    name: str
+    tz: str  # IANA name
+    active: bool  # False: deactivated
+    guest: bool = False
+    bot: bool = False
+    stranger: bool = False  # of another workspace
+    handle: str = ""  # Slack's short name: "ana"
+
+    @property
+    def may_own(self) -> bool:
+        """Whether this person can be asked and can answer for an identity."""
+        return self.active and not (self.guest or self.bot or self.stranger)

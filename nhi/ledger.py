@@ -1,0 +1,162 @@
+"""The one way into the append-only history.
+
+An event is written in the transaction of the change that it tells of. Its body is RFC 8785 canonical JSON, chained by
+SHA-256 to the event before; its numbers have no gap. What is personal lies apart, under a salted commitment in the
+body, so that it can be erased without breaking the chain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import Enum
+from typing import Any
+
+import rfc8785
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from nhi.tables import EventPrivateRow, EventRow
+
+GENESIS = "0" * 64
+_LOCK = 0x6E6869  # "nhi": PostgreSQL's advisory lock that lets one transaction append at a time
+_SAFE_INTEGER = 2**53 - 1
+
+
+def record(
+    session: Session,
+    kind: str,
+    *,
+    now: datetime,
+    identity_id: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    private: Mapping[str, Any] | None = None,
+) -> EventRow:
+    """Append one event to the ledger, within the caller's transaction.
+
+    `kind` reads "finding.opened". `private` holds what tells of people (names, e-mail addresses, their words); only a
+    salted commitment to it is chained.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    last = session.execute(select(EventRow.seq, EventRow.hash).order_by(EventRow.seq.desc()).limit(1)).first()
+    seq, prev_hash = (last.seq + 1, last.hash) if last else (1, GENESIS)
+    body: dict[str, Any] = {"seq": seq, "at": now, "kind": kind, "identity": identity_id, "facts": dict(facts or {})}
+    salt = secrets.token_hex(32)
+    if private:
+        body["private"] = commitment(salt, canonical(private))
+    text_body = canonical(body).decode()
+    row = EventRow(
+        seq=seq,
+        at=now,
+        kind=kind,
+        identity_id=identity_id,
+        body=text_body,
+        prev_hash=prev_hash,
+        hash=chain(prev_hash, text_body),
+    )
+    session.add(row)
+    session.flush()
+    if private:
+        session.add(EventPrivateRow(seq=seq, salt=salt, body=canonical(private).decode()))
+        session.flush()
+    return row
+
+
+def chain(prev_hash: str, body: str) -> str:
+    """Return the hash of an event: SHA-256 over the former hash and the canonical body."""
+    return hashlib.sha256(bytes.fromhex(prev_hash) + body.encode()).hexdigest()
+
+
+def commitment(salt: str, private: bytes) -> str:
+    """Return what stands in the body for the personal part: it cannot be guessed without the salt."""
+    return hashlib.sha256(bytes.fromhex(salt) + private).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """Return RFC 8785 canonical JSON of any value that we meet; a hostile name never stops the ledger.
+
+    Times become RFC 3339 in UTC, integers past 2^53 and odd floats become strings, lone surrogates are replaced.
+    """
+    return rfc8785.dumps(plain(value))
+
+
+def plain(value: Any) -> Any:
+    """Return the value in JSON's own types."""
+    match value:
+        case None | bool():
+            return value
+        case Enum():
+            return plain(value.value)
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case int():
+            return value if abs(value) <= _SAFE_INTEGER else str(value)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case datetime():
+            return instant(value)
+        case date():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Mapping():
+            return {plain(str(key)): plain(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(item) for item in value]
+        case _:
+            return plain(str(value))
+
+
+def instant(moment: datetime) -> str:
+    """Return an instant as RFC 3339 in UTC, to the second where it is whole: `2026-05-01T00:00:00Z`."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What a check of the chain found. `first_wrong` is the number of the first wrong event; None: all is well."""
+
+    events: int
+    last_hash: str
+    first_wrong: int | None
+    why: str | None
+
+
+def verify(session: Session) -> Verified:
+    """Walk the whole chain and check numbers, links, hashes, and that the columns say what the bodies say."""
+    expected, prev_hash = 1, GENESIS
+    for event in _events(session):
+        why = _wrong(event, expected, prev_hash)
+        if why:
+            return Verified(events=expected - 1, last_hash=prev_hash, first_wrong=expected, why=why)
+        expected, prev_hash = expected + 1, event.hash
+    return Verified(events=expected - 1, last_hash=prev_hash, first_wrong=None, why=None)
+
+
+def _events(session: Session) -> Iterator[EventRow]:
+    yield from session.scalars(select(EventRow).order_by(EventRow.seq).execution_options(yield_per=1000))
+
+
+def _wrong(event: EventRow, expected: int, prev_hash: str) -> str | None:
+    if event.seq != expected:
+        return f"event {expected} is missing"
+    if event.prev_hash != prev_hash:
+        return "it does not follow the event before it"
+    if chain(prev_hash, event.body) != event.hash:
+        return "its body was changed after it was written"
+    body = json.loads(event.body)
+    columns = (event.seq, instant(event.at), event.kind, event.identity_id)
+    if (body["seq"], body["at"], body["kind"], body["identity"]) != columns:
+        return "its columns do not say what its body says"
+    return None
+
+
+def count(session: Session) -> int:
+    """Return how many events there are."""
+    return session.scalar(select(func.count()).select_from(EventRow)) or 0

@@ -1,0 +1,116 @@
+"""What a provider is: small protocols, one a capability, and the plain dict of those there are.
+
+A provider reads one place (an AWS account, a Google organisation) with the credentials it is given. It never
+writes to the database, never decides, and never hides what it could not see: it yields a `Gap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from nhi.identity import Credential, CredentialStatus, Evidence, Gap, Identity, Permission
+from nhi.policy import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What is known from before and spares calls.
+
+    `credential_ids` maps (identity key, credential key) to the credential's public id: both are fixed for the
+    credential's life, so an id once learnt need not be asked for again.
+    """
+
+    credential_ids: Mapping[tuple[str, str], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The one credential that an act is about."""
+
+    account: str
+    identity_name: str
+    identity_key: str
+    credential_kind: str
+    credential_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CredentialState:
+    """What a credential looks like right now, read for this act alone."""
+
+    status: CredentialStatus
+    last_used_at: datetime | None  # None: never used
+    last_used_service: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a scan is, for a progress bar: `done` of `total` things (total None: not known yet)."""
+
+    what: str
+    done: int
+    total: int | None
+
+
+class Provider(Protocol):
+    """A place that identities live in, opened by `connect`."""
+
+    name: str
+    permissions: Sequence[Permission]
+
+    @property
+    def account(self) -> str:
+        """The account that this connection sees, or a short name of the source if it cannot be reached."""
+
+    @property
+    def api_calls(self) -> Mapping[str, int]:
+        """How many requests went out, by action ("iam:ListAccessKeys"), retries included."""
+
+    def scan(
+        self, *, memory: Memory, matters: Callable[[Identity, Credential], bool], now: datetime
+    ) -> Iterator[Identity | Gap | Progress]:
+        """Yield every identity there is, and a gap for everything that could not be seen.
+
+        `matters` tells whether a credential can matter to a finding; only for those is it worth a call to
+        learn more (the public id of a key). A gap may come before or after the identities that it is about.
+        """
+
+
+@runtime_checkable
+class TellsCreators(Protocol):
+    """A provider that knows who made things."""
+
+    def creators(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Evidence | Gap]:
+        """Yield who made or last rotated these identities, one gap a place that could not be asked."""
+
+
+@runtime_checkable
+class Disables(Protocol):
+    """A provider that can turn one credential off and on again."""
+
+    disable_permissions: Sequence[Permission]
+
+    def disables(self, credential_kind: str) -> bool:
+        """Whether a credential of this kind can be turned off reversibly."""
+
+    def look(self, target: Target) -> CredentialState | Gap | None:
+        """Read the credential's state right now; None: it is not there any more."""
+
+    def disable(self, target: Target) -> None:
+        """Turn this one credential off. Raises ProviderError."""
+
+    def enable(self, target: Target) -> None:
+        """Turn this one credential on. Raises ProviderError."""
+
+
+Connect = Callable[[Source], Provider]
+
+
+def providers() -> dict[str, Connect]:
+    """Return the providers there are, by name. Imported here so that a provider's SDK loads only when used."""
+    from nhi.providers import aws
+
+    return {"aws": aws.connect}

@@ -1,0 +1,119 @@
+"""Amazon Web Services: IAM users and roles of one account.
+
+A whole account is seen in a dozen calls: pages of GetAccountAuthorizationDetails, one credential report, one list of
+service-specific credentials. Only users with a key that can matter to a finding, and whose id is not yet known, cost
+a call each. The root account is out of scope: it is a person's, and IAM tells next to nothing about it.
+
+scan.py reads the account and users.py one user; report.py and details.py make sense of answers (pure); creators.py asks
+CloudTrail; acts.py turns keys off and on; calls.py is the way out to AWS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Permission, scope_of
+from nhi.policy import Source
+from nhi.providers import CredentialState, Memory, Progress, Target
+from nhi.providers.aws import acts
+from nhi.providers.aws.calls import Calls, CannotSee, reading
+from nhi.providers.aws.creators import find_creators
+from nhi.providers.aws.scan import Scan
+
+PERMISSIONS = tuple(
+    Permission(action=action, why=why)
+    for action, why in {
+        "sts:GetCallerIdentity": "tells which account this is",
+        "iam:GetAccountAuthorizationDetails": "lists users and roles with tags, policies and the last use of roles",
+        "iam:GenerateCredentialReport": "asks AWS to make the credential report; changes nothing",
+        "iam:GetCredentialReport": "tells each user's password and keys, and when they were used",
+        "iam:ListServiceSpecificCredentials": "lists passwords for single services (CodeCommit, Keyspaces, Bedrock)",
+        "iam:ListAccessKeys": "tells the id of a key that matters",
+        "iam:GetAccessKeyLastUsed": "tells a key's last use, for users newer than the report and before an act",
+        "iam:GetLoginProfile": "tells whether a user newer than the report has a password",
+        "iam:GetUser": "tells a newer user's last sign-in, and before an act that the user is still the same",
+        "cloudtrail:LookupEvents": "tells who made a user, role or key in the last 90 days",
+    }.items()
+)
+DISABLE_PERMISSIONS = (
+    Permission(action="iam:UpdateAccessKey", why="turns one access key off, and on again", writes=True),
+)
+
+
+def connect(source: Source) -> Aws:
+    """Open an account: the ambient one, or that of `source.role_arn`. Makes no call yet."""
+    return Aws(source)
+
+
+class Aws:
+    """One AWS account, as Provider, TellsCreators and Disables."""
+
+    name = "aws"
+    permissions: Sequence[Permission] = PERMISSIONS
+    disable_permissions: Sequence[Permission] = DISABLE_PERMISSIONS
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._calls = Calls(source, role_arn=source.role_arn)
+        self._acting = self._calls
+        if source.remediator_role_arn is not None:
+            self._acting = Calls(source, role_arn=source.remediator_role_arn)
+        self._account: str | None = None
+
+    @property
+    def account(self) -> str:
+        """The account's number; where it cannot be reached, the number in the role's ARN, or "ambient"."""
+        try:
+            return self._known_account()
+        except CannotSee:
+            return self._account_by_name()
+
+    @property
+    def api_calls(self) -> Mapping[str, int]:
+        """How many requests went out, by action, retries and acts included."""
+        return self._calls.made if self._acting is self._calls else self._calls.made + self._acting.made
+
+    def scan(
+        self, *, memory: Memory, matters: Callable[[Identity, Credential], bool], now: datetime
+    ) -> Iterator[Identity | Gap | Progress]:
+        """Yield users and roles, and a gap for everything that could not be seen. A cloud's fault never raises."""
+        try:
+            account = self._known_account()
+        except CannotSee as fault:
+            scope = scope_of("aws", self._account_by_name())
+            yield Gap(scope=scope, reason=fault.reason, hides=frozenset(Aspect))
+            return
+        try:
+            yield from Scan(self._calls, account, memory, matters, now).run()
+        finally:
+            self._calls.close()
+
+    def creators(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Evidence | Gap]:
+        """Yield who made these identities and their credentials, as far as CloudTrail's 90 days go."""
+        try:
+            yield from find_creators(self._calls, self.account, identities, now)
+        finally:
+            self._calls.close()
+
+    def disables(self, credential_kind: str) -> bool:
+        return credential_kind == "access_key"
+
+    def look(self, target: Target) -> CredentialState | Gap | None:
+        return acts.look(self._calls, target)
+
+    def disable(self, target: Target) -> None:
+        acts.switch(self._acting, self._calls, target, CredentialStatus.INACTIVE)
+
+    def enable(self, target: Target) -> None:
+        acts.switch(self._acting, self._calls, target, CredentialStatus.ACTIVE)
+
+    def _known_account(self) -> str:
+        if self._account is None:
+            answer = self._calls.ask("sts:GetCallerIdentity")
+            with reading("sts:GetCallerIdentity"):
+                self._account = str(answer["Account"])
+        return self._account
+
+    def _account_by_name(self) -> str:
+        return self._source.role_arn.split(":")[4] if self._source.role_arn else "ambient"

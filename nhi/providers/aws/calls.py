@@ -1,0 +1,216 @@
+"""One AWS account as a thing to ask: session, rate limit, retries, the count of requests, and faults as one error.
+
+Everything that can go wrong between us and AWS comes out of `Calls.ask` as `CannotSee`, whose words become the
+reason of a `Gap`. Neither request bodies nor credentials are ever logged or kept.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from botocore import xform_name
+from botocore.config import Config
+from botocore.credentials import AssumeRoleCredentialFetcher, CredentialProvider, DeferredRefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from botocore.session import Session
+
+from nhi.policy import Source
+
+AT_ONCE = 16  # calls in flight: at 50 ms a call this is above any rate that IAM grants
+PAGE = 1000  # items a page, IAM's greatest
+_ATTEMPTS = 8  # botocore's tries of one call; its back-off then waits about a minute in all. AWS_MAX_ATTEMPTS overrides
+_ROUNDS = 4  # how often a call that was throttled through all its attempts is begun again
+_CLOUDTRAIL_A_SECOND = 2.0  # LookupEvents' quota, an account and region
+_TRAIL_REGIONS = {"cn": "cn-north-1", "us-gov": "us-gov-west-1"}  # where IAM's events are, outside the main partition
+
+# What the SDK is known to raise on a broken answer, beside its own two trees: ResponseParserError stands alone, and
+# a body of the right shape with a wrong value (a date, a number) ends in one of the plain ones.
+_FAULTS = (BotoCoreError, ClientError, ResponseParserError, ValueError, TypeError, KeyError, AttributeError)
+_THROTTLED = frozenset(
+    {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
+)
+_PASSING = _THROTTLED | {"ServiceFailure", "InternalFailure", "ServiceUnavailable", "ExpiredToken", "RequestTimeout"}
+_SERVICES = {"AssumeRole": "sts", "GetCallerIdentity": "sts", "LookupEvents": "cloudtrail"}
+
+
+class CannotSee(Exception):
+    """A call that did not answer. `reason` is a Gap's reason: "AccessDenied: iam:ListAccessKeys"."""
+
+    def __init__(self, code: str, action: str, *, passing: bool) -> None:
+        super().__init__(f"{code}: {action}")
+        self.reason = f"{code}: {action}"
+        self.code = code
+        self.passing = passing  # the same call may answer later
+
+
+@contextmanager
+def reading(action: str) -> Iterator[None]:
+    """Take values out of an answer: one that lacks them, or has others in their place, raises CannotSee."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise CannotSee("MalformedResponse", action, passing=True) from None
+
+
+class Pace:
+    """An upper limit on requests a second, shared by all threads: each waits for its own turn."""
+
+    def __init__(self, a_second: float) -> None:
+        self._every = 1 / a_second
+        self._burst = min(10.0, a_second) * self._every  # so many may go at once after a rest
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._next = max(self._next, now - self._burst) + self._every
+            pause = self._next - now
+        if pause > 0:
+            time.sleep(pause)
+
+
+class Calls:
+    """The calls to one account, as one role. Safe to use from many threads."""
+
+    def __init__(self, source: Source, *, role_arn: str | None) -> None:
+        self._source = source
+        self._role_arn = role_arn
+        self._lock = threading.Lock()
+        self._count_lock = threading.Lock()  # its own: clients are made, and may call, under the other
+        self._clients: dict[str, Any] = {}
+        self._session: Session | None = None
+        self._pace = Pace(source.calls_a_second)
+        self._trail_pace = Pace(min(_CLOUDTRAIL_A_SECOND, source.calls_a_second))
+        self._rounds = _ROUNDS
+        self.made: Counter[str] = Counter()
+
+    def ask(self, action: str, **parameters: Any) -> dict[str, Any]:
+        """Make one call ("iam:ListAccessKeys") and return its answer, shaped as botocore's. Raises CannotSee."""
+        for attempt in range(self._rounds):
+            try:
+                return self._ask(action, parameters)
+            except CannotSee as fault:
+                if fault.code not in _THROTTLED or attempt + 1 >= self._rounds:
+                    raise
+            time.sleep(2**attempt)
+        raise AssertionError("unreachable: the last round returns or raises")
+
+    def pages(self, action: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """Yield the pages of an IAM list. Raises CannotSee, also where a page tells of a next one but not which."""
+        seen: set[str] = set()
+        while True:
+            page = self.ask(action, MaxItems=PAGE, **parameters)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            marker = page.get("Marker")
+            if not marker or marker in seen:
+                raise CannotSee("BrokenPaging", action, passing=True)
+            seen.add(marker)
+            parameters["Marker"] = marker
+
+    def close(self) -> None:
+        """Close idle connections. The next call opens new ones."""
+        with self._lock:
+            clients, self._clients = self._clients, {}
+        for client in clients.values():
+            client.close()
+
+    def _ask(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        service, _, operation = action.partition(":")
+        try:
+            answer: dict[str, Any] = getattr(self._client(service), xform_name(operation))(**parameters)
+        except ClientError as error:
+            raise _from_answer(error) from None
+        except _FAULTS as error:
+            raise CannotSee(type(error).__name__, action, passing=isinstance(error, BotoCoreError)) from None
+        return answer
+
+    def _client(self, service: str) -> Any:
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = self._new_client(service)
+            return self._clients[service]
+
+    def _new_client(self, service: str) -> Any:
+        if self._session is None:
+            self._session = self._new_session()
+        region: str = self._session.get_config_variable("region") or "us-east-1"
+        if service == "cloudtrail":  # IAM and STS write their events in one region only
+            region = next((home for prefix, home in _TRAIL_REGIONS.items() if region.startswith(prefix)), "us-east-1")
+        return self._session.create_client(
+            service, region_name=region, endpoint_url=self._source.endpoint, config=self._config(self._session)
+        )
+
+    def _config(self, session: Session) -> Config:
+        chosen = session.get_config_variable("max_attempts")
+        self._rounds = 1 if chosen else _ROUNDS  # who sets AWS's own limit means it
+        return Config(
+            retries={"mode": "adaptive", "total_max_attempts": int(chosen or _ATTEMPTS)},
+            connect_timeout=5,
+            read_timeout=30,
+            max_pool_connections=AT_ONCE,
+            user_agent_extra="nhi-audit",
+        )
+
+    def _new_session(self) -> Session:
+        session = self._counted()
+        if self._role_arn is not None:
+            assumed = _Assumed(self._counted(), self._source, self._role_arn)
+            session.get_component("credential_provider").insert_before("env", assumed)
+        return session
+
+    def _counted(self) -> Session:
+        session = Session()
+        session.register("before-send", self._before_send)
+        return session
+
+    def _before_send(self, **event: Any) -> None:
+        """Count and pace every request that really goes out, retries and the taking of roles included."""
+        _, service, operation = event["event_name"].split(".")
+        with self._count_lock:
+            self.made[f"{service}:{operation}"] += 1
+        (self._trail_pace if service == "cloudtrail" else self._pace).wait()
+
+
+class _Assumed(CredentialProvider):  # type: ignore[misc, unused-ignore]  # botocore's stubs call the base Any
+    """Credentials of a role, taken and renewed by botocore's own machinery (sts:AssumeRole with an external id)."""
+
+    METHOD = "nhi-assume-role"
+    CANONICAL_NAME = None
+
+    def __init__(self, session: Session, source: Source, role_arn: str) -> None:
+        super().__init__(session)
+        self._base = session
+        self._source = source
+        self._role_arn = role_arn
+
+    def load(self) -> Any:
+        mine = self._base.get_credentials()
+        if mine is None:
+            return None  # botocore goes on to say NoCredentialsError, which is true
+        extra = {"RoleSessionName": "nhi-audit"}
+        if self._source.external_id is not None:
+            extra["ExternalId"] = self._source.external_id
+        fetcher = AssumeRoleCredentialFetcher(self._sts, mine, self._role_arn, extra_args=extra)
+        return DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method=self.METHOD)
+
+    def _sts(self, service: str, **credentials: Any) -> Any:
+        region = self._base.get_config_variable("region") or "us-east-1"
+        return self._base.create_client(service, region_name=region, endpoint_url=self._source.endpoint, **credentials)
+
+
+def _from_answer(error: ClientError) -> CannotSee:
+    """Turn AWS's own error into ours. One that came while taking the role names sts:AssumeRole."""
+    said = error.response.get("Error", {})
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = str(said.get("Code") or status or "Unknown")
+    operation = error.operation_name
+    return CannotSee(code, f"{_SERVICES.get(operation, 'iam')}:{operation}", passing=code in _PASSING or status >= 500)

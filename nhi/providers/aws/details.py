@@ -1,0 +1,162 @@
+"""The account's users, roles, groups and policies: pages of GetAccountAuthorizationDetails in, identities out. Pure.
+
+Source: https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetAccountAuthorizationDetails.html. A user comes
+before the groups and policies that make it an administrator, so pages are boiled down as they come, and identities
+are built when the last one is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nhi.identity import Coverage, Custody, Identity
+
+FILTER = ("User", "Role", "Group", "LocalManagedPolicy")  # AWS's own policies would be thousands: they are known by ARN
+_ADMIN_POLICIES = ("aws:policy/AdministratorAccess", "aws:policy/IAMFullAccess")
+_ALL_POWERS = frozenset({"*", "*:*", "iam:*"})
+_SERVICE_ROLES = (
+    "/aws-service-role/"  # https://docs.aws.amazon.com/IAM/latest/UserGuide/using-service-linked-roles.html
+)
+_ROLES_KEPT = timedelta(days=400)  # how long IAM remembers that a role was used
+_ROLES_LAG = timedelta(hours=4)  # how late a use may show
+_ROLE_SAYS = "IAM remembers for 400 days when a role was last used; what it was used for is not told."
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grants:
+    """What is attached to something: names for people, ARNs to look up, and whether an inline policy is an admin's."""
+
+    names: tuple[str, ...]
+    arns: tuple[str, ...]
+    admin: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """One user or role, before it is known what its groups and policies grant."""
+
+    identity: Identity
+    grants: _Grants
+    groups: tuple[str, ...]
+
+
+@dataclass
+class Details:
+    """What the pages said so far."""
+
+    account: str
+    now: datetime
+    _seen: list[_Seen] = field(default_factory=list)
+    _groups: dict[str, _Grants] = field(default_factory=dict)
+    _admin_policies: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def add(self, page: Mapping[str, Any]) -> None:
+        """Take in one page. Raises KeyError, TypeError, ValueError or AttributeError where it is not one."""
+        for user in page.get("UserDetailList", ()):
+            self._seen.append(_user(self.account, user))
+        for role in page.get("RoleDetailList", ()):
+            self._seen.append(_role(self.account, role, self.now))
+        for group in page.get("GroupDetailList", ()):
+            self._groups[group["GroupName"]] = _grants(group, "GroupPolicyList")
+        for policy in page.get("Policies", ()):
+            if any(_is_admin(version.get("Document")) for version in _in_force(policy)):
+                self._admin_policies.add(policy["Arn"])
+
+    def identities(self) -> Iterator[Identity]:
+        """Yield users (without their credentials) and roles; what they are granted is judged now."""
+        for seen in self._seen:
+            groups = {group: self._groups[group] for group in seen.groups if group in self._groups}
+            yield replace(
+                seen.identity,
+                privileged=any(self._administers(grants) for grants in (seen.grants, *groups.values())),
+                policies=(
+                    *seen.grants.names,
+                    *(f"{group}/{name}" for group, grants in groups.items() for name in grants.names),
+                ),
+            )
+
+    def _administers(self, grants: _Grants) -> bool:
+        return grants.admin or any(arn in self._admin_policies or arn.endswith(_ADMIN_POLICIES) for arn in grants.arns)
+
+
+def utc(instant: datetime) -> datetime:
+    """Return the instant in UTC, in whole seconds: IAM's own precision, on which its sources agree."""
+    return instant.astimezone(UTC).replace(microsecond=0)
+
+
+def _user(account: str, user: Mapping[str, Any]) -> _Seen:
+    identity = Identity(
+        provider="aws",
+        kind="iam_user",
+        account=account,
+        key=user["UserId"],
+        name=user["UserName"],
+        principal=user["Arn"],
+        custody=Custody.OURS,
+        created_at=utc(user["CreateDate"]),
+        last_used_at=None,
+        tags=_tags(user),
+    )
+    return _Seen(identity=identity, grants=_grants(user, "UserPolicyList"), groups=tuple(user.get("GroupList", ())))
+
+
+def _role(account: str, role: Mapping[str, Any], now: datetime) -> _Seen:
+    """Read a role. AWS keeps its last use for 400 days: an empty RoleLastUsed is "not in those"."""
+    used = (role.get("RoleLastUsed") or {}).get("LastUsedDate")
+    identity = Identity(
+        provider="aws",
+        kind="iam_role",
+        account=account,
+        key=role["RoleId"],
+        name=role["RoleName"],
+        principal=role["Arn"],
+        custody=Custody.NOBODY,
+        created_at=utc(role["CreateDate"]),
+        last_used_at=None if used is None else utc(used),
+        tags=_tags(role),
+        coverage=Coverage(says=_ROLE_SAYS, seen_from=now - _ROLES_KEPT, seen_until=now - _ROLES_LAG),
+        service_linked=role.get("Path", "/").startswith(_SERVICE_ROLES) or f":role{_SERVICE_ROLES}" in role["Arn"],
+    )
+    return _Seen(identity=identity, grants=_grants(role, "RolePolicyList"), groups=())
+
+
+def _tags(thing: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag.get("Value", "") for tag in thing.get("Tags") or ()}
+
+
+def _grants(thing: Mapping[str, Any], inline: str) -> _Grants:
+    attached = thing.get("AttachedManagedPolicies") or ()
+    own = thing.get(inline) or ()
+    return _Grants(
+        names=(*(policy["PolicyName"] for policy in attached), *(policy["PolicyName"] for policy in own)),
+        arns=tuple(policy["PolicyArn"] for policy in attached),
+        admin=any(_is_admin(policy.get("PolicyDocument")) for policy in own),
+    )
+
+
+def _in_force(policy: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    return (version for version in policy.get("PolicyVersionList") or () if version.get("IsDefaultVersion"))
+
+
+def _is_admin(document: object) -> bool:
+    """Whether a policy allows everything, or everything in IAM, on every resource. One that cannot be read is not."""
+    if not isinstance(document, Mapping):  # botocore leaves what is not JSON as text
+        return False
+    return any(isinstance(one, Mapping) and _grants_all(one) for one in _several(document.get("Statement")))
+
+
+def _grants_all(statement: Mapping[str, Any]) -> bool:
+    actions = {action.lower() for action in _several(statement.get("Action")) if isinstance(action, str)}
+    everywhere = "*" in _several(statement.get("Resource"))
+    return statement.get("Effect") == "Allow" and everywhere and not actions.isdisjoint(_ALL_POWERS)
+
+
+def _several(value: object) -> Iterable[object]:
+    """A policy's element may stand alone or in a list."""
+    return value if isinstance(value, list) else (value,)

@@ -1,16 +1,178 @@
-"""Facts to blocks: frames, buttons, Slack's limits."""
+"""Facts to messages: frames, buttons, Slack's limits. Pure.
+
+Each message carries a `text` beside its blocks: a whole sentence that works when it is read aloud by itself.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from typing import Any
 
-Blocks = list[dict[str, Any]]
+from bot.card import buttons, is_open, kind_of, question, told
+from bot.render import Blocks, Cards, Json, Message, Words, say
+from bot.whois import full, whois
+
+__all__ = [
+    "Blocks",
+    "Cards",
+    "Message",
+    "answered",
+    "card",
+    "digest",
+    "golive",
+    "help",
+    "mine",
+    "note",
+    "sorry",
+    "unknown",
+    "whois",
+]
+
+CARDS_AT_MOST = 6  # a message
+ITEMS_AT_MOST = 15  # of what somebody owns, in one list
+SECONDS_A_QUESTION = 20
+_KINDS = frozenset({"digest", "reminder", "escalation", "shadow"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """What goes to Slack: blocks, and the text that notifications and screen readers get instead."""
+def card(facts: Json, offer_id: str | None, *, reader_is_asked: bool = True) -> Blocks:
+    """Draw one identity's card: an ask's, or, for facts that stand beside no ask, what `whois` shows of it.
 
-    blocks: Blocks
-    text: str
+    Without `offer_id` it has no buttons. `reader_is_asked` is False where somebody else reads it (an escalation).
+    """
+    if "ask" in facts:
+        return question(facts, offer_id, reader_is_asked=reader_is_asked)
+    return [*full(facts), *buttons(facts, offer_id)]
+
+
+def digest(words: Json, cards: Cards) -> Message:
+    """Return what a delivery says: a heading for its kind, then its cards, at most CARDS_AT_MOST.
+
+    `words` holds `kind` (digest, reminder, escalation, shadow) and, where they are known, `name` (the reader's, but in
+    an escalation that of the person who was asked), `number` (which reminder), `asked_at`, and for shadow `to`: who
+    would be asked otherwise.
+    """
+    kind = words["kind"] if words["kind"] in _KINDS else "digest"
+    about = _about(kind, words, cards)
+    blocks: Blocks = [
+        {"type": "header", "text": say(f"messages.{kind}_heading", **about).plain_text(150)},
+        say(f"messages.{kind}_intro", **about).rich(),
+        *_drawn(cards[:CARDS_AT_MOST], reader_is_asked=kind != "escalation"),
+    ]
+    if len(cards) > CARDS_AT_MOST:
+        blocks.append(say("messages.more_cards", count=len(cards) - CARDS_AT_MOST).rich())
+    return Message(blocks=blocks, text=say(f"messages.{kind}_text", **about).spoken())
+
+
+def _about(kind: str, words: Json, cards: Cards) -> Json:
+    waiting = [facts for facts, _ in cards if is_open(facts)]
+    asks = [facts["ask"] for facts, _ in cards if facts.get("ask")]
+    name = str(words.get("name") or "")
+    emails = " and ".join(list(dict.fromkeys(ask["email"] for ask in asks))[:2])
+    return {
+        "left": len(waiting),
+        "minutes": minutes(len(waiting)),
+        "first": told(waiting[0]) if waiting else "",
+        "name": first_name(name),
+        "number": int(words.get("number") or 1),
+        "asked": (name or emails) if kind == "escalation" else words.get("to"),
+        "asked_at": words.get("asked_at") or min((ask["asked_at"] for ask in asks), default=None),
+    }
+
+
+def first_name(name: str) -> str:
+    """Return how somebody is greeted: by the first word of their name; nobody is greeted by an e-mail address."""
+    first = name.split()[0] if name.split() else ""
+    return "" if "@" in first else first
+
+
+def minutes(questions: int) -> int:
+    """Return about how long so many questions take."""
+    return max(1, math.ceil(questions * SECONDS_A_QUESTION / 60))
+
+
+def _drawn(cards: Cards, *, reader_is_asked: bool) -> Blocks:
+    blocks: Blocks = []
+    for facts, offer_id in cards:
+        blocks += [{"type": "divider"}, *card(facts, offer_id, reader_is_asked=reader_is_asked)]
+    return blocks
+
+
+def golive(words: Json) -> Message:
+    """Return the question to admins in shadow mode. `people` and `identities` are numbers, `offer` is opaque."""
+    counts = {"people": int(words["people"]), "identities": int(words["identities"])}
+    return Message(
+        blocks=[
+            say("messages.golive", **counts).rich(),
+            say("messages.golive_note").context(),
+            golive_button(words["offer"]),
+        ],
+        text=say("messages.golive_text", **counts).spoken(),
+    )
+
+
+def golive_button(offer: str) -> Json:
+    """Return the actions block with the one button that ends shadow mode."""
+    label = say("messages.button_go").plain_text(75)
+    button = {"type": "button", "action_id": "nhi:go", "style": "primary", "text": label, "value": offer}
+    return {"type": "actions", "block_id": f"go:{offer}", "elements": [button]}
+
+
+def mine(items: Sequence[Json], open_cards: Cards) -> Message:
+    """Return what somebody owns (`items`: facts of whole identities), and what is asked of them."""
+    counts = {"asked": len(open_cards), "owned": len(items)}
+    blocks: Blocks = [
+        {"type": "header", "text": say("messages.mine_heading", **counts).plain_text(150)},
+        *_drawn(open_cards[:CARDS_AT_MOST], reader_is_asked=True),
+        {"type": "divider"},
+        owned(items).rich(),
+    ]
+    if len(open_cards) > CARDS_AT_MOST:
+        blocks.insert(-2, say("messages.more_cards", count=len(open_cards) - CARDS_AT_MOST).rich())
+    return Message(blocks=blocks, text=say("messages.mine_text", **counts).spoken())
+
+
+def owned(items: Sequence[Json], most: int = ITEMS_AT_MOST) -> Words:
+    """Return the list of what somebody owns, a line each."""
+    lines = [
+        {
+            "kind": kind_of(item["identity"]),
+            "name": item["identity"]["name"],
+            "account": item["identity"]["account"],
+            "findings": ", ".join(dict.fromkeys(finding["kind"] for finding in item.get("findings", []))),
+        }
+        for item in items[:most]
+    ]
+    return say("messages.mine_owned", items=lines, owned=len(items), more=max(0, len(items) - most))
+
+
+def help(is_admin: bool) -> Message:  # noqa: A001  (it is what people type)
+    """Return what can be typed."""
+    return Message(blocks=[say("messages.help", is_admin=is_admin).rich()], text=say("messages.help_text").spoken())
+
+
+def unknown(word: str, nearest: str | None) -> Message:
+    """Return the answer to a word that is no command; `nearest` is the most similar one that is."""
+    return _brief(say("messages.unknown", word=word, nearest=nearest))
+
+
+def sorry(sentence: str) -> Message:
+    """Return a refusal or a failure, in one sentence that tells the way out; only its reader should see it."""
+    return _brief(say("messages.sorry", sentence=sentence))
+
+
+def note(sentence: str) -> Message:
+    """Return one sentence."""
+    return _brief(say("messages.note", sentence=sentence))
+
+
+def answered(facts: Json) -> Message:
+    """Return the thanks for the newest answer in the facts of a card; a claim given along with another is not named."""
+    newest: list[Json] = [answer for answer in facts["answers"] if answer["at"] == facts["answers"][0]["at"]]
+    answer: dict[str, Any] = min(newest, key=lambda each: each["verdict"] == "claim", default={})
+    thanks = {"verdict": answer.get("verdict", ""), "until": answer.get("until")}
+    return _brief(say("messages.answered", **thanks, name=facts["identity"]["name"], mode=facts["mode"]))
+
+
+def _brief(words: Words) -> Message:
+    return Message(blocks=[words.rich()], text=words.spoken())

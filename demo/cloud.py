@@ -68,6 +68,7 @@ class Cloud:
         self._events: list[dict[str, Any]] = []
         self._report: tuple[datetime, bytes] | None = None
         self._polls = 0
+        self._whole = b""  # moto's answer of GetAccountAuthorizationDetails, which pages are cut from
         self._lagging: list[list[Any]] = []  # [reads left, key, status]
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server: BaseWSGIServer | None = None
@@ -83,7 +84,7 @@ class Cloud:
     def start(self) -> Self:
         self._server = make_server("127.0.0.1", self._port, self, threaded=True, request_handler=_Quiet)
         self._server.daemon_threads = True  # type: ignore[attr-defined, unused-ignore]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="cloud")
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True, name="cloud")
         self._thread.start()
         return self
 
@@ -268,8 +269,10 @@ class Cloud:
         return None
 
     def _details(self, asked: Asked, environ: dict[str, Any]) -> Response:
-        """Cut moto's one long answer into pages of MaxItems."""
-        whole = Xml.fromstring(Response.from_app(self._moto, environ).get_data())  # noqa: S314  # our own XML
+        """Cut moto's one long answer, made for the first page, into pages of MaxItems."""
+        if asked.page == 1:
+            self._whole = Response.from_app(self._moto, environ).get_data()
+        whole = Xml.fromstring(self._whole)  # noqa: S314  # our own XML
         result = whole.find(f"{{{NS}}}GetAccountAuthorizationDetailsResult")
         assert result is not None
         size, first = int(asked.parameters.get("MaxItems", 100)), marker(asked)
@@ -301,6 +304,10 @@ class Cloud:
         sheet.writerow(root_row(self.account))
         sheet.writerows(self._row(user) for user in self.iam.users.values())
         self._report, self._polls = (self._now(), text.getvalue().rstrip("\n").encode()), 0
+
+    def forget_report(self) -> None:
+        """Have no report yet, as an account that was never asked for one."""
+        self._report = None
 
     def set_report(self, content: bytes) -> None:
         """Put another text in the report's place, for four hours."""

@@ -1,6 +1,6 @@
 """The gate of the Web API: checks the token, plays the planned fault, calls the method, and keeps a log of it all."""
 
-import time
+import threading
 from dataclasses import dataclass, field
 
 from demo.slack_api import decode
@@ -36,6 +36,7 @@ class Gate:
         self.tokens = tokens
         self.faults = Faults()
         self.revoked = False
+        self.stopping = threading.Event()  # ends what hangs on purpose
         self.socket_url = ""
         self.calls: list[Json] = []
 
@@ -53,7 +54,7 @@ class Gate:
     def _fail(self, fault: Fault, entry: Json, token: str) -> Reply:
         done = self._act(entry["method"], entry["args"], token) if fault.acts else {}
         if fault.seconds:
-            time.sleep(fault.seconds)
+            self.stopping.wait(fault.seconds)
         headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
         entry["response"] = None if fault.status is None else fault.body or done
         return Reply(status=fault.status, body=fault.body or done, headers=headers)

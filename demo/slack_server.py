@@ -20,6 +20,7 @@ from demo.slack_socket import Link, accept_key
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 BODY_AT_MOST = 5_000_000
 IDLE_SECONDS = 30
+JOIN_SECONDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     """Serves an application in threads and can be stopped at any moment, open connections and all."""
 
-    daemon_threads = True
     request_queue_size = 256
 
     def __init__(self, application: Application, host: str, port: int) -> None:
         self.application = application
-        self._open: set[socket.socket] = set()
+        self._open: dict[socket.socket, threading.Thread] = {}
         self._open_lock = threading.Lock()
         super().__init__((host, port), _Handler)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="stand-in-slack", daemon=True)
@@ -151,28 +151,33 @@ class Server(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening and cut all open connections."""
+        """Stop listening, cut all open connections and wait for their threads."""
         self.shutdown()
         self._thread.join()
         self.server_close()
         with self._open_lock:
-            left = list(self._open)
+            left = dict(self._open)
         for connection in left:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        for thread in left.values():
+            thread.join(JOIN_SECONDS)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember an open connection, so that stop() can cut it."""
+        """Serve a connection in its own thread, and remember it so that stop() can cut it."""
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        thread = threading.Thread(
+            target=self.process_request_thread, args=(request, client_address), name="stand-in-slack-call", daemon=True
+        )
         with self._open_lock:
-            self._open.add(request)
-        super().process_request(request, client_address)
+            self._open[request] = thread
+        thread.start()
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget a connection that ended."""
-        with self._open_lock:
-            self._open.discard(request)
+        """Close and forget a connection that ended."""
         super().shutdown_request(request)
+        with self._open_lock:
+            self._open.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore clients that went away; let anything else be seen."""

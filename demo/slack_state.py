@@ -201,7 +201,7 @@ class State:
         self.now = now
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
-        self.version = 0
+        self.version = time.time_ns() // 1_000_000  # so that a page of an earlier run cannot mistake ours for its own
         bot = Person(name=bot_name, real_name=bot_name, id=BOT_USER_ID, is_bot=True)
         self.people = {person.user_id: person for person in (*people, bot)}
         self.channels: dict[str, Channel] = {}

@@ -53,6 +53,13 @@ def serve_ui(workspace: "Workspace", request: Request) -> Response:
     origin = request.headers.get("origin")
     if origin and origin != f"http://{request.headers.get('host')}":
         return as_json({"error": "This page's own origin only."}, 403)
+    try:
+        return _serve(workspace, request)
+    except (LookupError, ValueError, TypeError) as error:
+        return as_json({"error": f"That does not fit: {error}"}, 400)
+
+
+def _serve(workspace: "Workspace", request: Request) -> Response:
     if request.method == "GET" and request.path == "/ui/state":
         return as_json(await_snapshot(workspace, request))
     verb = VERBS.get(request.path.removeprefix("/ui/"))
@@ -60,10 +67,7 @@ def serve_ui(workspace: "Workspace", request: Request) -> Response:
         return as_json({"error": "There is nothing here."}, 404)
     if not request.is_json:
         return as_json({"error": "JSON only."}, 415)
-    try:
-        return as_json(verb(workspace, request.arguments()))
-    except (LookupError, ValueError, TypeError) as error:
-        return as_json({"error": f"That does not fit: {error}"}, 400)
+    return as_json(verb(workspace, request.arguments()))
 
 
 def await_snapshot(workspace: "Workspace", request: Request) -> Json:
@@ -95,7 +99,7 @@ def snapshot(workspace: "Workspace", user: str) -> Json:
             "me": user,
             "bot": BOT_USER_ID,
             "can_turn": bool(workspace.on_next_day),
-            "commands": workspace.hands.commands,
+            "suggestions": list(workspace.suggestions.items()),
             "hints": list(workspace.hints),
             "people": [_person(workspace, each) for each in state.people],
             "channels": [_channel(workspace, each, user) for each in state.channels.values() if _sees(each, user)],

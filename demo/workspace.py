@@ -50,6 +50,22 @@ __all__ = [
     "server_error",
 ]
 
+# What `/nhi` understands, for the list that opens as one types.
+SUGGESTIONS = {
+    "/nhi whois": "who owns a key, ARN or name",
+    "/nhi mine": "what you own",
+    "/nhi findings": "what is open",
+    "/nhi unowned": "what nobody owns",
+    "/nhi stats": "how things stand",
+    "/nhi claim": "say that something is yours",
+    "/nhi undo": "turn back what was done",
+    "/nhi snooze": "be asked later",
+    "/nhi delegate": "ask somebody else instead",
+    "/nhi review": "this quarter's review",
+    "/nhi scan": "look again now (admins)",
+    "/nhi help": "all commands",
+}
+
 
 class Workspace:
     """One pretend workspace with one app in it. Start it, or use it as a context manager."""
@@ -63,13 +79,14 @@ class Workspace:
         bot_name: str = "nhi",
         channels: Sequence[str | Channel] = ("general", "security"),
         commands: Sequence[str] = ("/nhi",),
-        bot_token: str = "xoxb-stand-in",  # noqa: S107  a stand-in keeps no secrets
-        app_token: str = "xapp-stand-in",  # noqa: S107  a stand-in keeps no secrets
-        signing_secret: str = "stand-in-signing-secret",  # noqa: S107  a stand-in keeps no secrets
+        bot_token: str = "xoxb-stand-in",
+        app_token: str = "xapp-stand-in",
+        signing_secret: str = "stand-in-signing-secret",
         app_url: str | None = None,
         on_next_day: Callable[[], object] | None = None,
         world: Callable[[], Sequence[Json]] | None = None,
         hints: Sequence[str] = (),
+        suggestions: Mapping[str, str] | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
@@ -77,13 +94,15 @@ class Workspace:
 
         `now` is the pretend clock; `on_next_day` turns it (and runs what is due) when somebody presses Next day.
         `world` returns rows of `title`, `subtitle` and `status` for the panel beside the chat. `app_url` is where
-        signed requests go while the app holds no Socket Mode connection. `port` 0 takes a free one.
+        signed requests go while the app holds no Socket Mode connection. `port` 0 takes a free one. `hints` are the
+        lines of "Try this", in which `` `/nhi mine` `` becomes a button; `suggestions` maps a command to what it does.
         """
         self.people = tuple(people)
         self.name = name
         self.bot_token, self.app_token, self.signing_secret = bot_token, app_token, signing_secret
         self.app_url = app_url
         self.hints = tuple(hints)
+        self.suggestions = dict(SUGGESTIONS if suggestions is None else suggestions)
         self.on_next_day: list[Callable[[], object]] = [on_next_day] if on_next_day else []
         self.stopping = False
         self._world = world
@@ -110,6 +129,7 @@ class Workspace:
             return
         with self.state.changing():
             self.stopping = True
+        self.gate.stopping.set()
         self.sockets.cut()
         self._server.stop()
         self._server = None

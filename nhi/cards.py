@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from nhi import authority, facts
-from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order
+from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order, reachable
 from nhi.findings import FindingKind
 from nhi.identity import CredentialStatus, Custody
 from nhi.policy import Policy
@@ -84,7 +84,7 @@ def _silence(ask: AskRow, policy: Policy) -> Json:
     return {
         "reminder_at": facts.when(ask.asked_at + patience.remind_after[0]) if patience.remind_after else None,
         "escalates_at": facts.when(escalates_at(ask.asked_at, patience)),
-        "to": names_in_order(patience.escalate_to),
+        "to": names_in_order(reachable(patience.escalate_to)),
         "escalated_to": ask.escalated_to,
     }
 

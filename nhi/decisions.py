@@ -242,6 +242,16 @@ def undo(session: Session, answering: Answering, now: datetime) -> Answered:
     return answered(answering, attestation, answering.offer.remediation_id)
 
 
+def find_remediation(session: Session, start: str) -> RemediationRow:
+    """Return the remediation whose id starts so. Raises OutOfDate where there is none, or more than one."""
+    rows = session.scalars(select(RemediationRow).where(RemediationRow.id.startswith(start, autoescape=True)).limit(2))
+    found = list(rows) if start else []
+    if len(found) != 1:
+        problem = "Several remediations start" if found else "No remediation starts"
+        raise OutOfDate(f"{problem} with {tidy(start, 40)!r}; `nhi whois` shows their ids.")
+    return found[0]
+
+
 def request_undo(session: Session, remediation_id: str, *, by: str, now: datetime) -> RemediationRow:
     """Hand an act to the worker to be taken back; what was not done yet is called off on the spot.
 

@@ -89,7 +89,7 @@ def next_step(
     if patience_ends is not None and patience_ends > now:
         return Wait(until=patience_ends, why=f"answered: {history.last_verdict}")
     if questions_left <= 0:
-        return Wait(until=None, why="has enough questions this week")
+        return Wait(until=None, why="has enough questions for now")
     if not is_working_time(now, tz, policy):
         return Wait(until=None, why="outside working hours")
     return Ask(email=candidate)
@@ -111,7 +111,7 @@ def _while_open(history: History, tz: str, policy: Conversation, now: datetime) 
         return Wait(until=None, why="outside working hours")
     if history.reminders < len(policy.remind_after):
         return Remind(number=history.reminders + 1)
-    for rung in policy.escalate_to:
+    for rung in reachable(policy.escalate_to):
         if rung not in history.escalated_to:
             return Escalate(to=rung)
     return Wait(until=None, why="everybody that policy names has been told")
@@ -143,6 +143,11 @@ def zone(tz: str) -> ZoneInfo:
         return ZoneInfo(tz)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return ZoneInfo("UTC")
+
+
+def reachable(rungs: Sequence[str]) -> tuple[str, ...]:
+    """Return the rungs that can be told: nobody's manager is known to this program, so that rung is skipped."""
+    return tuple(rung for rung in rungs if rung != "manager")
 
 
 def names_in_order(rungs: Sequence[str]) -> str:

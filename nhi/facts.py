@@ -49,10 +49,16 @@ def identity_json(row: IdentityRow) -> Json:
         "custody": row.custody.value,
         "privileged": row.privileged,
         "created_at": when(row.created_at),
-        "last_used_at": when(row.last_used_at),
+        "last_used_at": when(last_use(row)),
         "use_gap": row.use_gap,
         "gone_at": when(row.gone_at),
     }
+
+
+def last_use(row: IdentityRow) -> datetime | None:
+    """Return the last use known of an identity, by itself or by any of its credentials; None: never, or not known."""
+    uses = [row.last_used_at, *(credential.last_used_at for credential in row.credentials)]
+    return max((use for use in uses if use is not None), default=None)
 
 
 def credential_json(row: CredentialRow) -> Json:

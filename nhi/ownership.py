@@ -120,13 +120,22 @@ class Directory:
                 self._by_name[person.email.lower()] = person
 
     def people(self, names: Iterable[str]) -> tuple[Person, ...]:
-        """Return the people of these names, each once."""
+        """Return the people of these names, each once.
+
+        An empty directory is one that could not be looked into: then an e-mail address stands for itself.
+        """
+        if not self._by_name:
+            return tuple(_unchecked(name) for name in names if "@" in name)
         found = {self._by_name[name].slack_id: self._by_name[name] for name in names if name in self._by_name}
         return tuple(found.values())
 
     def find(self, name: str) -> Person | None:
         """Return the person of this e-mail or Slack id; None: not in the directory."""
         return self._by_name.get(name) or self._by_name.get(name.lower())
+
+
+def _unchecked(email: str) -> Person:
+    return Person(email=email, slack_id=email, name=email, tz="UTC", active=True)
 
 
 def _weight(fact: Evidence, now: datetime) -> float:

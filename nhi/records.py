@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from nhi.identity import Coverage, Credential, Evidence, Identity, Person
+from nhi.identity import Aspect, Coverage, Credential, Evidence, Gap, Identity, Person
 from nhi.ledger import instant
-from nhi.tables import CredentialRow, EvidenceRow, IdentityRow, PersonRow
+from nhi.redact import redact
+from nhi.tables import CredentialRow, EvidenceRow, GapRow, IdentityRow, PersonRow
 
 _SAME = ("provider", "kind", "account", "key", "name", "principal", "custody", "created_at", "last_used_at", "use_gap")
 _CREDENTIAL_SAME = (
@@ -38,7 +39,7 @@ def write_identity(row: IdentityRow, identity: Identity, now: datetime) -> None:
     """Copy a value into its row, credentials included; a credential that is not in the value is gone."""
     for name in _SAME:
         setattr(row, name, storable(getattr(identity, name)))
-    row.tags = {storable(key): storable(value) for key, value in identity.tags.items()}
+    row.tags = {storable(key): storable(redact(value)) for key, value in identity.tags.items()}
     row.policies = [storable(policy) for policy in identity.policies]
     row.privileged = identity.privileged
     row.service_linked = identity.service_linked
@@ -81,6 +82,11 @@ def _coverage_row(coverage: Coverage) -> dict[str, Any]:
         "seen_from": instant(coverage.seen_from) if coverage.seen_from else None,
         "seen_until": instant(coverage.seen_until) if coverage.seen_until else None,
     }
+
+
+def gap_of(row: GapRow) -> Gap:
+    """Return the value of a gap's row."""
+    return Gap(scope=row.scope, reason=row.reason, hides=frozenset(Aspect(aspect) for aspect in row.hides))
 
 
 def evidence_of(row: EvidenceRow, identity_key: str) -> Evidence:

@@ -180,6 +180,7 @@ def upgrade() -> None:
         sa.Column("identity_id", sa.String(length=32), nullable=False),
         sa.Column("email", sa.String(length=320), nullable=False),
         sa.Column("because", sa.Text(), nullable=False),
+        sa.Column("shadow", sa.Boolean(), nullable=False),
         sa.Column(
             "status",
             sa.Enum("open", "answered", "passed", "withdrawn", name="askstatus", native_enum=False, length=32),

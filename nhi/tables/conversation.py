@@ -89,6 +89,7 @@ class AskRow(Base):
     identity_id: Mapped[str] = mapped_column(ForeignKey("identity.id"), index=True)
     email: Mapped[str] = mapped_column(String(320), index=True)  # who is asked
     because: Mapped[Words]  # "why you", as the card says it
+    shadow: Mapped[bool] = mapped_column(Boolean)  # asked of an admin in somebody's stead, until an admin presses Go
     status: Mapped[AskStatus] = mapped_column(by_value(AskStatus))
     asked_at: Mapped[Instant]
     reminders: Mapped[int]

@@ -116,4 +116,5 @@ class Aws:
         return self._account
 
     def _account_by_name(self) -> str:
-        return self._source.role_arn.split(":")[4] if self._source.role_arn else "ambient"
+        pieces = (self._source.role_arn or "").split(":")
+        return pieces[4] if len(pieces) > 5 else "ambient"

@@ -40,16 +40,17 @@ def switch(acting: Calls, reading_calls: Calls, target: Target, status: Credenti
     if target.credential_kind != "access_key":
         message = f"AWS cannot turn a {target.credential_kind} off and on again"
         raise ProviderError(message, code="NotSupported", permanent=True)
-    wanted = status.value.capitalize()
+    wanted, key = status.value.capitalize(), target.credential_id
     try:
-        acting.ask(
-            "iam:UpdateAccessKey", UserName=target.identity_name, AccessKeyId=target.credential_id, Status=wanted
-        )
+        acting.ask("iam:UpdateAccessKey", UserName=target.identity_name, AccessKeyId=key, Status=wanted)
+    except CannotSee as fault:
+        raise _failure(f"AWS did not change {key} of {target.identity_name} ({fault.reason})", fault) from None
+    try:
         took = _reads_twice_as(reading_calls, target, status)
     except CannotSee as fault:
-        raise _refusal(target, fault) from None
+        raise _failure(f"AWS changed {key}, but it cannot be read back ({fault.reason})", fault) from None
     if not took:
-        message = f"AWS took the change of {target.credential_id}, but it does not read as {wanted}; look at it by hand"
+        message = f"AWS took the change of {key}, but it does not read as {wanted}; look at it by hand"
         raise ProviderError(message, code="NotVerified", permanent=False)
 
 
@@ -77,8 +78,7 @@ def _reads_twice_as(calls: Calls, target: Target, status: CredentialStatus) -> b
     return False
 
 
-def _refusal(target: Target, fault: CannotSee) -> ProviderError:
-    message = f"AWS refused to change {target.credential_id} of {target.identity_name} ({fault.reason})"
+def _failure(message: str, fault: CannotSee) -> ProviderError:
     return ProviderError(message, code=fault.code, permanent=not fault.passing)
 
 

@@ -11,12 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from botocore import xform_name
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, CredentialProvider, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import create_loader
 from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
@@ -25,6 +27,7 @@ from nhi.policy import Source
 AT_ONCE = 16  # calls in flight: at 50 ms a call this is above any rate that IAM grants
 PAGE = 1000  # items a page, IAM's greatest
 _ATTEMPTS = 8  # botocore's tries of one call; its back-off then waits about a minute in all. AWS_MAX_ATTEMPTS overrides
+_PATIENCE: dict[str, Any] = {"connect_timeout": 5, "read_timeout": 30}  # seconds
 _ROUNDS = 4  # how often a call that was throttled through all its attempts is begun again
 _CLOUDTRAIL_A_SECOND = 2.0  # LookupEvents' quota, an account and region
 _TRAIL_REGIONS = {"cn": "cn-north-1", "us-gov": "us-gov-west-1"}  # where IAM's events are, outside the main partition
@@ -154,8 +157,7 @@ class Calls:
         self._rounds = 1 if chosen else _ROUNDS  # who sets AWS's own limit means it
         return Config(
             retries={"mode": "adaptive", "total_max_attempts": int(chosen or _ATTEMPTS)},
-            connect_timeout=5,
-            read_timeout=30,
+            **_PATIENCE,
             max_pool_connections=AT_ONCE,
             user_agent_extra="nhi-audit",
         )
@@ -169,6 +171,7 @@ class Calls:
 
     def _counted(self) -> Session:
         session = Session()
+        session.register_component("data_loader", _models(session.get_config_variable("data_path")))
         session.register("before-send", self._before_send)
         return session
 
@@ -178,6 +181,12 @@ class Calls:
         with self._count_lock:
             self.made[f"{service}:{operation}"] += 1
         (self._trail_pace if service == "cloudtrail" else self._pace).wait()
+
+
+@cache
+def _models(path: str | None) -> Any:
+    """Return the loader of botocore's service models: the same for all accounts, and slow to read for each."""
+    return create_loader(path)
 
 
 class _Assumed(CredentialProvider):  # type: ignore[misc, unused-ignore]  # botocore's stubs call the base Any
@@ -204,7 +213,9 @@ class _Assumed(CredentialProvider):  # type: ignore[misc, unused-ignore]  # boto
 
     def _sts(self, service: str, **credentials: Any) -> Any:
         region = self._base.get_config_variable("region") or "us-east-1"
-        return self._base.create_client(service, region_name=region, endpoint_url=self._source.endpoint, **credentials)
+        return self._base.create_client(
+            service, region_name=region, endpoint_url=self._source.endpoint, config=Config(**_PATIENCE), **credentials
+        )
 
 
 def _from_answer(error: ClientError) -> CannotSee:

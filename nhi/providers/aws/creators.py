@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nhi.identity import Aspect, Evidence, Gap, Identity, scope_of
-from nhi.providers.aws.calls import Calls, CannotSee, reading
+from nhi.providers.aws.calls import Calls, CannotSee
 
 _KEPT = timedelta(days=90)
+_SLACK = timedelta(minutes=15)  # between IAM's time of creation and the event's
+_TOO_MANY = "TooManyEvents"
 _ACTION = "cloudtrail:LookupEvents"
 _EVENTS = ("CreateUser", "CreateAccessKey", "CreateLoginProfile", "CreateServiceSpecificCredential", "CreateRole")
 _BY_NAME_AT_MOST = 20  # identities; above that, five lists of events are fewer calls than a lookup for each
@@ -24,52 +27,64 @@ _EMAIL = re.compile(r"[^@\s/]+@[^@\s/]+\.[^@\s/]+")
 _MACHINE_SESSION = re.compile(r"(i-[0-9a-f]{8,}|botocore-session-\d+|aws-go-sdk-\d+|aws-sdk-\S+|AWSCloudFormation|\d+)")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Lookup:
+    """One question to CloudTrail: events with this attribute in this time."""
+
+    key: str
+    value: str
+    start: datetime
+    end: datetime
+
+
 def find_creators(
     calls: Calls, account: str, identities: Sequence[Identity], now: datetime
 ) -> Iterator[Evidence | Gap]:
-    """Yield who made these identities and their credentials; one gap where CloudTrail could not be asked."""
-    young = {(one.kind, one.name): one for one in identities if _made_after(one, now - _KEPT)}
+    """Yield who made these identities and their credentials; a gap where CloudTrail could not tell."""
+    made = {(one.kind, one.name): (one, times) for one in identities if (times := _made_at(one, now - _KEPT))}
+    young = {place: identity for place, (identity, _) in made.items()}
     seen: set[str] = set()
-    try:
-        for event in _events(calls, [one.name for one in young.values()], now):
-            if (found := _evidence(event, young)) is not None and event["EventId"] not in seen:
-                seen.add(event["EventId"])
-                yield found
-    except CannotSee as fault:
-        yield Gap(scope=scope_of("aws", account), reason=fault.reason, hides=frozenset({Aspect.OWNER}))
+    for lookup in _lookups([(one.name, times) for one, times in made.values()], now):
+        try:
+            for event in _events(calls, lookup):
+                event_id = event.get("EventId", "")
+                if event_id not in seen and (found := _evidence(event, young)) is not None:
+                    seen.add(event_id)
+                    yield found
+        except CannotSee as fault:
+            yield Gap(scope=scope_of("aws", account), reason=fault.reason, hides=frozenset({Aspect.OWNER}))
+            if fault.code != _TOO_MANY:
+                return
 
 
-def _made_after(identity: Identity, start: datetime) -> bool:
-    times = [identity.created_at, *(credential.created_at for credential in identity.credentials)]
-    return any(time is not None and time >= start for time in times)
+def _made_at(identity: Identity, start: datetime) -> list[datetime]:
+    """Return when the identity and its credentials were made, as far as CloudTrail remembers."""
+    times = (identity.created_at, *(one.created_at or one.rotated_at for one in identity.credentials))
+    return [time for time in times if time is not None and time >= start]
 
 
-def _events(calls: Calls, names: Sequence[str], now: datetime) -> Iterator[Mapping[str, Any]]:
-    if len(names) <= _BY_NAME_AT_MOST:
-        lookups = [("ResourceName", name) for name in sorted(set(names))]
-    else:
-        lookups = [("EventName", event) for event in _EVENTS]
-    for key, value in lookups:
-        yield from _pages(calls, key, value, now)
+def _lookups(made: Sequence[tuple[str, Sequence[datetime]]], now: datetime) -> list[_Lookup]:
+    """Return as few questions as there can be. By name, the time is kept short: a busy role has many events."""
+    if len(made) > _BY_NAME_AT_MOST:
+        return [_Lookup(key="EventName", value=event, start=now - _KEPT, end=now) for event in _EVENTS]
+    return [
+        _Lookup(key="ResourceName", value=name, start=min(times) - _SLACK, end=max(times) + _SLACK)
+        for name, times in made
+    ]
 
 
-def _pages(calls: Calls, key: str, value: str, now: datetime) -> Iterator[Mapping[str, Any]]:
+def _events(calls: Calls, lookup: _Lookup) -> Iterator[Mapping[str, Any]]:
+    attribute = {"AttributeKey": lookup.key, "AttributeValue": lookup.value}
     more: dict[str, str] = {}
     for _ in range(_PAGES):
         page = calls.ask(
-            _ACTION,
-            LookupAttributes=[{"AttributeKey": key, "AttributeValue": value}],
-            StartTime=now - _KEPT,
-            EndTime=now,
-            MaxResults=50,
-            **more,
+            _ACTION, LookupAttributes=[attribute], StartTime=lookup.start, EndTime=lookup.end, MaxResults=50, **more
         )
-        with reading(_ACTION):
-            yield from page.get("Events", ())
+        yield from page.get("Events", ())
         if not page.get("NextToken"):
             return
         more = {"NextToken": page["NextToken"]}
-    raise CannotSee("TooManyEvents", _ACTION, passing=False)
+    raise CannotSee(_TOO_MANY, _ACTION, passing=False)
 
 
 def _evidence(event: Mapping[str, Any], young: Mapping[tuple[str, str], Identity]) -> Evidence | None:
@@ -106,7 +121,7 @@ def _is_same(identity: Identity, told: Mapping[str, Any]) -> bool:
 
 def _person(who: Mapping[str, Any]) -> str | None:
     """Return the e-mail or name of whoever called; None: an AWS service, root, or a machine's session."""
-    if who.get("invokedBy") or who.get("type") in ("AWSService", "AWSAccount", "Root"):
+    if who.get("type") in ("AWSService", "AWSAccount", "Root"):
         return None
     name = str(who.get("userName") or "")
     if who.get("type") in ("AssumedRole", "FederatedUser"):
@@ -114,4 +129,5 @@ def _person(who: Mapping[str, Any]) -> str | None:
     email = _EMAIL.search(name)
     if email is not None:
         return email[0]
-    return None if not name or _MACHINE_SESSION.fullmatch(name) else name
+    # A service acting for somebody (CloudFormation) shows that session; without an e-mail it is likely a machine's.
+    return None if not name or who.get("invokedBy") or _MACHINE_SESSION.fullmatch(name) else name

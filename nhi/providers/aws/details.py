@@ -58,6 +58,9 @@ class Details:
 
     def add(self, page: Mapping[str, Any]) -> None:
         """Take in one page. Raises KeyError, TypeError, ValueError or AttributeError where it is not one."""
+        page[
+            "IsTruncated"
+        ]  # which AWS always tells: without it, an answer without users is no proof that there are none
         for user in page.get("UserDetailList", ()):
             self._seen.append(_user(self.account, user))
         for role in page.get("RoleDetailList", ()):

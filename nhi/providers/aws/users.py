@@ -95,8 +95,8 @@ def _listed(one: Mapping[str, Any]) -> Credential:
 def _match(calls: Calls, known: Sequence[Credential], listed: Sequence[Credential]) -> list[Credential]:
     """Join what the report knows (use) with what the list knows (id, status now)."""
     facts = {credential.key: credential for credential in known}
-    if _is_ambiguous(known, listed):
-        listed = _told_apart(calls, known, listed)
+    if len(known) == len(listed) == 2 and known[0].created_at == known[1].created_at == listed[0].created_at:
+        listed = _twins_in_slots(calls, known, listed)
     joined = []
     for key in listed:
         fact = facts.get(key.key)
@@ -105,19 +105,21 @@ def _match(calls: Calls, known: Sequence[Credential], listed: Sequence[Credentia
     return joined
 
 
-def _is_ambiguous(known: Sequence[Credential], listed: Sequence[Credential]) -> bool:
-    """Whether two keys of one second differ in use, so that the wrong id would be shown beside the wrong facts."""
-    twins = len(known) == len(listed) == 2 and known[0].created_at == known[1].created_at == listed[0].created_at
-    return twins and known[0].last_used_at != known[1].last_used_at
+def _twins_in_slots(calls: Calls, known: Sequence[Credential], listed: Sequence[Credential]) -> Sequence[Credential]:
+    """Put two keys of one second into the report's slots, so that no id stands beside the other's facts.
 
-
-def _told_apart(calls: Calls, known: Sequence[Credential], listed: Sequence[Credential]) -> Sequence[Credential]:
-    """Put two keys of one second into the report's slots, by the last use of one of them."""
+    Their status may tell them apart, or else the last use of one of them, which costs a call. Where neither does,
+    their facts are the same, and the order that AWS lists them in is as good as any.
+    """
     first, second = listed
-    used_at = with_use(calls, first).last_used_at
-    if used_at == known[0].last_used_at or used_at != known[1].last_used_at:
-        return listed  # in the order that AWS lists them, which is also how the report numbers them
-    return [replace(second, key=first.key), replace(first, key=second.key)]
+    if known[0].status != known[1].status:
+        crossed = first.status == known[1].status and second.status == known[0].status
+    elif known[0].last_used_at != known[1].last_used_at:
+        used_at = with_use(calls, first).last_used_at
+        crossed = used_at == known[1].last_used_at
+    else:
+        crossed = False
+    return [replace(second, key=first.key), replace(first, key=second.key)] if crossed else listed
 
 
 def _keys_read_singly(calls: Calls, user: Identity) -> tuple[list[Credential], list[Gap]]:

@@ -1,0 +1,227 @@
+"""Clicks and forms: parse, one use case in one short local transaction, then ack, then redraw.
+
+No call over the network comes before the ack, so a click that was not recorded shows the person an error, which is then
+true. What follows the ack is harmless if it is lost: rows say what is due. An error that is raised here on purpose
+becomes a sentence for the person in bot/app.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from slack_bolt import Ack, App
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from bot import delivery, events, messages, metrics, modals
+from bot.slack import UNWELL, Bot, Json, one_sentence, tell, trouble
+from nhi import answers, authority, decisions, facts, ledger
+from nhi.answers import Answered, Answering
+from nhi.database import reading
+from nhi.errors import AlreadyAnswered, BadAnswer, NotAllowed
+from nhi.escalation import Verdict
+from nhi.policy import Policy
+from nhi.tables import IdentityRow, OfferRow, SwitchRow
+
+log = logging.getLogger(__name__)
+
+LIVE = "live"
+Decide = Callable[[Session, Answering, datetime], Answered]
+Submit = Callable[[Session, datetime, Policy], tuple[Answered, bool]]
+
+
+def register(app: App, bot: Bot) -> None:
+    """Listen for every button and form of ours."""
+    clicks, forms = Clicks(bot=bot), Forms(bot=bot)
+    app.action("nhi:claim")(clicks.claim)
+    app.action("nhi:not_mine")(clicks.not_mine)
+    app.action("nhi:undo")(clicks.undo)
+    app.action("nhi:justify")(clicks.justify)
+    app.action("nhi:rotate")(clicks.rotate)
+    app.action("nhi:disable")(clicks.disable)
+    app.action("nhi:go")(clicks.go)
+    app.view("nhi:justify")(forms.justify)
+    app.view("nhi:rotate")(forms.rotate)
+    app.view("nhi:disable")(forms.disable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clicks:
+    """Buttons on cards."""
+
+    bot: Bot
+
+    def claim(self, ack: Ack, body: Json) -> None:
+        self._decide(ack, body, Verdict.CLAIM, decisions.claim)
+
+    def not_mine(self, ack: Ack, body: Json) -> None:
+        self._decide(ack, body, Verdict.NOT_MINE, decisions.not_mine)
+
+    def undo(self, ack: Ack, body: Json) -> None:
+        self._decide(ack, body, Verdict.UNDO, decisions.undo)
+
+    def _decide(self, ack: Ack, body: Json, verdict: Verdict, decide: Decide) -> None:
+        now, policy = self.bot.clock(), self.bot.policy()
+        with self.bot.sessions.begin() as session:
+            answering = _begin(session, body, verdict, policy, now)
+            answered, on_card = decide(session, answering, now), answering.offer.card_id is not None
+        ack()
+        self.bot.later(_follow_up, self.bot, answered, None if on_card else body)
+
+    def justify(self, ack: Ack, body: Json) -> None:
+        now, policy = self.bot.clock(), self.bot.policy()
+        offer = self._checked(body, Verdict.JUSTIFY, policy, now)
+        ack()
+        self._open(body, modals.justify(offer.shown["facts"], offer.id, policy=policy, now=now))
+
+    def rotate(self, ack: Ack, body: Json) -> None:
+        offer = self._checked(body, Verdict.ROTATE, self.bot.policy(), self.bot.clock())
+        ack()
+        self._open(body, modals.rotate(offer.shown["facts"], offer.id))
+
+    def disable(self, ack: Ack, body: Json) -> None:
+        offer = self._checked(body, Verdict.DISABLE, self.bot.policy(), self.bot.clock())
+        ack()
+        self._open(body, modals.disable(offer.shown["facts"], offer.id))
+
+    def _checked(self, body: Json, verdict: Verdict, policy: Policy, now: datetime) -> OfferRow:
+        with reading(self.bot.sessions) as session:
+            return _begin(session, body, verdict, policy, now).offer
+
+    def _open(self, body: Json, view: Json) -> None:
+        self.bot.later(_open_modal, self.bot, body, view)
+
+    def go(self, ack: Ack, body: Json) -> None:
+        """End shadow mode: from now on the people themselves are asked."""
+        now = self.bot.clock()
+        with self.bot.sessions.begin() as session:
+            _go_live(session, body["user"]["id"], self.bot.policy(), now)
+        ack()
+        sentence = "Thank you. From now on I ask the people themselves, each in their own working hours."
+        self.bot.later(_told_of_go, self.bot, body, messages.note(sentence))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forms:
+    """Submitted modals. Who submits is checked again: minutes may have passed since the click."""
+
+    bot: Bot
+
+    def justify(self, ack: Ack, body: Json, view: Json) -> None:
+        def decide(session: Session, now: datetime, policy: Policy) -> tuple[Answered, bool]:
+            offer_id, words, until, also_claim = modals.read_justify(view)
+            who = _answering(session, offer_id, Verdict.JUSTIFY, body, policy, now)
+            answered = decisions.justify(
+                session, who, words=words, until=until, also_claim=also_claim, policy=policy, now=now
+            )
+            return answered, who.offer.card_id is not None
+
+        self._submit(ack, view, decide)
+
+    def rotate(self, ack: Ack, body: Json, view: Json) -> None:
+        self._submit_credential(ack, body, view, Verdict.ROTATE)
+
+    def disable(self, ack: Ack, body: Json, view: Json) -> None:
+        self._submit_credential(ack, body, view, Verdict.DISABLE)
+
+    def _submit_credential(self, ack: Ack, body: Json, view: Json, verdict: Verdict) -> None:
+        use_case = decisions.disable if verdict is Verdict.DISABLE else decisions.rotate
+
+        def decide(session: Session, now: datetime, policy: Policy) -> tuple[Answered, bool]:
+            offer_id, credential_id, also_claim = modals.read_credential(view)
+            who = _answering(session, offer_id, verdict, body, policy, now)
+            answered = use_case(
+                session, who, credential_id=credential_id, also_claim=also_claim, policy=policy, now=now
+            )
+            return answered, who.offer.card_id is not None
+
+        self._submit(ack, view, decide)
+
+    def _submit(self, ack: Ack, view: Json, decide: Submit) -> None:
+        now, policy = self.bot.clock(), self.bot.policy()
+        try:
+            with self.bot.sessions.begin() as session:
+                answered, on_card = decide(session, now, policy)
+                thanks = None if on_card else _thanks(session, answered, policy)
+        except BadAnswer as error:
+            if not any(block.get("type") == "input" for block in view["blocks"]):
+                raise  # there is no field to say it beside: the whole form says it
+            metrics.REFUSALS.labels(reason="BadAnswer").inc()
+            ack(response_action="errors", errors=modals.errors(error, view))
+            return
+        if thanks is None:
+            ack()
+        else:
+            ack(response_action="update", view=one_sentence(thanks))
+        self.bot.later(_follow_up, self.bot, answered, None)
+
+
+def _begin(session: Session, body: Json, verdict: Verdict, policy: Policy, now: datetime) -> Answering:
+    return _answering(session, str(body["actions"][0].get("value")), verdict, body, policy, now)
+
+
+def _answering(
+    session: Session, offer_id: str, verdict: Verdict, body: Json, policy: Policy, now: datetime
+) -> Answering:
+    return answers.begin(session, offer_id, verdict, slack_id=body["user"]["id"], policy=policy, now=now)
+
+
+def _thanks(session: Session, answered: Answered, policy: Policy) -> messages.Message:
+    """Return what is said where no card is redrawn: the answer came from `whois`, `mine` or the Home tab."""
+    identity = session.get_one(IdentityRow, answered.identity_id)
+    said = [each for each in facts.answers(session, identity.id) if each["id"] == answered.attestation_id]
+    about = {"identity": facts.identity_json(identity), "answers": said, "mode": policy.remediation.mode}
+    return messages.answered(about)
+
+
+def _follow_up(bot: Bot, answered: Answered, body: Json | None) -> None:
+    """Redraw every copy of the card, hand an act to the worker, thank who is looking at no copy. All may be lost."""
+    metrics.CLICKS.labels(verdict=answered.verdict.value).inc()
+    if answered.remediation_id is not None:
+        bot.defer("remediate", answered.remediation_id)
+    if body is not None and (body.get("view") or {}).get("type") == "home":
+        events.publish_home(bot, body["user"]["id"])
+    elif body is not None:
+        with reading(bot.sessions) as session:
+            thanks = _thanks(session, answered, bot.policy())
+        tell(bot, body, thanks)
+    if answered.ask_id is not None:
+        delivery.drain(bot.sessions, bot.client, bot.policy(), bot.clock, only_ask=answered.ask_id)
+
+
+def _open_modal(bot: Bot, body: Json, view: Json) -> None:
+    try:
+        bot.client.views_open(trigger_id=body["trigger_id"], view=view)
+    except UNWELL as error:
+        log.warning("a form could not be opened: %s", trouble(error).code)
+        if body.get("response_url"):
+            tell(bot, body, messages.sorry("The form did not open in time. Nothing was recorded; please press again."))
+
+
+def _go_live(session: Session, slack_id: str, policy: Policy, now: datetime) -> None:
+    who = authority.person(session, slack_id)
+    if not authority.is_admin(who, policy):
+        raise NotAllowed("Only an admin can press Go; policy.toml names them under `[people]`.")
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    pressed = insert(SwitchRow).values(name=LIVE, on_at=now, by=who.email or who.slack_id)
+    first = session.execute(pressed.on_conflict_do_nothing()).rowcount == 1  # type: ignore[attr-defined]
+    if not first:
+        before = session.get_one(SwitchRow, LIVE)
+        raise AlreadyAnswered(f"{before.by} pressed Go on {before.on_at:%-d %B at %H:%M} UTC already.")
+    ledger.record(
+        session,
+        "conversation.went_live",
+        now=now,
+        private={"email": who.email, "slack_id": who.slack_id, "name": who.name},
+    )
+
+
+def _told_of_go(bot: Bot, body: Json, message: messages.Message) -> None:
+    bot.defer("ask", "went live")
+    if (body.get("view") or {}).get("type") == "home":
+        events.publish_home(bot, body["user"]["id"])
+    else:
+        tell(bot, body, message)

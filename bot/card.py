@@ -1,0 +1,211 @@
+"""One card: the facts about one identity, drawn so that they can be taken in within ten seconds.
+
+An open card says what it is, what is wrong, how we know, why you, and what happens if you do nothing, and by when.
+An ended one says who said what, and what came of it. Pure: facts in (see nhi/cards.py), blocks out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bot.render import Blocks, Json, Words, read_moment, say
+from nhi.escalation import AskStatus, Verdict
+from nhi.remediation import UNDO_FOR, RemediationStatus
+
+# Slack takes 50 blocks and about 10,000 characters of text in one message: six cards of these sizes, and a heading.
+BLOCKS_AT_MOST = 7
+CHARACTERS_AT_MOST = 1550
+FINDINGS_AT_MOST = 3
+ANSWERS_AT_MOST = 3
+ACTS_AT_MOST = 2
+REASONS_AT_MOST = 2
+
+KINDS = {  # what an identity is called in sentences for people, by (provider, kind)
+    ("aws", "iam_user"): "AWS user",
+    ("aws", "iam_role"): "AWS role",
+    ("gcp", "service_account"): "Google Cloud service account",
+}
+_THEN = ", then "  # as nhi.escalation.names_in_order puts between the rungs of the ladder
+_SYMBOLS = {"critical": "🔴", "high": "🔴", "medium": "🟠", "low": "🟡"}
+
+
+def question(facts: Json, offer_id: str | None, *, reader_is_asked: bool) -> Blocks:
+    """Draw the card of an ask, at most BLOCKS_AT_MOST blocks. Without `offer_id` it has no buttons.
+
+    `reader_is_asked` is False where somebody else reads it: a manager, a channel.
+    """
+    drawn = _open(facts, reader_is_asked) if is_open(facts) else _ended(facts)
+    return [*drawn, *buttons(facts, offer_id)]
+
+
+def is_open(facts: Json) -> bool:
+    """Whether the card still waits for its answer."""
+    ask = facts.get("ask")
+    return bool(ask and ask["status"] == AskStatus.OPEN.value)
+
+
+def _open(facts: Json, reader_is_asked: bool) -> Blocks:
+    findings = facts["findings"]
+    who = {"asked_is_reader": reader_is_asked, "ask": facts["ask"]}
+    body = join(
+        header(facts),
+        findings_list(findings),
+        say("card.why_you", **who, reasons=_reasons(facts)),
+    )
+    return [
+        body.rich(),
+        say("card.known", use=last_use(facts), coverages=_coverages(findings)).context(),
+        say("card.silence", **who, **_silence(facts, reader_is_asked)).context(),
+    ]
+
+
+def _ended(facts: Json) -> Blocks:
+    return [join(header(facts), answers_lines(facts), acts_lines(facts)).rich()]
+
+
+def join(*pieces: Words) -> Words:
+    """Put pieces of prose under each other."""
+    return Words(prose="\n".join(prose for piece in pieces if (prose := "\n".join(piece.lines()))))
+
+
+def header(facts: Json) -> Words:
+    """Return the line that says what it is."""
+    return say("card.header", symbol=symbol(facts), kind=kind_of(facts["identity"]), identity=facts["identity"])
+
+
+def told(facts: Json) -> str:
+    """Return what an identity is in a few words, for a sentence that is read aloud."""
+    return say("card.told", kind=kind_of(facts["identity"]), identity=facts["identity"]).plain()
+
+
+def kind_of(identity: Json) -> str:
+    """Return what an identity is, in plain words."""
+    provider, kind = str(identity["provider"]), str(identity["kind"])
+    words = KINDS.get((provider, kind)) or f"{provider.upper()} {kind.replace('_', ' ')}"
+    return words[:60]
+
+
+def symbol(facts: Json) -> str:
+    """Return the one symbol of a card: how severe it is, or what came of it."""
+    if facts.get("ask") and not is_open(facts):
+        return _symbol_of_ended(facts)
+    severities = [finding["severity"] for finding in facts["findings"]]
+    return next((sign for severity, sign in _SYMBOLS.items() if severity in severities), "⚪")
+
+
+def _symbol_of_ended(facts: Json) -> str:
+    status = facts["remediations"][0]["status"] if facts["remediations"] else ""
+    if status in (RemediationStatus.REFUSED.value, RemediationStatus.FAILED.value):
+        return "⚠️"
+    if status in (RemediationStatus.PLANNED.value, RemediationStatus.ACTING.value, RemediationStatus.UNDOING.value):
+        return "⏳"
+    return "✅" if facts["ask"]["status"] == AskStatus.ANSWERED.value else "⚪"
+
+
+def findings_list(findings: Sequence[Json], most: int = FINDINGS_AT_MOST) -> Words:
+    """Return the findings, a line each, each with the credential that it is about."""
+    lines = [finding | {"key": public_id(finding["credential"])} for finding in findings[:most]]
+    return say("card.findings", findings=lines, more=max(0, len(findings) - most))
+
+
+def public_id(credential: Json | None) -> str | None:
+    """Return a credential's public id; None: there is no credential, or none that is known by an id."""
+    return (credential or {}).get("id")
+
+
+def last_use(facts: Json) -> Json:
+    """Return when anything of the identity was last used (None: no use is known), and what hid it from us."""
+    parts = [facts["identity"], *facts["credentials"]]
+    used = [at for part in parts if (at := read_moment(part["last_used_at"]))]
+    gap = next((part["use_gap"] for part in parts if part["use_gap"]), None)
+    return {"last_used_at": max(used).isoformat() if used else None, "gap": gap}
+
+
+def _coverages(findings: Iterable[Json]) -> list[str]:
+    """Return what the sources of the findings see; what is said of an owner comes last, and only if nothing else is."""
+    told = sorted(findings, key=lambda finding: bool(finding["kind"] == "unowned"))
+    return list(dict.fromkeys(finding["coverage"] for finding in told if finding["coverage"]))[:1]
+
+
+def _reasons(facts: Json) -> list[Json]:
+    """Return the best reasons that the sentence "why you" does not hold already."""
+    because = facts["ask"]["because"] or ""
+    evidence = facts["owner"]["evidence"] if _is_about_asked(facts) else []
+    return [fact for fact in evidence if fact["fact"] and fact["fact"] not in because][:REASONS_AT_MOST]
+
+
+def _is_about_asked(facts: Json) -> bool:
+    return bool(facts["owner"].get("email") == facts["ask"]["email"])
+
+
+def _silence(facts: Json, reader_is_asked: bool) -> Json:
+    """Return what silence leads to: a reminder that is still ahead, and who is asked then."""
+    silence, drawn_at = facts["silence"], read_moment(facts["drawn_at"])
+    reminder_at = read_moment(silence["reminder_at"])
+    ahead = reminder_at is not None and drawn_at is not None and reminder_at > drawn_at
+    told = [_rung(rung) for rung in silence["escalated_to"]]
+    next_ones = [rung for rung in silence["to"].split(_THEN) if rung not in told]
+    return {
+        "reminder_at": silence["reminder_at"] if ahead else None,
+        "escalates_at": silence["escalates_at"],
+        "to": _ladder(next_ones, reader_is_asked),
+        "escalated_to": _ladder(told, reader_is_asked),
+    }
+
+
+def _rung(rung: str) -> str:
+    return "your manager" if rung == "manager" else rung
+
+
+def _ladder(rungs: Iterable[str], reader_is_asked: bool) -> str:
+    words = _THEN.join(rungs)
+    return words if reader_is_asked else words.replace("your manager", "their manager")
+
+
+def answers_lines(facts: Json, most: int = ANSWERS_AT_MOST) -> Words:
+    """Return who said what, and when, the newest last."""
+    ids = {credential["row"]: credential["id"] for credential in facts["credentials"]}
+    # Of two answers given with one press, the claim comes first.
+    newest_last = sorted(facts["answers"][:most], key=lambda answer: (answer["at"], answer["verdict"] != "claim"))
+    said = [_answer(answer, ids) for answer in newest_last]
+    return say("card.answers", answers=said, status=(facts.get("ask") or {}).get("status", ""))
+
+
+def _answer(answer: Json, ids: dict[str, Any]) -> Json:
+    by_right = answer["authority"] if answer["authority"] not in ("asked", "owner") else None
+    return answer | {"key": ids.get(answer["credential"]), "authority": by_right}
+
+
+def acts_lines(facts: Json, most: int = ACTS_AT_MOST) -> Words:
+    """Return what came of it, a line for each act, the newest last."""
+    return join(*(say("card.act", act=_act(act)) for act in reversed(facts["remediations"][:most])))
+
+
+def _act(act: Json) -> Json:
+    acted_at = read_moment(act["acted_at"])
+    until = (acted_at + UNDO_FOR).isoformat() if acted_at and acted_at.year < 9000 else None
+    return act | {"key": public_id(act["credential"]), "undo_until": until}
+
+
+def buttons(facts: Json, offer_id: str | None) -> Blocks:
+    """Return the actions block for what `facts["can"]` says, with the offer as each button's value."""
+    can = [Verdict(verdict) for verdict in facts["can"]]
+    if not can or offer_id is None:
+        return []
+    elements = [_button(verdict, facts, offer_id) for verdict in can]
+    return [{"type": "actions", "block_id": f"card:{offer_id}", "elements": elements}]
+
+
+def _button(verdict: Verdict, facts: Json, offer_id: str) -> Json:
+    label = say(f"card.button_{verdict.value}")
+    spoken = say("card.button_spoken", label=label.plain(), identity=facts["identity"])
+    style = {"style": "danger"} if verdict is Verdict.DISABLE else {}
+    return {
+        "type": "button",
+        "action_id": f"nhi:{verdict.value}",
+        "text": label.plain_text(75),
+        "accessibility_label": spoken.plain(75),
+        "value": offer_id,
+        **style,
+    }

@@ -1,0 +1,92 @@
+"""Events: somebody opens the Home tab, or writes to us. No answer ever depends on one; Slack may lose them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from slack_bolt import Ack, App
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from bot import directory, home, messages, offers
+from bot.slack import Bot, Json, passes
+from nhi import authority
+from nhi.errors import NotAllowed
+from nhi.escalation import AskStatus
+from nhi.policy import Policy
+from nhi.redact import holds_secret
+from nhi.tables import AskRow, PersonRow, SwitchRow
+
+ONCE_FOR = timedelta(hours=1)  # Slack sends an event again for minutes, never for an hour
+SECRET_SEEN = (
+    "That looks like it holds a key or a token. I did not keep it: please delete your message, and rotate the secret,"
+    " since others may have seen it."
+)
+HINT = "I understand `/nhi` and the buttons on my cards. `/nhi help` lists what I can do."
+
+
+def register(app: App, bot: Bot) -> None:
+    """Listen for the two events that the app subscribes to."""
+    listener = Events(bot=bot)
+    app.event("app_home_opened")(listener.home_opened)
+    app.event("message")(listener.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events:
+    """What people do without pressing a button."""
+
+    bot: Bot
+
+    def home_opened(self, ack: Ack, event: Json) -> None:
+        ack()
+        if event.get("tab") == "home":
+            self.bot.later(publish_home, self.bot, str(event["user"]))
+
+    def message(self, ack: Ack, event: Json, body: Json) -> None:
+        """Answer a direct message with one sentence; what it says is neither kept nor repeated."""
+        if event.get("channel_type") != "im" or event.get("subtype") or event.get("bot_id"):
+            ack()
+            return
+        with self.bot.sessions.begin() as session:
+            name = f"event {body.get('event_id') or event.get('ts')}"
+            is_first = passes(session, name, self.bot.clock(), ONCE_FOR, "Slack may send it again")
+        ack()
+        if is_first:
+            sentence = SECRET_SEEN if holds_secret(str(event.get("text") or "")) else HINT
+            self.bot.later(_say, self.bot, str(event["channel"]), messages.note(sentence))
+
+
+def _say(bot: Bot, channel: str, message: messages.Message) -> None:
+    bot.client.chat_postMessage(
+        channel=channel, text=message.text, blocks=message.blocks, unfurl_links=False, unfurl_media=False
+    )
+
+
+def publish_home(bot: Bot, slack_id: str) -> None:
+    """Draw somebody's Home tab as things are now. Looks them up in Slack first where they are not known."""
+    now, policy = bot.clock(), bot.policy()
+    directory.refresh(bot.sessions, bot.client, [slack_id], now)
+    with bot.sessions.begin() as session:
+        view = _home_of(session, slack_id, policy, now)
+    bot.client.views_publish(user_id=slack_id, view=view)
+
+
+def _home_of(session: Session, slack_id: str, policy: Policy, now: datetime) -> Json:
+    try:
+        who = authority.person(session, slack_id)
+    except NotAllowed:
+        return home.home([], [], [], None)
+    items, decided = offers.owned_by(session, who), offers.decided_by(session, who)
+    return home.home(items, offers.asked_of(session, who, policy, now), decided, _admin(session, who, policy))
+
+
+def _admin(session: Session, who: PersonRow, policy: Policy) -> Json | None:
+    """Return what admins see above the rest; None: not an admin."""
+    if not authority.is_admin(who, policy):
+        return None
+    shadow = policy.conversation.shadow and session.get(SwitchRow, "live") is None
+    asked = select(func.count(func.distinct(AskRow.email)), func.count()).where(AskRow.status == AskStatus.OPEN)
+    people, identities = session.execute(asked).one()
+    return {"shadow": shadow, "people": people, "identities": identities, "offer": "home" if shadow else None}

@@ -1,0 +1,232 @@
+"""The forms behind Justify, Rotate and Disable: drawn from facts, and read back with suspicion. Pure.
+
+What comes back is whatever somebody sent. It is checked for its shape here, and for its truth and the sender's right
+by the use cases in nhi/decisions.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from bot.card import kind_of
+from bot.render import Blocks, Json, Words, say
+from nhi.decisions import LONGEST_REASON
+from nhi.errors import BadAnswer, OutOfDate
+from nhi.escalation import Verdict
+from nhi.findings import CREDENTIAL_WORDS
+from nhi.policy import Policy
+from nhi.redact import tidy
+
+OPTIONS_AT_MOST = 10  # radio buttons that Slack takes
+REASONABLE = timedelta(days=90)  # the day that is offered first, where policy allows it
+CHOICES_AT_MOST = 75  # characters of an option's text
+_KINDS_TO_DISABLE = frozenset({"access_key"})
+_OPAQUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def justify(facts: Json, offer_id: str, *, policy: Policy, now: datetime) -> Json:
+    """Draw the form that asks for a reason and its end. Blocks: reason, until and, where it can be claimed, claim."""
+    latest = (now + policy.rules.justification_at_most).date()
+    first = min((now + REASONABLE).date(), latest)
+    findings = ", ".join(dict.fromkeys(f["kind"] for f in facts["findings"] if f["kind"] != "unowned")) or "this"
+    blocks = [
+        _about(facts),
+        say("modals.justify_intro", findings=findings).context(),
+        _input("reason", _reason_element()),
+        _input("until", {"type": "datepicker", "action_id": "until", "initial_date": first.isoformat()}, latest=latest),
+        *_claim(facts),
+    ]
+    return _modal("justify", offer_id, blocks)
+
+
+def _reason_element() -> Json:
+    # No min_length: Slack would say it in its own words, the use case says it in ours.
+    return {"type": "plain_text_input", "action_id": "reason", "multiline": True, "max_length": LONGEST_REASON}
+
+
+def disable(facts: Json, offer_id: str) -> Json:
+    """Draw the form that confirms which one credential is turned off."""
+    return _about_credential(Verdict.DISABLE, facts, offer_id)
+
+
+def rotate(facts: Json, offer_id: str) -> Json:
+    """Draw the form that confirms which one credential is rotated."""
+    return _about_credential(Verdict.ROTATE, facts, offer_id)
+
+
+def choices(verdict: Verdict, facts: Json) -> list[Json]:
+    """Return the credentials that a form offers: active, known by an id, in our custody; those with findings first."""
+    ours = facts["identity"]["custody"] == "ours"
+    found = _found(facts)
+    offered = [
+        credential
+        for credential in facts["credentials"]
+        if ours and credential["status"] == "active" and credential["id"]
+        if verdict is not Verdict.DISABLE or credential["kind"] in _KINDS_TO_DISABLE
+    ]
+    return sorted(offered, key=lambda credential: credential["row"] not in found)
+
+
+def _found(facts: Json) -> dict[str, str]:
+    """Return what was found of each credential, by its row."""
+    found: dict[str, str] = {}
+    for finding in facts["findings"]:
+        if finding["credential"]:
+            row = finding["credential"]["row"]
+            found[row] = ", ".join(filter(None, [found.get(row), finding["kind"]]))
+    return found
+
+
+def _about_credential(verdict: Verdict, facts: Json, offer_id: str) -> Json:
+    offered = choices(verdict, facts)
+    if not offered:
+        return _modal(verdict.value, offer_id, [_about(facts), say("modals.no_credential").rich()], submit=False)
+    intro = say(f"modals.{verdict.value}_intro", mode=facts["mode"]).rich()
+    only = offered[0]["row"] if len(offered) == 1 else None
+    chooser = [_only(offered[0], facts)] if only else _chooser(offered, facts)
+    private = json.dumps({"offer": offer_id, "credential": only})
+    return _modal(verdict.value, private, [_about(facts), *chooser, intro, *_claim(facts)])
+
+
+def _only(credential: Json, facts: Json) -> Json:
+    words = CREDENTIAL_WORDS.get(credential["kind"], credential["kind"].replace("_", " "))
+    return say("modals.only_credential", words=words, credential=credential, use=_use(credential, facts).plain()).rich()
+
+
+def _use(credential: Json, facts: Json) -> Words:
+    return say("modals.credential_use", credential=credential, found=_found(facts).get(credential["row"]))
+
+
+def _chooser(offered: Sequence[Json], facts: Json) -> Blocks:
+    options = [
+        {
+            "value": credential["row"],
+            "text": say("modals.credential_option", id=credential["id"]).plain_text(CHOICES_AT_MOST),
+            "description": _use(credential, facts).plain_text(CHOICES_AT_MOST),
+        }
+        for credential in offered[:OPTIONS_AT_MOST]
+    ]
+    blocks = [_input("credential", {"type": "radio_buttons", "action_id": "credential", "options": options})]
+    if len(offered) > OPTIONS_AT_MOST:
+        blocks.append(say("modals.more_credentials", shown=OPTIONS_AT_MOST, total=len(offered)).context())
+    return blocks
+
+
+def _claim(facts: Json) -> Blocks:
+    """Offer to claim the identity along with the answer, where the reader is not its owner yet."""
+    if Verdict.CLAIM.value not in facts["can"]:
+        return []
+    option = {"value": "claim", "text": say("modals.claim_option").plain_text(CHOICES_AT_MOST)}
+    element = {"type": "checkboxes", "action_id": "claim", "options": [option], "initial_options": [option]}
+    return [_input("claim", element) | {"optional": True}]
+
+
+def _about(facts: Json) -> Json:
+    return say("modals.about", kind=kind_of(facts["identity"]), identity=facts["identity"]).rich()
+
+
+def _input(name: str, element: Json, **facts: Any) -> Json:
+    """Return an input block whose block_id and action_id are the field's name; its hint, where it has one, in words."""
+    block: Json = {"type": "input", "block_id": name, "element": element}
+    block["label"] = say(f"modals.{name}_label").plain_text(2000)
+    if name in ("reason", "until"):
+        block["hint"] = say(f"modals.{name}_hint", **facts).plain_text(2000)
+    return block
+
+
+def _modal(name: str, private_metadata: str, blocks: Blocks, *, submit: bool = True) -> Json:
+    pressed = {"submit": say(f"modals.{name}_submit").plain_text(24)} if submit else {}
+    return {
+        "type": "modal",
+        "callback_id": f"nhi:{name}",
+        "private_metadata": private_metadata,
+        "title": say(f"modals.{name}_title").plain_text(24),
+        "close": say("modals.cancel").plain_text(24),
+        **pressed,
+        "blocks": blocks,
+    }
+
+
+def read_justify(view: Json) -> tuple[str, str, date, bool]:
+    """Return the offer's id, the words, the last day, and whether it is claimed as well.
+
+    Raises BadAnswer for a field that is missing or garbled, OutOfDate for a form that is not one of ours.
+    """
+    offer_id = _opaque(view.get("private_metadata"))
+    words = _state(view, "reason").get("value")
+    if not isinstance(words, str) or not words.strip():
+        raise BadAnswer(say("modals.bad_reason").plain(), field="reason")
+    return offer_id, words, _read_until(view), _read_claim(view)
+
+
+def _read_until(view: Json) -> date:
+    chosen = _state(view, "until").get("selected_date")
+    try:
+        return date.fromisoformat(chosen)  # type: ignore[arg-type]  # whatever it is, it is caught
+    except (TypeError, ValueError):
+        raise BadAnswer(say("modals.bad_until").plain(), field="until") from None
+
+
+def read_credential(view: Json) -> tuple[str, str, bool]:
+    """Return the offer's id, the credential's row, and whether the identity is claimed as well.
+
+    Raises BadAnswer where none is chosen, OutOfDate for a form that is not one of ours.
+    """
+    try:
+        private = json.loads(view.get("private_metadata") or "")
+    except (TypeError, ValueError, RecursionError):
+        raise _out_of_date() from None
+    if not isinstance(private, dict):
+        raise _out_of_date()
+    offer_id = _opaque(private.get("offer"))
+    if private.get("credential") is not None:
+        return offer_id, _opaque(private["credential"]), _read_claim(view)
+    option = _state(view, "credential").get("selected_option")
+    chosen = option.get("value") if isinstance(option, dict) else None
+    if not isinstance(chosen, str) or not _OPAQUE.fullmatch(chosen):
+        raise BadAnswer(say("modals.bad_credential").plain(), field="credential")
+    return offer_id, chosen, _read_claim(view)
+
+
+def _read_claim(view: Json) -> bool:
+    options = _state(view, "claim").get("selected_options")
+    return isinstance(options, list) and any(isinstance(o, dict) and o.get("value") == "claim" for o in options)
+
+
+def _state(view: Json, field: str) -> Json:
+    """Return what was entered into a field, or nothing."""
+    found: Any = view
+    for key in ("state", "values", field, field):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _opaque(value: object) -> str:
+    if isinstance(value, str) and _OPAQUE.fullmatch(value):
+        return value
+    raise _out_of_date()
+
+
+def _out_of_date() -> OutOfDate:
+    return OutOfDate(say("modals.out_of_date").plain())
+
+
+def errors(error: BadAnswer, view: Json | None = None) -> Json:
+    """Return what is answered to a submission that cannot be taken: the sentence, beside the field it is about.
+
+    Slack refuses a block_id that the form does not have, so with the `view` an error about a field that is not there
+    stands beside the first one that is.
+    """
+    fields = list(_input_ids(view)) if view else []
+    at = error.field if not fields or error.field in fields else fields[0]
+    return {at: tidy(str(error), 300)}
+
+
+def _input_ids(view: Json) -> Iterator[str]:
+    for block in view.get("blocks") or []:
+        if isinstance(block, dict) and block.get("type") == "input" and isinstance(block.get("block_id"), str):
+            yield block["block_id"]

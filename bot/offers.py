@@ -1,0 +1,154 @@
+"""The offers behind buttons, and for whom: whose card may carry which.
+
+An offer is made from facts and kept with them, so an answer always tells what the person was shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bot import card
+from bot.render import Blocks
+from bot.slack import Json
+from nhi import authority, cards, facts
+from nhi.escalation import AskStatus, Verdict
+from nhi.policy import Policy
+from nhi.tables import AskRow, AttestationRow, FindingRow, IdentityRow, OfferRow, OwnerRow, PersonRow
+
+Draw = Callable[[Json, str | None], Blocks]
+CARDS_AT_MOST = 10  # drawn for one answer; the messages say how many more there are
+
+
+def with_offer(
+    session: Session,
+    shown: Json,
+    draw: Draw,
+    *,
+    identity_id: str,
+    ask_id: str | None,
+    card_id: str | None = None,
+    now: datetime,
+) -> tuple[Json, str | None]:
+    """Return the facts of a card and the id of the offer behind its buttons (None: it has none).
+
+    An unspent offer of this very card that was made on the same facts stays: a form that somebody is filling in must not
+    go out of date because another card of the same message changed.
+    """
+    same = _unspent(session, shown, card_id) if card_id else None
+    if same is not None:
+        kept: Json = same.shown["facts"]
+        return kept, same.id
+    made = cards.offer(session, {"facts": shown}, identity_id=identity_id, ask_id=ask_id, card_id=card_id, now=now)
+    if made is None:
+        return shown, None
+    made.shown = {"facts": shown, "blocks": draw(shown, made.id)}
+    session.flush()
+    return shown, made.id
+
+
+def _unspent(session: Session, shown: Json, card_id: str) -> OfferRow | None:
+    newest = session.scalar(
+        select(OfferRow)
+        .where(OfferRow.card_id == card_id, OfferRow.used_at.is_(None))
+        .order_by(OfferRow.created_at.desc(), OfferRow.id)
+        .limit(1)
+    )
+    if newest is None or "blocks" not in newest.shown or _gist(newest.shown["facts"]) != _gist(shown):
+        return None
+    return newest
+
+
+def _gist(shown: Json) -> str:
+    return json.dumps({name: value for name, value in shown.items() if name != "drawn_at"}, sort_keys=True)
+
+
+def of_match(
+    session: Session, who: PersonRow, match: Json, draw: Draw, policy: Policy, now: datetime
+) -> tuple[Json, str | None]:
+    """Return the card of one identity that `whois` found, with the buttons that this person may press."""
+    identity = session.get_one(IdentityRow, match["identity"]["id"])
+    can, ask_id = _may(session, who, identity, policy, now)
+    shown = cards.of_identity(session, match, [verdict.value for verdict in can], policy, now)
+    return with_offer(session, shown, draw, identity_id=identity.id, ask_id=ask_id, now=now)
+
+
+def _may(
+    session: Session, who: PersonRow, identity: IdentityRow, policy: Policy, now: datetime
+) -> tuple[list[Verdict], str | None]:
+    """Return what this person may answer for an identity, and on which ask the answer counts."""
+    newest = select(AskRow).where(
+        AskRow.identity_id == identity.id, AskRow.status.in_([AskStatus.OPEN, AskStatus.ANSWERED])
+    )
+    ask = session.scalar(newest.order_by(AskRow.asked_at.desc(), AskRow.id).limit(1))
+    asked = ask if ask is not None and ask.status is AskStatus.OPEN else None
+    right = authority.authority(session, who, identity, asked, policy, now)
+    if right is not None:
+        can = [] if identity.gone_at else _verdicts(session, who, identity, asked, right)
+        undo = [Verdict.UNDO] if cards.undoable(session, identity.id, asked.id if asked else None, now) else []
+        return can + undo, asked.id if asked else None
+    if ask is not None and authority.authority(session, who, identity, ask, policy, now) is not None:
+        return [Verdict.UNDO] if cards.undoable(session, identity.id, ask.id, now) else [], ask.id
+    return [], None
+
+
+def _verdicts(
+    session: Session, who: PersonRow, identity: IdentityRow, asked: AskRow | None, right: str
+) -> list[Verdict]:
+    owner = authority.current_owner(session, identity.id)
+    is_owner = owner is not None and owner.email == who.email
+    can = cards.verdicts(identity, _findings(session, identity), owned_by_asked=is_owner)
+    # "Not mine" is evidence about who was asked; from an admin who only looks on it would be none.
+    was_asked = asked is not None or right != "admin"
+    return [verdict for verdict in can if verdict is not Verdict.NOT_MINE or was_asked]
+
+
+def _findings(session: Session, identity: IdentityRow) -> list[FindingRow]:
+    return facts.open_findings(session, [identity.id])
+
+
+def asked_of(session: Session, who: PersonRow, policy: Policy, now: datetime) -> list[tuple[Json, str | None]]:
+    """Return the open cards that wait for this person, or for whom they answer; the longest waiting first."""
+    emails = {who.email} | authority.delegating_to(session, who.email, now)
+    waiting = select(AskRow).where(AskRow.email.in_(emails), AskRow.status == AskStatus.OPEN)
+    rows = session.scalars(waiting.order_by(AskRow.asked_at, AskRow.id))
+    found: list[tuple[Json, str | None]] = []
+    for number, ask in enumerate(rows):
+        shown = cards.of_ask(session, ask, policy, now)
+        if number >= CARDS_AT_MOST:
+            found.append((shown, None))
+            continue
+        found.append(with_offer(session, shown, card.card, identity_id=ask.identity_id, ask_id=ask.id, now=now))
+    return found
+
+
+def owned_by(session: Session, who: PersonRow) -> list[Json]:
+    """Return the identities that this person owns, each with its open findings."""
+    owned = select(IdentityRow).join(OwnerRow, OwnerRow.identity_id == IdentityRow.id)
+    mine = owned.where(OwnerRow.email == who.email, OwnerRow.ended_at.is_(None), IdentityRow.gone_at.is_(None))
+    rows = list(session.scalars(mine.order_by(IdentityRow.name, IdentityRow.id)))
+    findings = facts.open_findings(session, [row.id for row in rows])
+    return [
+        {
+            "identity": facts.identity_json(row),
+            "findings": [{"kind": found.kind.value} for found in findings if found.identity_id == row.id],
+        }
+        for row in rows
+    ]
+
+
+def decided_by(session: Session, who: PersonRow, most: int = 5) -> Sequence[Json]:
+    """Return what this person decided lately, newest first: each with its identity and their own answers."""
+    newest = select(AttestationRow).where(AttestationRow.slack_id == who.slack_id)
+    rows = session.scalars(newest.order_by(AttestationRow.at.desc(), AttestationRow.id).limit(most))
+    return [
+        {
+            "identity": facts.identity_json(session.get_one(IdentityRow, row.identity_id)),
+            "answers": [{"verdict": row.verdict.value, "at": facts.when(row.at), "until": facts.when(row.until)}],
+        }
+        for row in rows
+    ]

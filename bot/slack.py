@@ -1,0 +1,170 @@
+"""What the rest of `bot` needs of Slack: the kinds of its errors, the gates that all workers keep, and one sentence back.
+
+A call to Slack ends in one of four ways besides success, and each has its own answer (the codes are those of Slack's
+method pages): stop all sending and tell the admin; this person or channel is gone; our own bug; or wait and, because it
+may have been done after all, look before trying again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from http.client import HTTPException
+from typing import Any
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.webhook import WebhookClient
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from bot import messages
+from nhi.database import Sessions
+from nhi.defer import Defer
+from nhi.policy import Policy
+from nhi.tables import GateRow
+
+Json = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+# Everything that a call to Slack can raise: an answer that says no, or no answer.
+UNWELL = (SlackApiError, SlackClientError, HTTPException, OSError)
+CALL_SECONDS = 10
+ALL_SENDING = "slack"  # the gate before every post
+
+
+class Kind(StrEnum):
+    """What a failed call asks of us."""
+
+    STOP = "stop"  # no call can work before a person mends it
+    GONE = "gone"  # this person or channel cannot be reached
+    OURS = "ours"  # Slack refuses what we made
+    WAIT = "wait"  # later; what we asked may have been done
+
+
+_STOP = frozenset(
+    "invalid_auth not_authed token_revoked token_expired account_inactive missing_scope not_allowed_token_type"
+    " org_login_required team_access_not_granted access_denied no_permission app_missing_action_url".split()
+)
+_GONE = frozenset(
+    "user_not_found users_not_found channel_not_found cannot_dm_bot user_disabled is_inactive is_archived not_in_channel"
+    " user_not_visible restricted_action user_not_in_channel cannot_dm_self_or_bot user_team_not_in_channel".split()
+)
+_OURS = frozenset(
+    "invalid_blocks invalid_blocks_format msg_too_long msg_blocks_too_long no_text invalid_arguments invalid_args"
+    " metadata_too_large invalid_metadata_format invalid_metadata_schema metadata_must_be_sent_from_app"
+    " view_too_large unknown_method invalid_form_data invalid_json too_many_attachments".split()
+)
+_UNDONE = frozenset(["ratelimited", "rate_limited"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """One failed call. `code` is Slack's own, or the name of what went wrong on the way."""
+
+    kind: Kind
+    code: str
+    retry_after: timedelta | None = None  # Slack says how long to wait; None: it does not
+    surely_not_done: bool = False  # False: it may have been done all the same
+
+
+def trouble(error: BaseException) -> Trouble:
+    """Judge a failed call. `error` is one of UNWELL."""
+    if not isinstance(error, SlackApiError):
+        return Trouble(kind=Kind.WAIT, code=type(error).__name__)
+    code, status = _code_of(error), getattr(error.response, "status_code", 200)
+    if status == 429 or code in _UNDONE:
+        return Trouble(kind=Kind.WAIT, code="ratelimited", retry_after=_retry_after(error), surely_not_done=True)
+    if status >= 500:
+        return Trouble(kind=Kind.WAIT, code=f"HTTP {status}")
+    for kind, codes in ((Kind.STOP, _STOP), (Kind.GONE, _GONE), (Kind.OURS, _OURS)):
+        if code in codes:
+            return Trouble(kind=kind, code=code, surely_not_done=True)
+    return Trouble(kind=Kind.WAIT, code=code)
+
+
+def _code_of(error: SlackApiError) -> str:
+    data = getattr(error.response, "data", error.response)
+    return str(data.get("error", "unknown")) if isinstance(data, dict) else "unknown"
+
+
+def _retry_after(error: SlackApiError) -> timedelta:
+    headers = {str(name).lower(): str(value) for name, value in dict(error.response.headers).items()}
+    seconds = headers.get("retry-after", "")
+    return timedelta(seconds=min(int(seconds), 3600)) if seconds.isdecimal() else timedelta(seconds=30)
+
+
+# -- gates -------------------------------------------------------------------------------------------------------------
+
+
+def is_shut(session: Session, name: str, now: datetime) -> bool:
+    """Whether nothing may pass this gate yet."""
+    opens = session.scalar(select(GateRow.not_before).where(GateRow.name == name[:64]))
+    return opens is not None and opens > now
+
+
+def shut(session: Session, name: str, until: datetime, because: str) -> None:
+    """Let nobody pass this gate before then; a gate that is shut for longer stays so."""
+    _upsert(session, name, until, because, until)
+
+
+def passes(session: Session, name: str, now: datetime, shut_for: timedelta, because: str) -> bool:
+    """Pass a gate and shut it behind oneself, in one statement: of two that try at once, one gets through."""
+    return _upsert(session, name, now + shut_for, because, now)
+
+
+def _upsert(session: Session, name: str, not_before: datetime, because: str, if_opens_by: datetime) -> bool:
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    values = {"not_before": not_before, "because": because}
+    statement = insert(GateRow).values(name=name[:64], **values)
+    changed = session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[GateRow.name], set_=values, where=GateRow.not_before <= if_opens_by
+        )
+    )
+    return bool(changed.rowcount == 1)  # type: ignore[attr-defined]
+
+
+# -- what listeners share ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bot:
+    """What every listener is given: the database, the policy as it is now, the clock, and what to do after the ack."""
+
+    sessions: Sessions
+    policy: Callable[[], Policy]
+    clock: Callable[[], datetime]
+    defer: Defer
+    client: WebClient
+    later: Callable[..., None]  # later(function, *arguments): after the ack, in another thread
+
+
+def tell(bot: Bot, body: Json, message: messages.Message) -> None:
+    """Answer the person of an interaction where only they see it; does nothing where Slack cannot be reached."""
+    url, trigger_id = body.get("response_url"), body.get("trigger_id")
+    if url:
+        webhook = WebhookClient(url, timeout=CALL_SECONDS, retry_handlers=[])
+        webhook.proxy = bot.client.proxy
+        answer = webhook.send(
+            text=message.text, blocks=message.blocks, response_type="ephemeral", replace_original=False
+        )
+        if answer.status_code != 200:
+            log.warning("Slack did not take an answer: HTTP %s", answer.status_code)
+    elif trigger_id:
+        bot.client.views_open(trigger_id=trigger_id, view=one_sentence(message))
+
+
+def one_sentence(message: messages.Message) -> Json:
+    """Return a modal that says one thing."""
+    return {
+        "type": "modal",
+        "title": {"type": "plain_text", "text": "Non-human identities"},
+        "close": {"type": "plain_text", "text": "Close"},
+        "blocks": message.blocks,
+    }

@@ -1,0 +1,87 @@
+"""What `/nhi whois` answers: everything known of the identities that a text names. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bot.card import acts_lines, answers_lines, buttons, findings_list, header, join, kind_of, last_use, told
+from bot.render import Blocks, Cards, Json, Message, Words, say
+from nhi.findings import CREDENTIAL_WORDS
+
+IN_FULL = 3  # matches that are shown whole; of the others, a line each
+OTHERS_AT_MOST = 17
+CREDENTIALS_AT_MOST = 5
+EVENTS_AT_MOST = 5
+REASONS_AT_MOST = 2
+
+
+def whois(query: str, cards: Cards) -> Message:
+    """Return what is known: the first IN_FULL matches whole and with their buttons, the rest a line each."""
+    first = told(cards[0][0]) if cards else ""
+    text = say("whois.text", query=query, count=len(cards), first=first).spoken()
+    if not cards:
+        return Message(blocks=[say("whois.none", query=query).rich()], text=text)
+    blocks: Blocks = [{"type": "header", "text": say("whois.heading", count=len(cards)).plain_text(150)}]
+    for index, (facts, offer_id) in enumerate(cards[:IN_FULL]):
+        blocks += [{"type": "divider"}] if index else []
+        blocks += [*full(facts), *buttons(facts, offer_id)]
+    return Message(blocks=blocks + _others(cards[IN_FULL:]), text=text)
+
+
+def full(facts: Json) -> Blocks:
+    """Draw everything known of one identity, without buttons."""
+    body = join(
+        header(facts),
+        say("whois.place", identity=facts["identity"]),
+        _owner(facts["owner"]),
+        _credentials(facts["credentials"]),
+        findings_list(facts["findings"]),
+        answers_lines(facts, most=1),
+        acts_lines(facts, most=1),
+    )
+    coverages = [facts["identity"].get("coverage") or ""]
+    known = say("card.known", use=last_use(facts), coverages=[words for words in coverages if words])
+    return [body.rich(), known.context(), *_history(facts["history"])]
+
+
+def _owner(owner: Json) -> Words:
+    confirmed = owner["state"] == "confirmed"
+    evidence = owner["evidence"][:REASONS_AT_MOST]
+    since = evidence[0]["at"] if confirmed and evidence else None
+    active = owner.get("active", True)
+    return say("whois.owner", owner=owner, since=since, active=active, reasons=[] if confirmed else evidence)
+
+
+def _credentials(credentials: list[Json]) -> Words:
+    shown = [
+        credential | {"words": CREDENTIAL_WORDS.get(credential["kind"], credential["kind"].replace("_", " "))}
+        for credential in credentials[:CREDENTIALS_AT_MOST]
+    ]
+    return say("whois.credentials", credentials=shown, more=max(0, len(credentials) - CREDENTIALS_AT_MOST))
+
+
+def _history(history: list[Json]) -> Blocks:
+    if not history:
+        return []
+    return [say("whois.history", events=[_event(event) for event in history[:EVENTS_AT_MOST]]).context()]
+
+
+def _event(event: Json) -> dict[str, Any]:
+    what = event["facts"].get("kind", "")
+    return {"at": event["at"], "words": say("whois.event", kind=event["kind"], what=what).plain(60)}
+
+
+def _others(cards: Cards) -> Blocks:
+    if not cards:
+        return []
+    lines = [
+        say(
+            "whois.other",
+            kind=kind_of(facts["identity"]),
+            identity=facts["identity"],
+            owner_email=facts["owner"]["email"],
+            findings=len(facts["findings"]),
+        )
+        for facts, _ in cards[:OTHERS_AT_MOST]
+    ]
+    return [{"type": "divider"}, join(say("whois.others_intro", count=len(cards)), *lines).rich()]

@@ -1,0 +1,217 @@
+"""`nhi demo`: the sample company in a stand-in cloud, a stand-in Slack as a web page, and the real program between them.
+
+Nothing leaves this machine, and nothing is kept: the database lies in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+import webbrowser
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from demo.cloud import Cloud
+from demo.company import COMPANY, DOMAIN, PEOPLE, seed
+from demo.workspace import Workspace
+from jobs import people, work
+from jobs.program import Program, open_program
+from jobs.up import Up, wait_for_a_signal
+from nhi import answers, cards, decisions, facts
+from nhi.escalation import Verdict
+from nhi.settings import Settings
+from nhi.tables import IdentityRow, PersonRow
+
+POLICY = """\
+[people]
+admins = ["dora@{domain}"]
+domains = ["{domain}"]
+
+[conversation]
+shadow = false                  # this is a demo: owners are asked at once
+escalate_to = ["#security"]
+
+[remediation]
+mode = "reversible"
+
+[[sources]]
+provider = "aws"
+endpoint = "{endpoint}"
+"""
+HINTS = (
+    "You are Ana. The bot asks about keys that nobody seems to use: open its message and press Disable, then confirm.",
+    "Watch the key turn Inactive in the stand-in cloud on the right; then press Undo and see it come back.",
+    "Type `/nhi whois ci-deploy` to see who answered what, when.",
+    "Be Dora, the security lead: try `/nhi whois old-jenkins`, which nobody owns.",
+    "Press Next day: silence is reminded of, then told to #security. It never turns anything off.",
+)
+OPENS_AT = time(10, 30)  # working hours for the whole cast
+
+
+class DemoClock:
+    """Pretend time: it begins on a Monday morning, runs as real time does, and can be turned a day on."""
+
+    def __init__(self) -> None:
+        self._ahead = monday_after(datetime.now(UTC)) - datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def next_working_day(self) -> None:
+        """Turn to the same hour of the next day, weekends skipped."""
+        day = self() + timedelta(days=1)
+        while day.weekday() > 4:
+            day += timedelta(days=1)
+        self._ahead = datetime.combine(day.date(), OPENS_AT, UTC) - datetime.now(UTC)
+
+
+def monday_after(now: datetime) -> datetime:
+    """Return the opening hour of the Monday of this week or, if that is past by more than a day's work, of the next."""
+    day = now.date() + timedelta(days=-now.weekday() % 7)
+    return datetime.combine(day, OPENS_AT, UTC)
+
+
+class Demo:
+    """The whole pretend world, running."""
+
+    def __init__(self, *, port: int = 0, clock: DemoClock | None = None) -> None:
+        self.clock = clock or DemoClock()
+        self._folder = tempfile.TemporaryDirectory(prefix="nhi-demo-")
+        self.cloud = Cloud(now=self.clock)
+        self.workspace = Workspace(
+            PEOPLE,
+            now=self.clock,
+            name="Harbour",
+            port=port,
+            on_next_day=self.next_day,
+            world=self.keys,
+            hints=HINTS,
+        )
+        self._key_ids: dict[str, list[str]] = {}
+        self.program: Program
+        self.up: Up
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Start cloud, workspace and bot; then look, ask and tick in the background."""
+        pretend_credentials()
+        self.cloud.start()
+        self._key_ids = seed(self.cloud, self.clock())
+        self.workspace.start()
+        self.program = open_program(self._settings(), clock=self.clock)
+        self.up = Up(self.program, port=0)
+        self.workspace.app_url = f"http://127.0.0.1:{self.up.serving.port}/slack/events"
+        return self
+
+    def begin(self) -> None:
+        """Scan for the first time, let the diligent owners have claimed what is theirs, and start the clock."""
+        work.scan_all(self.program)
+        self._claim_before()
+        self.up.start()
+
+    def stop(self) -> None:
+        """Stop everything and forget everything."""
+        self.up.stop()
+        self.program.engine.dispose()
+        self.workspace.stop()
+        self.cloud.stop()
+        self._folder.cleanup()
+
+    def next_day(self) -> None:
+        """Turn the calendar; what is due then is done by the same ticks as ever."""
+        self.clock.next_working_day()
+        for task in ("scan", "ask"):
+            self.up.ticker.defer(task, "next day")
+
+    def keys(self) -> list[dict[str, Any]]:
+        """Return every access key as the stand-in cloud has it, for the panel beside the chat."""
+        return [
+            {"title": name, "subtitle": key_id, "status": self.cloud.key_status(key_id)}
+            for name, key_ids in self._key_ids.items()
+            for key_id in key_ids
+        ]
+
+    def _settings(self) -> Settings:
+        folder = Path(self._folder.name)
+        policy = folder / "policy.toml"
+        policy.write_text(POLICY.format(domain=DOMAIN, endpoint=self.cloud.url))
+        return Settings(
+            _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
+            database_url=f"sqlite:///{folder / 'nhi.db'}",
+            slack_bot_token=SecretStr(self.workspace.bot_token),
+            slack_app_token=None,
+            slack_signing_secret=SecretStr(self.workspace.signing_secret),
+            slack_api_url=self.workspace.api_url,
+            nhi_policy=policy,
+        )
+
+    def _claim_before(self) -> None:
+        """Some owners claimed theirs before: written by the same use case as a click."""
+        policy, now = self.program.policy(), self.clock()
+        assert self.program.slack is not None
+        people.refresh(self.program.sessions, self.program.slack, policy, now)
+        for sample in COMPANY:
+            if sample.claimed_by is None:
+                continue
+            with self.program.sessions.begin() as session:
+                row = session.scalars(select(IdentityRow).where(IdentityRow.name == sample.name)).one()
+                who = session.scalars(select(PersonRow).where(PersonRow.email == f"{sample.claimed_by}@{DOMAIN}")).one()
+                (match,) = facts.whois(session, row.principal, policy, now)
+                shown = {"facts": cards.of_identity(match, [Verdict.CLAIM.value], policy, now)}
+                offer = cards.offer(session, shown, identity_id=row.id, now=now)
+                assert offer is not None
+                answering = answers.Answering(offer=offer, identity=row, ask=None, who=who, by_right="asked")
+                decisions.claim(session, answering, now)
+
+
+def pretend_credentials() -> None:
+    """Keep boto3 from ever looking at the real credentials of this machine."""
+    for name in (
+        "AWS_PROFILE",
+        "AWS_SESSION_TOKEN",
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_IAM",
+        "AWS_ENDPOINT_URL_STS",
+    ):
+        os.environ.pop(name, None)
+    os.environ.update(
+        AWS_ACCESS_KEY_ID="stand-in",
+        AWS_SECRET_ACCESS_KEY="stand-in",
+        AWS_DEFAULT_REGION="us-east-1",
+        AWS_EC2_METADATA_DISABLED="true",
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    )
+
+
+def run(*, port: int, browser: bool) -> None:
+    """Run the demo until Ctrl-C."""
+    demo = Demo(port=port)
+    demo.start()
+    said = (
+        f"The stand-in workspace is at {demo.workspace.url}",
+        "Try this:",
+        *(f"  {number}. {hint}" for number, hint in enumerate(HINTS, start=1)),
+        "Nothing leaves this machine. Ctrl-C ends it.",
+    )
+    sys.stdout.write("\n".join(said) + "\n")
+    sys.stdout.flush()
+    threading.Thread(target=demo.begin, name="begin", daemon=True).start()
+    if browser:
+        webbrowser.open(demo.workspace.url)
+    wait_for_a_signal()
+    demo.stop()

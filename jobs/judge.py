@@ -1,0 +1,166 @@
+"""Write down which rules an identity breaks now, and what that means for the questions that are open about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from nhi import authority, findings, ledger
+from nhi.answers import redraw, resolve
+from nhi.escalation import AskStatus
+from nhi.findings import Finding, FindingStatus, Known
+from nhi.identity import Evidence, Gap, Identity
+from nhi.ownership import tag_evidence as evidence_of_tags
+from nhi.policy import Policy
+from nhi.records import identity_of
+from nhi.redact import tidy
+from nhi.tables import AskFindingRow, AskRow, EvidenceRow, FindingRow, IdentityRow, OwnerRow, PersonRow, new_id
+
+
+def judge(session: Session, row: IdentityRow, gaps: Sequence[Gap], policy: Policy, now: datetime) -> tuple[int, int]:
+    """Assess one identity and write what changed; return how many findings were opened and resolved."""
+    identity = identity_of(row)
+    open_rows = {finding.id: finding for finding in _open(session, row)}
+    keys = {credential.id: credential.key for credential in row.credentials}
+    known = [_known(finding, keys) for finding in open_rows.values()]
+    assessed = findings.assess(identity, owner_active=_owner_active(session, row), gaps=gaps, policy=policy, now=now)
+    changes = findings.reconcile(assessed, known, identity=identity, gaps=gaps, now=now)
+    for finding in changes.opened:
+        _open_finding(session, row, finding, now)
+    for finding_id, finding in changes.kept:
+        _refresh(open_rows[finding_id], finding)
+    for finding_id in changes.expired:
+        _wake(session, open_rows[finding_id], now)
+    for finding_id, because in changes.resolved:
+        resolve(session, open_rows[finding_id], because, now)
+    if changes.resolved:
+        settle_asks(session, row.id, now)
+    return len(changes.opened), len(changes.resolved)
+
+
+def _open(session: Session, row: IdentityRow) -> list[FindingRow]:
+    query = select(FindingRow).where(FindingRow.identity_id == row.id, FindingRow.status != FindingStatus.RESOLVED)
+    return list(session.scalars(query))
+
+
+def _known(finding: FindingRow, keys: dict[str, str]) -> Known:
+    return Known(
+        id=finding.id,
+        kind=finding.kind,
+        credential_key=keys.get(finding.credential_id) if finding.credential_id else None,
+        status=finding.status,
+        justified_until=finding.justified_until,
+    )
+
+
+def _owner_active(session: Session, row: IdentityRow) -> bool | None:
+    owner = authority.current_owner(session, row.id)
+    if owner is None:
+        return None
+    people = session.scalars(select(PersonRow).where(PersonRow.email == owner.email))
+    return any(authority.is_able(person) for person in people)
+
+
+def _open_finding(session: Session, row: IdentityRow, finding: Finding, now: datetime) -> None:
+    credential = next((c for c in row.credentials if c.key == finding.credential_key), None)
+    opened = FindingRow(
+        id=new_id(),
+        identity_id=row.id,
+        credential_id=credential.id if credential else None,
+        kind=finding.kind,
+        status=FindingStatus.OPEN,
+        opened_at=now,
+        severity=finding.severity,
+        owasp=finding.owasp,
+        since=finding.since,
+        why=finding.why,
+        coverage=finding.coverage,
+    )
+    session.add(opened)
+    session.flush()
+    facts = {"finding": opened.id, "kind": finding.kind, "since": finding.since, "why": finding.why}
+    ledger.record(session, "finding.opened", now=now, identity_id=row.id, facts=facts)
+
+
+def _refresh(row: FindingRow, finding: Finding) -> None:
+    """Bring the sentence up to date; the start stays the earliest known."""
+    row.since = min(row.since, finding.since)
+    row.severity, row.why, row.coverage = finding.severity, finding.why, finding.coverage
+
+
+def _wake(session: Session, row: FindingRow, now: datetime) -> None:
+    row.status, row.justified_until = FindingStatus.OPEN, None
+    session.flush()
+    facts = {"finding": row.id, "kind": row.kind}
+    ledger.record(session, "finding.justification_ended", now=now, identity_id=row.identity_id, facts=facts)
+
+
+def mark_gone(session: Session, row: IdentityRow, now: datetime) -> int:
+    """Write that an identity is not there any more; return how many findings that resolved."""
+    row.gone_at = now
+    for credential in row.credentials:
+        credential.gone_at = credential.gone_at or now
+    ledger.record(session, "identity.gone", now=now, identity_id=row.id, facts={"principal": row.principal})
+    resolved = _open(session, row)
+    for finding in resolved:
+        resolve(session, finding, "The identity is gone.", now)
+    settle_asks(session, row.id, now)
+    return len(resolved)
+
+
+def settle_asks(session: Session, identity_id: str, now: datetime) -> None:
+    """Withdraw an open question about which nothing is left to ask, and redraw its cards either way."""
+    for ask in session.scalars(
+        select(AskRow).where(AskRow.identity_id == identity_id, AskRow.status == AskStatus.OPEN)
+    ):
+        left = session.scalar(
+            select(FindingRow.id)
+            .join(AskFindingRow, AskFindingRow.finding_id == FindingRow.id)
+            .where(AskFindingRow.ask_id == ask.id, FindingRow.status != FindingStatus.RESOLVED)
+            .limit(1)
+        )
+        if left is None:
+            withdraw(session, ask, "nothing is left to ask", now)
+        redraw(session, ask.id)
+
+
+def withdraw(session: Session, ask: AskRow, because: str, now: datetime) -> None:
+    """End a question that nobody needs to answer any more."""
+    ask.status, ask.ended_at = AskStatus.WITHDRAWN, now
+    session.flush()
+    facts = {"ask": ask.id, "because": because}
+    ledger.record(session, "ask.withdrawn", now=now, identity_id=ask.identity_id, facts=facts)
+    redraw(session, ask.id)
+
+
+def tag_evidence(identity: Identity, policy: Policy) -> tuple[Evidence, ...]:
+    """Return what tags say of the owner, tidied: a tag may hold anything that somebody typed."""
+    return tuple(
+        Evidence(
+            source=fact.source,
+            fact=tidy(fact.fact, 300),
+            points_to=fact.points_to[:320],
+            at=fact.at,
+            identity_key=fact.identity_key,
+        )
+        for fact in evidence_of_tags(identity, policy.owners)
+    )
+
+
+def without_creator(session: Session, provider: str, account: str) -> list[IdentityRow]:
+    """Return the identities with findings, without a confirmed owner, whose creator is not known yet."""
+    with_findings = select(FindingRow.identity_id).where(FindingRow.status != FindingStatus.RESOLVED)
+    known = select(EvidenceRow.identity_id).where(EvidenceRow.source == "creator")
+    owned = select(OwnerRow.identity_id).where(OwnerRow.ended_at.is_(None))
+    query = select(IdentityRow).where(
+        IdentityRow.provider == provider,
+        IdentityRow.account == account,
+        IdentityRow.gone_at.is_(None),
+        IdentityRow.id.in_(with_findings),
+        IdentityRow.id.not_in(known),
+        IdentityRow.id.not_in(owned),
+    )
+    return list(session.scalars(query))

@@ -1,0 +1,24 @@
+"""Logs go to stderr, one line each, without secrets."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from nhi.redact import redact
+
+
+class Redacting(logging.Formatter):
+    """Takes everything that looks like a secret out of a finished line, its traceback included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Log our own doings from `level` on, and other libraries' from WARNING on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for name in ("nhi", "bot", "jobs", "demo"):
+        logging.getLogger(name).setLevel(level)

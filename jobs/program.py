@@ -1,0 +1,99 @@
+"""What every command and process stands on: settings, database, policy, clock, Slack, providers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slack_sdk import WebClient
+from sqlalchemy import Engine
+
+from nhi import database, policy, settings
+from nhi.database import Sessions
+from nhi.errors import PolicyError
+from nhi.policy import Policy
+from nhi.providers import Connect, providers
+from nhi.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+SLACK_SECONDS = 10  # of patience with one call to Slack
+
+
+def real_clock() -> datetime:
+    """Read the clock: the one place outside the demo that does."""
+    return datetime.now(UTC)
+
+
+class PolicyFile:
+    """policy.toml as it is now: read again when it changes; a broken edit keeps the last good one in force."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = self._stamp_now()
+        self._policy = policy.load(path)
+
+    def __call__(self) -> Policy:
+        stamp = self._stamp_now()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._policy = policy.load(self._path)
+                log.info("policy read again")
+            except PolicyError as error:
+                log.error("the policy in force stays as it was: %s", error)
+        return self._policy
+
+    def _stamp_now(self) -> tuple[int, int]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return (0, 0)
+        return found.st_mtime_ns, found.st_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """One opened program. `slack` is None where no bot token is set."""
+
+    settings: Settings
+    engine: Engine
+    sessions: Sessions
+    policy: Callable[[], Policy]
+    clock: Clock
+    slack: WebClient | None
+    providers: Mapping[str, Connect]
+
+
+def open_program(given: Settings | None = None, *, clock: Clock = real_clock) -> Program:
+    """Read the settings, open and ready the database, read the policy.
+
+    Raises SettingsError, PolicyError or DatabaseNotReady: one sentence each, exit status 2.
+    """
+    chosen = given or settings.read()
+    policy_file = PolicyFile(chosen.nhi_policy)
+    engine = database.open_engine(chosen.database_url)
+    database.make_ready(engine, chosen.database_url)
+    return Program(
+        settings=chosen,
+        engine=engine,
+        sessions=database.open_sessions(engine),
+        policy=policy_file,
+        clock=clock,
+        slack=slack_client(chosen),
+        providers=providers(),
+    )
+
+
+def slack_client(chosen: Settings) -> WebClient | None:
+    """Return the client of Slack's Web API; None where no bot token is set.
+
+    It retries nothing by itself: a call that was sent twice posts twice, so the outbox decides what to do.
+    """
+    if chosen.slack_bot_token is None:
+        return None
+    return WebClient(token=chosen.bot_token(), base_url=chosen.slack_api_url, timeout=SLACK_SECONDS, retry_handlers=[])

@@ -1,0 +1,161 @@
+"""What commands print for people: tables, a progress bar on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from jobs.doctor import Check
+from jobs.program import Program
+from nhi import facts
+from nhi.database import reading
+from nhi.errors import SettingsError
+from nhi.findings import FindingKind
+from nhi.providers import Progress
+from nhi.redact import tidy
+
+Json = dict[str, Any]
+COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "dim"}
+
+
+def console() -> Console:
+    """Return where people read: as wide as the terminal, and never cut in a pipe."""
+    return Console() if sys.stdout.isatty() else Console(width=200, no_color=True)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, Progress], None]]:
+    """Show how far a scan is: a bar on a terminal, nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda account, step: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[tuple[str, str], Any] = {}
+
+        def on_progress(account: str, step: Progress) -> None:
+            key = (account, step.what)
+            if key not in tasks:
+                tasks[key] = bars.add_task(f"{account} {step.what}", total=step.total)
+            bars.update(tasks[key], completed=step.done, total=step.total)
+
+        yield on_progress
+
+
+def findings_of(program: Program, *, kind: str | None, owner: str | None, providers: Sequence[str]) -> list[Json]:
+    """Return the open findings that fit, as `nhi findings --json` prints them. Raises SettingsError: unknown kind."""
+    kinds = [known.value for known in FindingKind]
+    if kind is not None and kind not in kinds:
+        near = difflib.get_close_matches(kind, kinds, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(kinds)}"
+        raise SettingsError(f"--kind {kind} is not known; {hint}")
+    with reading(program.sessions) as session:
+        rows = [
+            row
+            for row in facts.open_findings(session)
+            if kind in (None, row.kind.value) and (not providers or row.identity.provider in providers)
+        ]
+        ids = list(dict.fromkeys(row.identity_id for row in rows))
+        owners = facts.owners(session, ids, program.policy(), program.clock())
+        found = [facts.finding_json(row, owners[row.identity_id]) for row in rows]
+    return [one for one in found if owner is None or (one["owner"]["email"] or "").lower() == owner.lower()]
+
+
+def findings_table(found: Sequence[Json]) -> None:
+    """Print findings as a table, the gravest first."""
+    if not found:
+        console().print("Nothing is open.")
+        return
+    table = Table("severity", "kind", "identity", "credential", "owner", "why", title=f"{len(found)} open findings")
+    for one in found:
+        credential = one["credential"]
+        table.add_row(
+            f"[{COLOURS[one['severity']]}]{one['severity']}[/]",
+            one["kind"],
+            escape(f"{one['identity']['account']} {tidy(one['identity']['name'], 60)}"),
+            escape(_credential(credential)) if credential else "",
+            escape(_owner(one["owner"])),
+            escape(one["why"]),
+        )
+    console().print(table)
+
+
+def _credential(credential: Json) -> str:
+    return str(credential["id"] or credential["kind"].replace("_", " "))
+
+
+def _owner(owner: Json) -> str:
+    if owner["state"] == "confirmed":
+        return str(owner["email"])
+    return f"{owner['email']}? ({owner['confidence']:.0%})" if owner["state"] == "likely" else "nobody known"
+
+
+CSV_COLUMNS = ("id", "kind", "owasp", "severity", "status", "since", "provider", "account", "identity", "principal")
+CSV_MORE = ("credential", "last_used_at", "owner_state", "owner", "confidence", "why", "coverage")
+
+
+def findings_csv(found: Sequence[Json], out: TextIO) -> None:
+    """Write findings as CSV. A cell that a spreadsheet would run as a formula gets a quote before it."""
+    writer = csv.writer(out)
+    writer.writerow([*CSV_COLUMNS, *CSV_MORE])
+    for one in found:
+        identity, credential, owner = one["identity"], one["credential"] or {}, one["owner"]
+        row = [one[name] for name in CSV_COLUMNS[:6]]
+        row += [identity["provider"], identity["account"], identity["name"], identity["principal"]]
+        row += [credential.get("id"), credential.get("last_used_at"), owner["state"], owner["email"]]
+        row += [owner["confidence"], one["why"], one["coverage"]]
+        writer.writerow([_cell(value) for value in row])
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return f"'{text}" if text[:1] in tuple("=+-@\t\r") else text
+
+
+def whois(matches: Sequence[Json]) -> None:
+    """Print everything known of the matches."""
+    out = console()
+    if not matches:
+        out.print("Nothing by that name was seen. Try an ARN, a key id, a user's or role's name, or an owner's e-mail.")
+    for match in matches:
+        out.print(_whois_head(match))
+        for credential in match["credentials"]:
+            used = credential["last_used_at"] or ("not known" if credential["use_gap"] else "never")
+            out.print(f"  {credential['kind']} {_credential(credential)}: {credential['status']}, last used {used}")
+        for finding in match["findings"]:
+            out.print(f"  {finding['severity']} {finding['kind']}: {escape(finding['why'])}")
+        for event in match["history"][:10]:
+            out.print(f"  [dim]{event['at']} {event['kind']}[/]")
+
+
+def _whois_head(match: Json) -> str:
+    identity, owner = match["identity"], match["owner"]
+    evidence = "; ".join(fact["fact"] for fact in owner["evidence"][:2])
+    reasons = f" ({evidence})" if evidence else ""
+    return f"[bold]{escape(identity['principal'])}[/]\n  owner: {escape(_owner(owner) + reasons)}"
+
+
+def undone(remediation: Json) -> str:
+    """Return what an undo led to, in a sentence."""
+    credential = _credential(remediation["credential"])
+    if remediation["status"] == "undone":
+        return f"{credential} is back as it was."
+    return f"{credential} is not back yet: {remediation['because'] or 'it will be tried again'}"
+
+
+def checks(found: Sequence[Check]) -> None:
+    """Print what doctor found."""
+    marks = {"ok": "[green]ok[/]  ", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
+    for check in found:
+        fix = f"\n      {escape(check.fix)}" if check.fix else ""
+        console().print(f"{marks[check.status]}  {check.name}: {escape(check.detail)}{fix}")

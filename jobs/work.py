@@ -1,0 +1,117 @@
+"""The jobs by name, each ready to run on an opened program, and each ending with its tally."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from bot import delivery
+from jobs import ask, people, periods, remediate, scan
+from jobs.program import Program
+from nhi.errors import NhiError
+from nhi.identity import Gap
+from nhi.policy import Policy, Source
+from nhi.providers import Progress
+
+log = logging.getLogger(__name__)
+
+SCAN_LOCK = ("scan-now", "one at a time")
+
+
+def scan_all(
+    program: Program, *, only: tuple[str, ...] = (), progress: Callable[[str, Progress], None] = lambda _, __: None
+) -> scan.Tally:
+    """Look at every source of the policy (or those of the `only` providers), then at Slack's directory.
+
+    Raises NhiError where another scan is under way.
+    """
+    started = program.clock()
+    policy = program.policy()
+    lock = periods.claim(program.sessions, *SCAN_LOCK, started)
+    if lock is None:
+        raise NhiError("A scan is under way already; its findings appear when it is done.", permanent=False)
+    try:
+        return _scan_all(program, policy, only, progress)
+    finally:
+        periods.release(program.sessions, lock)
+
+
+def _scan_all(
+    program: Program, policy: Policy, only: tuple[str, ...], progress: Callable[[str, Progress], None]
+) -> scan.Tally:
+    now = program.clock()
+    tallies = [
+        scan.scan_source(program.sessions, source, program.providers[source.provider], policy, now, progress)
+        for source in _sources(policy, only)
+    ]
+    gaps: tuple[Gap, ...] = ()
+    if program.slack is not None:
+        gaps = people.refresh(program.sessions, program.slack, policy, now)
+    return scan.Tally(sources=tuple(tallies), gaps=gaps, seconds=(program.clock() - now) / timedelta(seconds=1))
+
+
+def _sources(policy: Policy, only: tuple[str, ...]) -> list[Source]:
+    return [source for source in policy.sources if not only or source.provider in only]
+
+
+def ask_all(program: Program, *, dry_run: bool = False, to_admin: bool = False) -> ask.Tally:
+    """Say what is due. Raises SettingsError where no bot token is set: without Slack nobody can be asked."""
+    policy = program.policy()
+    program.settings.bot_token()
+    assert program.slack is not None
+    people.refresh(program.sessions, program.slack, policy, program.clock())
+    return ask.run(program.sessions, policy, now=program.clock(), dry_run=dry_run, to_admin=to_admin)
+
+
+def remediate_all(program: Program, *, dry_run: bool = False) -> remediate.Tally:
+    """Do what was decided and is due."""
+    return remediate.run(program.sessions, program.policy(), program.providers, clock=program.clock, dry_run=dry_run)
+
+
+def deliver_all(program: Program) -> None:
+    """Post and redraw what is due; nothing happens where no bot token is set."""
+    if program.slack is not None:
+        delivery.drain(program.sessions, program.slack, program.policy(), program.clock)
+
+
+def task_scan(program: Program, **_: Any) -> None:
+    """Scan once a day, from 02:00 UTC on; a day that was missed is made up for at the next start."""
+    day = (program.clock() - timedelta(hours=2)).date().isoformat()
+    periods.once(program.sessions, "scan", day, lambda: _logged(scan_all(program)), program.clock)
+
+
+def task_ask(program: Program, **_: Any) -> None:
+    """Say what is due, every quarter of an hour."""
+    now = program.clock()
+    period = f"{now:%Y-%m-%dT%H}:{now.minute // 15 * 15:02d}"
+    periods.once(program.sessions, "ask", period, lambda: _logged(ask_all(program)), program.clock)
+    deliver_all(program)
+
+
+def task_remediate(program: Program, **_: Any) -> None:
+    """Do what was decided, and show it on the cards."""
+    tally = remediate_all(program)
+    if tally.done or tally.undone or tally.refused:
+        _logged(tally)
+    deliver_all(program)
+
+
+def task_deliver(program: Program, **_: Any) -> None:
+    """Post and redraw what is due."""
+    deliver_all(program)
+
+
+def _logged(tally: scan.Tally | ask.Tally | remediate.Tally) -> str:
+    sentence = tally.sentence()
+    log.info(sentence)
+    return sentence
+
+
+TASKS: dict[str, Callable[..., None]] = {
+    "scan": task_scan,
+    "ask": task_ask,
+    "remediate": task_remediate,
+    "deliver": task_deliver,
+}

@@ -207,8 +207,8 @@ def _go_live(session: Session, slack_id: str, policy: Policy, now: datetime) -> 
         raise NotAllowed("Only an admin can press Go; policy.toml names them under `[people]`.")
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     pressed = insert(SwitchRow).values(name=LIVE, on_at=now, by=who.email or who.slack_id)
-    first = session.execute(pressed.on_conflict_do_nothing()).rowcount == 1  # type: ignore[attr-defined]
-    if not first:
+    first = session.scalar(pressed.on_conflict_do_nothing().returning(SwitchRow.name))
+    if first is None:
         before = session.get_one(SwitchRow, LIVE)
         raise AlreadyAnswered(f"{before.by} pressed Go on {before.on_at:%-d %B at %H:%M} UTC already.")
     ledger.record(

@@ -194,6 +194,8 @@ class _Errors:
                 return BoltResponse(status=200, body={"response_action": "update", "view": one_sentence(sentence)})
             case "block_actions":
                 self._bot.later(tell, self._bot, body, sentence)
+            case _:
+                pass  # an event: there is nobody to tell
         return BoltResponse(status=200, body="")
 
     def _break(self, error: Exception, body: Json) -> BoltResponse:
@@ -201,8 +203,8 @@ class _Errors:
         error_id = new_id()[:8]
         log.error("error %s in a %s", error_id, _kind(body), exc_info=error)
         sentence = messages.sorry(
-            f"Something broke on my side and nothing was recorded. Please try again; if it stays, tell your admin: error"
-            f" {error_id}."
+            "Something broke on my side and nothing was recorded. Please try again; if it stays, tell your admin"
+            f" this number: {error_id}."
         )
         if _kind(body) == "command":
             return BoltResponse(status=200, body=ephemeral(sentence))

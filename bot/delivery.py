@@ -66,8 +66,8 @@ def queue(
 ) -> DeliveryRow:
     """Write down one message to be said, in the caller's transaction.
 
-    `kind` is digest, reminder, escalation, shadow, golive or notice (whose sentence is `words["sentence"]`); `recipient` a
-    Slack user's or channel's id, or "#name"; the cards stand in the order of `ask_ids`.
+    `kind` is digest, reminder, escalation, shadow, golive or notice (whose sentence is `words["sentence"]`);
+    `recipient` a Slack user's or channel's id, or "#name"; the cards stand in the order of `ask_ids`.
     """
     row = DeliveryRow(
         id=new_id(),
@@ -100,7 +100,7 @@ def drain(
 ) -> Tally:
     """Say what is due, oldest first: at most `limit` messages, posts and redraws together.
 
-    `only_ask` keeps to the copies of one ask's card. Raises nothing that Slack says: it stands in the tally and the rows.
+    `only_ask` keeps to the copies of one ask's card. Raises nothing that Slack says: the tally and the rows tell it.
     """
     outbox = _Outbox(sessions=sessions, client=client, policy=policy, clock=now_clock, tally=Tally())
     with reading(sessions) as session:
@@ -112,7 +112,7 @@ def drain(
 
 
 def _due_ids(now: datetime, limit: int, only_ask: str | None) -> Select[str]:
-    gate = func.substr(_gate_of(DeliveryRow.recipient), 1, 64)
+    gate = func.substr("to " + DeliveryRow.recipient, 1, 64)
     shut_channel = exists().where(GateRow.name == gate, GateRow.not_before > now)
     due = select(DeliveryRow.id).where(
         _is_due(now),
@@ -122,10 +122,6 @@ def _due_ids(now: datetime, limit: int, only_ask: str | None) -> Select[str]:
     if only_ask is not None:
         due = due.where(DeliveryRow.id.in_(select(CardRow.delivery_id).where(CardRow.ask_id == only_ask)))
     return due.order_by(DeliveryRow.created_at, DeliveryRow.id).limit(limit)
-
-
-def _gate_of(recipient: ColumnElement[str] | str) -> ColumnElement[str] | str:
-    return "to " + recipient
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
@@ -263,7 +259,8 @@ class _Outbox:
             return kept.wanted_version > kept.shown_version
 
     def _redraw(self, row: DeliveryRow) -> bool:
-        assert row.channel and row.ts
+        assert row.channel
+        assert row.ts
         drawn = drawing.draw(self.sessions, row.id, self.policy, self.clock())
         self.client.chat_update(
             channel=row.channel,

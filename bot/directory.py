@@ -1,6 +1,6 @@
 """E-mail address or Slack id -> Slack person, kept as rows: who may be asked, and who may answer.
 
-Somebody looked up is not looked up again for `max_age`, and somebody not found not for an hour. Where Slack cannot tell,
+Who was looked up is not looked up again for `max_age`, and who was not found not for an hour. Where Slack cannot tell,
 that is a Gap, and people stay as they are known.
 """
 

@@ -19,7 +19,7 @@ from nhi.redact import holds_secret
 from nhi.tables import AskRow, PersonRow, SwitchRow
 
 ONCE_FOR = timedelta(hours=1)  # Slack sends an event again for minutes, never for an hour
-SECRET_SEEN = (
+BEWARE = (
     "That looks like it holds a key or a token. I did not keep it: please delete your message, and rotate the secret,"
     " since others may have seen it."
 )
@@ -54,7 +54,7 @@ class Events:
             is_first = passes(session, name, self.bot.clock(), ONCE_FOR, "Slack may send it again")
         ack()
         if is_first:
-            sentence = SECRET_SEEN if holds_secret(str(event.get("text") or "")) else HINT
+            sentence = BEWARE if holds_secret(str(event.get("text") or "")) else HINT
             self.bot.later(_say, self.bot, str(event["channel"]), messages.note(sentence))
 
 

@@ -30,8 +30,8 @@ _OPAQUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 def justify(facts: Json, offer_id: str, *, policy: Policy, now: datetime) -> Json:
     """Draw the form that asks for a reason and its end. Blocks: reason, until and, where it can be claimed, claim."""
-    latest = (now + policy.rules.justification_at_most).date()
-    first = min((now + REASONABLE).date(), latest)
+    latest = _latest(policy, now)
+    first = min((now + REASONABLE).date(), latest or date.max)
     findings = ", ".join(dict.fromkeys(f["kind"] for f in facts["findings"] if f["kind"] != "unowned")) or "this"
     blocks = [
         _about(facts),
@@ -41,6 +41,14 @@ def justify(facts: Json, offer_id: str, *, policy: Policy, now: datetime) -> Jso
         *_claim(facts),
     ]
     return _modal("justify", offer_id, blocks)
+
+
+def _latest(policy: Policy, now: datetime) -> date | None:
+    """Return the last day that policy allows; None: it sets no limit ("never")."""
+    try:
+        return (now + policy.rules.justification_at_most).date()
+    except OverflowError:
+        return None
 
 
 def _reason_element() -> Json:

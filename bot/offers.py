@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot import card
+from bot import messages
 from bot.render import Blocks
 from bot.slack import Json
 from nhi import authority, cards, facts
@@ -36,8 +36,8 @@ def with_offer(
 ) -> tuple[Json, str | None]:
     """Return the facts of a card and the id of the offer behind its buttons (None: it has none).
 
-    An unspent offer of this very card that was made on the same facts stays: a form that somebody is filling in must not
-    go out of date because another card of the same message changed.
+    An unspent offer of this very card that was made on the same facts stays: a form that somebody is filling in must
+    not go out of date because another card of the same message changed.
     """
     same = _unspent(session, shown, card_id) if card_id else None
     if same is not None:
@@ -73,7 +73,7 @@ def of_match(
     """Return the card of one identity that `whois` found, with the buttons that this person may press."""
     identity = session.get_one(IdentityRow, match["identity"]["id"])
     can, ask_id = _may(session, who, identity, policy, now)
-    shown = cards.of_identity(session, match, [verdict.value for verdict in can], policy, now)
+    shown = cards.of_identity(match, [verdict.value for verdict in can], policy, now)
     return with_offer(session, shown, draw, identity_id=identity.id, ask_id=ask_id, now=now)
 
 
@@ -122,7 +122,7 @@ def asked_of(session: Session, who: PersonRow, policy: Policy, now: datetime) ->
         if number >= CARDS_AT_MOST:
             found.append((shown, None))
             continue
-        found.append(with_offer(session, shown, card.card, identity_id=ask.identity_id, ask_id=ask.id, now=now))
+        found.append(with_offer(session, shown, messages.card, identity_id=ask.identity_id, ask_id=ask.id, now=now))
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the rest of `bot` needs of Slack: the kinds of its errors, the gates that all workers keep, and one sentence back.
+"""What the rest of `bot` needs of Slack: its errors by kind, the gates that all workers keep, one sentence back.
 
 A call to Slack ends in one of four ways besides success, and each has its own answer (the codes are those of Slack's
 method pages): stop all sending and tell the admin; this person or channel is gone; our own bug; or wait and, because it
@@ -47,19 +47,23 @@ class Kind(StrEnum):
     WAIT = "wait"  # later; what we asked may have been done
 
 
-_STOP = frozenset(
-    "invalid_auth not_authed token_revoked token_expired account_inactive missing_scope not_allowed_token_type"
-    " org_login_required team_access_not_granted access_denied no_permission app_missing_action_url".split()
-)
-_GONE = frozenset(
-    "user_not_found users_not_found channel_not_found cannot_dm_bot user_disabled is_inactive is_archived not_in_channel"
-    " user_not_visible restricted_action user_not_in_channel cannot_dm_self_or_bot user_team_not_in_channel".split()
-)
-_OURS = frozenset(
-    "invalid_blocks invalid_blocks_format msg_too_long msg_blocks_too_long no_text invalid_arguments invalid_args"
-    " metadata_too_large invalid_metadata_format invalid_metadata_schema metadata_must_be_sent_from_app"
-    " view_too_large unknown_method invalid_form_data invalid_json too_many_attachments".split()
-)
+_KINDS = {
+    Kind.STOP: """
+        invalid_auth not_authed token_revoked token_expired account_inactive missing_scope not_allowed_token_type
+        org_login_required team_access_not_granted access_denied no_permission
+    """,
+    Kind.GONE: """
+        user_not_found users_not_found channel_not_found cannot_dm_bot user_disabled is_inactive is_archived
+        not_in_channel user_not_visible restricted_action user_not_in_channel
+    """,
+    Kind.OURS: """
+        invalid_blocks invalid_blocks_format msg_too_long msg_blocks_too_long no_text invalid_arguments invalid_args
+        metadata_too_large invalid_metadata_format invalid_metadata_schema metadata_must_be_sent_from_app
+        view_too_large unknown_method invalid_form_data invalid_json
+        message_not_found cant_update_message edit_window_closed
+    """,
+}
+_KIND_OF = {code: kind for kind, codes in _KINDS.items() for code in codes.split()}
 _UNDONE = frozenset(["ratelimited", "rate_limited"])
 
 
@@ -82,10 +86,8 @@ def trouble(error: BaseException) -> Trouble:
         return Trouble(kind=Kind.WAIT, code="ratelimited", retry_after=_retry_after(error), surely_not_done=True)
     if status >= 500:
         return Trouble(kind=Kind.WAIT, code=f"HTTP {status}")
-    for kind, codes in ((Kind.STOP, _STOP), (Kind.GONE, _GONE), (Kind.OURS, _OURS)):
-        if code in codes:
-            return Trouble(kind=kind, code=code, surely_not_done=True)
-    return Trouble(kind=Kind.WAIT, code=code)
+    kind = _KIND_OF.get(code, Kind.WAIT)
+    return Trouble(kind=kind, code=code, surely_not_done=kind is not Kind.WAIT)
 
 
 def _code_of(error: SlackApiError) -> str:
@@ -122,12 +124,10 @@ def _upsert(session: Session, name: str, not_before: datetime, because: str, if_
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     values = {"not_before": not_before, "because": because}
     statement = insert(GateRow).values(name=name[:64], **values)
-    changed = session.execute(
-        statement.on_conflict_do_update(
-            index_elements=[GateRow.name], set_=values, where=GateRow.not_before <= if_opens_by
-        )
+    passed = statement.on_conflict_do_update(
+        index_elements=[GateRow.name], set_=values, where=GateRow.not_before <= if_opens_by
     )
-    return bool(changed.rowcount == 1)  # type: ignore[attr-defined]
+    return session.scalar(passed.returning(GateRow.name)) is not None
 
 
 # -- what listeners share ----------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class Demo:
         self._key_ids = seed(self.cloud, self.clock())
         self.workspace.start()
         self.program = open_program(self._settings(), clock=self.clock)
-        self.up = Up(self.program, port=0)
+        self.up = Up(self.program, host="127.0.0.1", port=0)
         self.workspace.app_url = f"http://127.0.0.1:{self.up.serving.port}/slack/events"
         return self
 
@@ -150,7 +150,7 @@ class Demo:
         policy = folder / "policy.toml"
         policy.write_text(POLICY.format(domain=DOMAIN, endpoint=self.cloud.url))
         return Settings(
-            _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
+            _env_file=None,  # pydantic-settings' own argument
             database_url=f"sqlite:///{folder / 'nhi.db'}",
             slack_bot_token=SecretStr(self.workspace.bot_token),
             slack_app_token=None,

@@ -15,6 +15,7 @@ import itertools
 import json
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace, TracebackType
@@ -57,7 +58,7 @@ class Cloud:
         self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), port: int = 0, external_id: str | None = None
     ) -> None:
         self.account = str(next(_ACCOUNTS))
-        self.requests: list[Asked] = []
+        self.requests: deque[Asked] = deque(maxlen=100_000)  # a demo may run for weeks
         self.faults = Faults()
         self._now = now
         self._port = port
@@ -379,6 +380,7 @@ class Cloud:
 
 class _Quiet(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"  # connections are kept, as AWS keeps them
+    disable_nagle_algorithm = True  # or a kept connection waits 40 ms for the second half of an answer
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  # werkzeug's own name
         pass

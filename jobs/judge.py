@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -20,13 +21,44 @@ from nhi.redact import tidy
 from nhi.tables import AskFindingRow, AskRow, EvidenceRow, FindingRow, IdentityRow, OwnerRow, PersonRow, new_id
 
 
-def judge(session: Session, row: IdentityRow, gaps: Sequence[Gap], policy: Policy, now: datetime) -> tuple[int, int]:
+class Before:
+    """What is known of some identities before they are judged, read in a few queries for all of them."""
+
+    def __init__(self, session: Session, rows: Sequence[IdentityRow]) -> None:
+        ids = [row.id for row in rows]
+        self.findings: dict[str, list[FindingRow]] = defaultdict(list)
+        for finding in session.scalars(
+            select(FindingRow).where(FindingRow.identity_id.in_(ids), FindingRow.status != FindingStatus.RESOLVED)
+        ):
+            self.findings[finding.identity_id].append(finding)
+        self.tags: dict[str, list[EvidenceRow]] = defaultdict(list)
+        for fact in session.scalars(
+            select(EvidenceRow).where(EvidenceRow.identity_id.in_(ids), EvidenceRow.source == "tag")
+        ):
+            self.tags[fact.identity_id].append(fact)
+        self.owner_active: dict[str, bool] = {}  # of those that have a confirmed owner
+        owners = session.execute(
+            select(OwnerRow.identity_id, PersonRow)
+            .outerjoin(PersonRow, PersonRow.email == OwnerRow.email)
+            .where(OwnerRow.identity_id.in_(ids), OwnerRow.ended_at.is_(None))
+        )
+        for identity_id, found in owners:
+            person: PersonRow | None = found  # the outer join brings None for who is not in the directory
+            able = person is not None and authority.is_able(person)
+            self.owner_active[identity_id] = able or self.owner_active.get(identity_id, False)
+
+
+def judge(
+    session: Session, row: IdentityRow, before: Before, gaps: Sequence[Gap], policy: Policy, now: datetime
+) -> tuple[int, int]:
     """Assess one identity and write what changed; return how many findings were opened and resolved."""
     identity = identity_of(row)
-    open_rows = {finding.id: finding for finding in _open(session, row)}
+    open_rows = {finding.id: finding for finding in before.findings[row.id]}
     keys = {credential.id: credential.key for credential in row.credentials}
     known = [_known(finding, keys) for finding in open_rows.values()]
-    assessed = findings.assess(identity, owner_active=_owner_active(session, row), gaps=gaps, policy=policy, now=now)
+    assessed = findings.assess(
+        identity, owner_active=before.owner_active.get(row.id), gaps=gaps, policy=policy, now=now
+    )
     changes = findings.reconcile(assessed, known, identity=identity, gaps=gaps, now=now)
     for finding in changes.opened:
         _open_finding(session, row, finding, now)
@@ -56,14 +88,6 @@ def _known(finding: FindingRow, keys: dict[str, str]) -> Known:
     )
 
 
-def _owner_active(session: Session, row: IdentityRow) -> bool | None:
-    owner = authority.current_owner(session, row.id)
-    if owner is None:
-        return None
-    people = session.scalars(select(PersonRow).where(PersonRow.email == owner.email))
-    return any(authority.is_able(person) for person in people)
-
-
 def _open_finding(session: Session, row: IdentityRow, finding: Finding, now: datetime) -> None:
     credential = next((c for c in row.credentials if c.key == finding.credential_key), None)
     opened = FindingRow(
@@ -80,7 +104,6 @@ def _open_finding(session: Session, row: IdentityRow, finding: Finding, now: dat
         coverage=finding.coverage,
     )
     session.add(opened)
-    session.flush()
     facts = {"finding": opened.id, "kind": finding.kind, "since": finding.since, "why": finding.why}
     ledger.record(session, "finding.opened", now=now, identity_id=row.id, facts=facts)
 

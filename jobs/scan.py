@@ -156,17 +156,30 @@ def _write_inventory(
     changes = inventory.reconcile(identities, known, tally.gaps)
     for batch in _batches([*changes.appeared, *changes.updated]):
         with sessions.begin() as session:
-            rows = _rows(session, provider, [identity.key for identity in batch])
-            for identity in batch:
-                row = _write(session, rows.get(identity.key), identity, now)
-                _write_tags(session, row, identity, policy, now)
-                opened, resolved = judge.judge(session, row, tally.gaps, policy, now)
-                tally.opened += opened
-                tally.resolved += resolved
+            _write_batch(session, provider, batch, tally, policy, now)
     for gone in changes.gone:
         with sessions.begin() as session:
             row = _rows(session, provider, [gone.key])[gone.key]
             tally.resolved += judge.mark_gone(session, row, now)
+
+
+def _write_batch(
+    session: Session,
+    provider: Provider,
+    batch: Sequence[Identity],
+    tally: SourceTally,
+    policy: Policy,
+    now: datetime,
+) -> None:
+    known = _rows(session, provider, [identity.key for identity in batch])
+    rows = [_write(session, known.get(identity.key), identity, now) for identity in batch]
+    session.flush()
+    before = judge.Before(session, rows)
+    for row, identity in zip(rows, batch, strict=True):
+        _write_tags(session, row, before.tags[row.id], identity, policy, now)
+        opened, resolved = judge.judge(session, row, before, tally.gaps, policy, now)
+        tally.opened += opened
+        tally.resolved += resolved
 
 
 def _of_account(provider: Provider, *, gone: bool) -> Any:
@@ -190,45 +203,51 @@ def _write(session: Session, row: IdentityRow | None, identity: Identity, now: d
         row = IdentityRow(id=new_id(), first_seen_at=now)
         session.add(row)
     write_identity(row, identity, now)
-    session.flush()
     if appeared:
         facts = {"principal": identity.principal, "kind": identity.kind, "credentials": len(identity.credentials)}
         ledger.record(session, "identity.seen", now=now, identity_id=row.id, facts=facts)
     return row
 
 
-def _write_tags(session: Session, row: IdentityRow, identity: Identity, policy: Policy, now: datetime) -> None:
+def _write_tags(
+    session: Session,
+    row: IdentityRow,
+    before: Sequence[EvidenceRow],
+    identity: Identity,
+    policy: Policy,
+    now: datetime,
+) -> None:
     """Keep the tags' evidence as it is now: a tag that is gone does not speak any more."""
     current = {fact.fact: fact for fact in judge.tag_evidence(identity, policy)}
-    for old in session.scalars(
-        select(EvidenceRow).where(EvidenceRow.identity_id == row.id, EvidenceRow.source == "tag")
-    ):
+    for old in before:
         if old.fact in current:
             old.seen_at = now
             del current[old.fact]
         else:
             session.delete(old)
     for fact in current.values():
-        add_evidence(session, row.id, fact, now)
+        session.add(_evidence_row(row.id, fact, now))
+
+
+def _evidence_row(identity_id: str, fact: Evidence, now: datetime) -> EvidenceRow:
+    return EvidenceRow(
+        identity_id=identity_id,
+        source=fact.source,
+        fact=storable(fact.fact)[:1000],
+        points_to=storable(fact.points_to),
+        at=fact.at,
+        seen_at=now,
+    )
 
 
 def add_evidence(session: Session, identity_id: str, fact: Evidence, now: datetime) -> None:
     """Write one fact, unless it is known."""
-    words = storable(fact.fact)[:1000]
+    row = _evidence_row(identity_id, fact, now)
     known = select(EvidenceRow.id).where(
-        EvidenceRow.identity_id == identity_id, EvidenceRow.source == fact.source, EvidenceRow.fact == words
+        EvidenceRow.identity_id == identity_id, EvidenceRow.source == row.source, EvidenceRow.fact == row.fact
     )
     if session.scalar(known) is None:
-        session.add(
-            EvidenceRow(
-                identity_id=identity_id,
-                source=fact.source,
-                fact=words,
-                points_to=storable(fact.points_to),
-                at=fact.at,
-                seen_at=now,
-            )
-        )
+        session.add(row)
         session.flush()
 
 

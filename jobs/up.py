@@ -24,10 +24,13 @@ DRAIN_SECONDS = 20.0  # of the 25 within which a process is gone after SIGTERM
 class Up:
     """Bot and jobs running in this process."""
 
-    def __init__(self, program: Program, *, port: int | None = None) -> None:
+    def __init__(self, program: Program, *, host: str | None = None, port: int | None = None) -> None:
+        """Listen at once; nothing ticks until `start`. `host` and `port` None: as bot.server and the settings say."""
         self.ticker = Ticker(program)
         app = build_app(program.settings, program.sessions, program.policy, program.clock, self.ticker.defer)
-        self.serving: Serving = serve(program.settings, app, program.sessions, program.clock, port=port)
+        self.serving: Serving = serve(
+            program.settings, app, program.sessions, program.clock, port=port, **({"host": host} if host else {})
+        )
 
     @property
     def where(self) -> str:

@@ -61,7 +61,7 @@ def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json
     }
 
 
-def of_identity(session: Session, match: Json, can: list[str], policy: Policy, now: datetime) -> Json:
+def of_identity(match: Json, can: list[str], policy: Policy, now: datetime) -> Json:
     """Return the facts of a card beside no ask: what `whois` found of one identity, and what may be done."""
     return match | {"mode": policy.remediation.mode, "can": can, "drawn_at": facts.when(now)}
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from nhi.findings import FindingStatus
 from nhi.identity import Evidence
@@ -160,7 +160,11 @@ def evidence_json(fact: Evidence) -> Json:
 
 def open_findings(session: Session, identity_ids: Iterable[str] | None = None) -> list[FindingRow]:
     """Return the findings that are not resolved, the most severe and oldest first; of these identities, or of all."""
-    query = select(FindingRow).where(FindingRow.status != FindingStatus.RESOLVED)
+    query = (
+        select(FindingRow)
+        .where(FindingRow.status != FindingStatus.RESOLVED)
+        .options(selectinload(FindingRow.identity), selectinload(FindingRow.credential))
+    )
     if identity_ids is not None:
         query = query.where(FindingRow.identity_id.in_(list(identity_ids)))
     rows = list(session.scalars(query))

@@ -25,6 +25,7 @@ from nhi.tables import EventPrivateRow, EventRow
 
 GENESIS = "0" * 64
 _LOCK = 0x6E6869  # "nhi": PostgreSQL's advisory lock that lets one transaction append at a time
+_HEAD = "ledger.head"  # in Session.info: who appended last in which transaction
 _SAFE_INTEGER = 2**53 - 1
 
 
@@ -44,8 +45,8 @@ def record(
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    last = session.execute(select(EventRow.seq, EventRow.hash).order_by(EventRow.seq.desc()).limit(1)).first()
-    seq, prev_hash = (last.seq + 1, last.hash) if last else (1, GENESIS)
+    last_seq, prev_hash = _head(session)
+    seq = last_seq + 1
     body: dict[str, Any] = {"seq": seq, "at": now, "kind": kind, "identity": identity_id, "facts": dict(facts or {})}
     salt = secrets.token_hex(32)
     if private:
@@ -61,11 +62,29 @@ def record(
         hash=chain(prev_hash, text_body),
     )
     session.add(row)
-    session.flush()
+    if session.in_nested_transaction():
+        session.info.pop(_HEAD, None)  # a savepoint may be rolled back alone, and this event with it
+    else:
+        session.info[_HEAD] = (session.get_transaction(), seq, row.hash)
     if private:
+        session.flush()
         session.add(EventPrivateRow(seq=seq, salt=salt, body=canonical(private).decode()))
         session.flush()
     return row
+
+
+def _head(session: Session) -> tuple[int, str]:
+    """Return the number and hash of the last event, (0, GENESIS) where there is none.
+
+    While this transaction lasts nobody else can append (SQLite: BEGIN IMMEDIATE; PostgreSQL: the advisory lock), so
+    what it appended itself is still the last. Inside a savepoint, and after one, the table is asked.
+    """
+    transaction, seq, last_hash = session.info.get(_HEAD, (None, 0, GENESIS))
+    if transaction is not None and transaction is session.get_transaction() and not session.in_nested_transaction():
+        return int(seq), str(last_hash)
+    session.flush()
+    last = session.execute(select(EventRow.seq, EventRow.hash).order_by(EventRow.seq.desc()).limit(1)).first()
+    return (last.seq, last.hash) if last else (0, GENESIS)
 
 
 def chain(prev_hash: str, body: str) -> str:

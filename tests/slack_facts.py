@@ -200,8 +200,10 @@ def hostile(facts: Any, text: str) -> Any:
 
 
 _UNTRUSTED = frozenset(
-    "name account principal use_gap why coverage fact because words email last_used_service last_used_region to"
-    " authority id resolved_because kind provider".split()
+    [
+        *("name", "account", "principal", "kind", "provider", "id", "use_gap", "why", "coverage", "fact", "because"),
+        *("words", "email", "authority", "to", "last_used_service", "last_used_region", "resolved_because"),
+    ]
 )
 _OURS = frozenset({"unused", "unowned", "unrotated", "disable", "rotate", "finding.opened", "identity.seen"})
 

@@ -151,7 +151,7 @@ def test_only_access_keys_can_be_turned_off(cloud: Cloud, aws: Aws) -> None:
         aws.disable(password)
     assert error.value.permanent
     assert isinstance(aws.look(password), Gap)
-    assert cloud.requests == []
+    assert not cloud.requests
 
 
 def test_looking_tells_status_and_last_use_of_right_now(cloud: Cloud, aws: Aws, target: Target) -> None:

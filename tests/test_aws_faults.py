@@ -41,16 +41,20 @@ def _aws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
-    """An account with an old user that has a key and a password, a user younger than the report, and a role."""
     with Cloud(now=lambda: NOW) as running:
-        running.add_user("old", created_at=LONG_AGO)
-        running.add_access_key("old", created_at=LONG_AGO)
-        running.take_report()
-        running.add_user("young")
-        running.add_access_key("young")
-        running.add_password("young")
-        running.add_role("lambda", created_at=LONG_AGO)
+        fill(running)
         yield running
+
+
+def fill(cloud: Cloud) -> None:
+    """Put in an old user with a key, a user younger than the report with a key and a password, and a role."""
+    cloud.add_user("old", created_at=LONG_AGO)
+    cloud.add_access_key("old", created_at=LONG_AGO)
+    cloud.take_report()
+    cloud.add_user("young")
+    cloud.add_access_key("young")
+    cloud.add_password("young")
+    cloud.add_role("lambda", created_at=LONG_AGO)
 
 
 @pytest.fixture
@@ -268,18 +272,20 @@ def test_the_limit_on_calls_a_second_is_kept(cloud: Cloud) -> None:
     assert sum(aws.api_calls.values()) == 10
 
 
-@pytest.fixture
-def storm(cloud: Cloud) -> Iterator[str]:
-    """microburst, an independent fault injector that knows AWS's protocols, between the scanner and the cloud."""
+@pytest.fixture(scope="module")
+def storm() -> Iterator[str]:
+    """microburst, an independent fault injector that knows AWS's protocols, between the scanner and a cloud."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "microburst", "--upstream", cloud.url, "--port", str(port), "--no-resign"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield f"http://127.0.0.1:{port}"
-        process.kill()
+    with Cloud(now=lambda: NOW) as cloud:
+        fill(cloud)
+        command = [sys.executable, "-m", "microburst", "--upstream", cloud.url, "--port", str(port), "--no-resign"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield f"http://127.0.0.1:{port}"
+            process.kill()
 
 
 def rage(storm: str, *rules: dict[str, Any]) -> None:
@@ -300,9 +306,10 @@ def test_a_storm_of_throttling_and_broken_connections_loses_nothing(
     storm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_MAX_ATTEMPTS")
+    throttled = {"code": "Throttling"}
     rage(
         storm,
-        {"service": "iam", "rate": {"count": 4, "window_s": 60}, "error": {"code": "Throttling"}},
+        {"service": "iam", "operation": "ListAccessKeys", "rate": {"count": 2, "window_s": 60}, "error": throttled},
         {"service": "iam", "rate": {"count": 2, "window_s": 60}, "error": {"code": "ServiceFailure", "status": 500}},
     )
     aws = connect(Source(endpoint=storm))

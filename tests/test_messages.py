@@ -230,7 +230,7 @@ def test_a_withdrawn_card_says_that_nothing_is_left_to_ask() -> None:
 
 
 def test_the_time_of_an_answer_is_shown_in_each_readers_own_zone() -> None:
-    dates = [leaf for leaf in _leaves(messages.card(ask("answered", answers=[answer("claim")]), None))]
+    dates = _leaves(messages.card(ask("answered", answers=[answer("claim")]), None))
     assert [(leaf["timestamp"], leaf["fallback"]) for leaf in dates] == [(1793610240, "Mon 2 Nov 2026 at 09:04 UTC")]
 
 

@@ -1,29 +1,19 @@
-"""The stand-in workspace against the real clients: slack_sdk's WebClient and a Bolt app, by HTTP and by socket."""
+"""The stand-in workspace against slack_sdk's clients: Web API, faults, triggers, response URLs, the page's door."""
 
 import json
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from http.client import HTTPConnection, RemoteDisconnected
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
-from slack_bolt import App
-from slack_bolt.adapter.socket_mode import SocketModeHandler
-from slack_bolt.adapter.wsgi import SlackRequestHandler
 from slack_sdk import WebClient, WebhookClient
 from slack_sdk.errors import SlackApiError
-from waitress import wasyncore
-from waitress.server import create_server
 
 from demo.workspace import (
-    Channel,
     Fault,
-    Person,
     Workspace,
     drop_after,
     drop_before,
@@ -33,52 +23,7 @@ from demo.workspace import (
     refuse,
     server_error,
 )
-
-Json = dict[str, Any]
-
-ANA = Person(name="ana", real_name="Ana Diaz", email="ana@example.com", tz="Europe/Madrid")
-BO = Person(name="bo", real_name="Bo Lindqvist", email="bo@example.com")
-GONE = Person(name="di", real_name="Di Moreau", email="di@example.com", deleted=True)
-ROBOT = Person(name="ci", real_name="CI", is_bot=True)
-CARD = [
-    {
-        "type": "actions",
-        "block_id": "card",
-        "elements": [
-            {"type": "button", "action_id": "disable", "value": "7", "text": {"type": "plain_text", "text": "Disable"}},
-            {"type": "button", "action_id": "ask", "value": "7", "text": {"type": "plain_text", "text": "Justify"}},
-        ],
-    }
-]
-
-
-class Clock:
-    """A pretend clock that tests turn by hand."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 10, 5, 9, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def turn(self, **by: float) -> None:
-        self.now += timedelta(**by)
-
-
-def modal(**more: Any) -> Json:
-    box = {"type": "plain_text_input", "action_id": "text", "min_length": 5}
-    why = {"type": "input", "block_id": "why", "label": {"type": "plain_text", "text": "Why?"}, "element": box}
-    until = {"type": "datepicker", "action_id": "date", "initial_date": "2026-12-31"}
-    when = {"type": "input", "block_id": "until", "label": {"type": "plain_text", "text": "Until?"}, "element": until}
-    head = {
-        "type": "modal",
-        "callback_id": "why",
-        "private_metadata": "7",
-        "title": {"type": "plain_text", "text": "Why"},
-    }
-    return (
-        head | {"submit": {"type": "plain_text", "text": "Go"}, "blocks": [why, when], "notify_on_close": True} | more
-    )
+from tests.workspace_world import ANA, CARD, Clock, Json, client_of, code, modal, workspace
 
 
 @pytest.fixture
@@ -88,145 +33,13 @@ def clock() -> Clock:
 
 @pytest.fixture
 def slack(clock: Clock) -> Iterator[Workspace]:
-    secret = Channel(id="CSECRET", name="secret", is_private=True, bot_is_member=False)
-    old = Channel(id="COLD", name="old", is_archived=True)
-    other = Channel(id="COTHER", name="other", bot_is_member=False)
-    with Workspace([ANA, BO, GONE, ROBOT], now=clock, channels=["security", secret, old, other]) as workspace:
-        yield workspace
+    with workspace(clock) as running:
+        yield running
 
 
 @pytest.fixture
 def client(slack: Workspace) -> WebClient:
-    return WebClient(token=slack.bot_token, base_url=slack.api_url, retry_handlers=[])
-
-
-@contextmanager
-def serving(slack: Workspace, app: Any) -> Iterator[None]:
-    """Serve a WSGI application where the workspace sends its requests."""
-    server: Any = create_server(app, host="127.0.0.1", port=0, threads=8, asyncore_loop_timeout=0.05)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    slack.app_url = f"http://127.0.0.1:{server.effective_port}/slack/events"
-    try:
-        yield
-    finally:
-        server.task_dispatcher.shutdown()  # first, so that no answer under way finds its server closed
-        server.close()
-        thread.join()
-        wasyncore.close_all(server._map)  # server.close() leaves the connections that clients keep open
-
-
-@contextmanager
-def running(slack: Workspace, app: App, transport: str) -> Iterator[None]:
-    """Run a Bolt app by HTTP or by Socket Mode."""
-    if transport == "http":
-        with serving(slack, SlackRequestHandler(app)):
-            yield
-        return
-    handler: Any = SocketModeHandler(app, slack.app_token)
-    handler.connect()
-    try:
-        slack.wait_for(lambda: len(slack.sockets) == 1)
-        yield
-    finally:
-        # The SDK's close() waits out a read of up to three seconds; a cut connection ends that read at once.
-        handler.client.auto_reconnect_enabled = False
-        slack.sockets.cut()
-        handler.close()
-
-
-class Heard:
-    """What the Bolt app below was told."""
-
-    def __init__(self) -> None:
-        self.bodies: list[Json] = []
-
-    def add(self, body: Json) -> None:
-        self.bodies.append(body)
-
-    def one(self, kind: str) -> Json:
-        return next(each for each in reversed(self.bodies) if each.get("type", "command") == kind)
-
-
-def build(client: WebClient, slack: Workspace, heard: Heard) -> App:
-    logger = logging.getLogger("test.bolt")
-    logger.setLevel(logging.CRITICAL)
-    app = App(client=client, signing_secret=slack.signing_secret, logger=logger)
-
-    @app.action("disable")
-    def disable(ack: Any, body: Json, client: WebClient) -> None:
-        heard.add(body)
-        ack()
-        client.chat_update(channel=body["channel"]["id"], ts=body["message"]["ts"], text="Disabled.", blocks=[])
-
-    @app.action("ask")
-    def ask(ack: Any, body: Json, client: WebClient) -> None:
-        heard.add(body)
-        ack()
-        client.views_open(trigger_id=body["trigger_id"], view=modal())
-
-    @app.view("why")
-    def why(ack: Any, body: Json, view: Json) -> None:
-        heard.add(body)
-        words = view["state"]["values"]["why"]["text"]["value"]
-        answers: dict[str, Json] = {
-            "wrong": {"response_action": "errors", "errors": {"why": "Say more."}},
-            "nowhere": {"response_action": "errors", "errors": {"no such block": "Say more."}},
-            "again": {"response_action": "push", "view": modal(title={"type": "plain_text", "text": "Second"})},
-            "other": {"response_action": "update", "view": modal(title={"type": "plain_text", "text": "Other"})},
-            "clear": {"response_action": "clear"},
-            "broken": {"response_action": "update", "view": {"type": "modal"}},
-        }
-        ack(**answers[words]) if words in answers else ack()
-
-    @app.view_closed("why")
-    def closed(ack: Any, body: Json) -> None:
-        heard.add(body)
-        ack()
-
-    @app.command("/nhi")
-    def command(ack: Any, body: Json, respond: Any) -> None:
-        heard.add(body)
-        match body["text"]:
-            case "quick":
-                ack("At once.")
-            case "aloud":
-                ack(text="Everybody hears.", response_type="in_channel")
-            case "fail":
-                raise RuntimeError("a bug")
-            case _:
-                ack()
-                respond(f"You said {body['text']}")
-
-    @app.event("app_home_opened")
-    def home(event: Json, client: WebClient) -> None:
-        heard.add(event)
-        client.views_publish(user_id=event["user"], view={"type": "home", "blocks": [{"type": "divider"}]})
-
-    @app.event("message")
-    def message(event: Json, say: Any) -> None:
-        heard.add(event)
-        say(f"Echo: {event['text']}")
-
-    return app
-
-
-@pytest.fixture
-def heard() -> Heard:
-    return Heard()
-
-
-@pytest.fixture(params=["http", "socket"])
-def bolt(request: pytest.FixtureRequest, slack: Workspace, client: WebClient, heard: Heard) -> Iterator[str]:
-    transport = str(request.param)
-    with running(slack, build(client, slack, heard), transport):
-        yield transport
-
-
-def code(call: Callable[[], Any]) -> str:
-    with pytest.raises(SlackApiError) as refused:
-        call()
-    return str(refused.value.response["error"])
+    return client_of(slack)
 
 
 # -- the Web API -------------------------------------------------------------------------------------------------------
@@ -422,160 +235,6 @@ def test_a_channel_takes_one_message_a_second_where_that_is_enforced(slack: Work
     client.chat_postMessage(channel="UBO", text="x")
     time.sleep(0.25)
     client.chat_postMessage(channel="UANA", text="x")
-
-
-# -- what Slack sends, to a real Bolt app ------------------------------------------------------------------------------
-
-
-def test_a_click_reaches_the_app_and_the_card_changes(
-    slack: Workspace, client: WebClient, bolt: str, heard: Heard
-) -> None:
-    ts = client.chat_postMessage(channel="UANA", text="Card", blocks=CARD)["ts"]
-    ana = slack.as_("ana")
-    assert ana.click(ana.last(), "Disable") == ""
-    ana.wait_for(lambda: ana.last()["text"] == "Disabled." and "blocks" not in ana.last())
-    body = heard.one("block_actions")
-    assert body["user"] == {"id": "UANA", "username": "ana", "name": "ana", "team_id": "T0STANDIN"}
-    assert body["container"] == {"type": "message", "message_ts": ts, "channel_id": "DANA", "is_ephemeral": False}
-    action = body["actions"][0]
-    assert (action["action_id"], action["block_id"], action["value"], action["type"]) == (
-        "disable",
-        "card",
-        "7",
-        "button",
-    )
-
-
-def test_a_form_shows_errors_until_it_is_filled_in(
-    slack: Workspace, client: WebClient, bolt: str, heard: Heard
-) -> None:
-    client.chat_postMessage(channel="UANA", text="Card", blocks=CARD)
-    ana = slack.as_("ana")
-    ana.click(ana.last(), "Justify")
-    assert ana.wait_for(lambda: ana.modal)["private_metadata"] == "7"
-    assert ana.submit() == {"why": "Please complete this required field."}
-    assert ana.submit({"Why?": "shrt"}) == {"why": "Must be at least 5 characters."}
-    assert heard.bodies[-1]["type"] == "block_actions"  # Slack's own client refused both, so the app heard of neither
-    assert ana.submit({"Why?": "wrong"}) == {"why": "Say more."}
-    assert ana.fill({"text": "because", "until": "2027-01-31"}).submit() == {}
-    assert ana.modal is None
-    values = heard.one("view_submission")["view"]["state"]["values"]
-    assert values["why"]["text"] == {"type": "plain_text_input", "value": "because"}
-    assert values["until"]["date"] == {"type": "datepicker", "selected_date": "2027-01-31"}
-
-
-def test_the_other_answers_to_a_form(slack: Workspace, client: WebClient, bolt: str, heard: Heard) -> None:
-    client.chat_postMessage(channel="UANA", text="Card", blocks=CARD)
-    ana = slack.as_("ana")
-    ana.click(ana.last(), "Justify")
-    first = ana.wait_for(lambda: ana.modal)
-    assert "no input block is called no such block" in ana.submit({"why": "nowhere"})[""]
-    assert "missing required field" in ana.submit({"why": "broken"})[""]
-    ana.submit({"why": "other"})
-    assert ana.modal
-    assert (ana.modal["id"], ana.modal["title"]["text"]) == (first["id"], "Other")
-    ana.submit({"why": "again"})
-    assert ana.modal
-    assert (ana.modal["previous_view_id"], ana.modal["title"]["text"]) == (first["id"], "Second")
-    ana.close_modal()
-    assert heard.one("view_closed")["is_cleared"] is False
-    assert ana.modal
-    assert ana.modal["id"] == first["id"]
-    ana.submit({"why": "clear"})
-    assert ana.modal is None
-
-
-def test_a_command_is_escaped_and_answered(slack: Workspace, bolt: str, heard: Heard) -> None:
-    ana = slack.as_("ana")
-    reply = ana.command("/nhi delegate a&b to @bo in #security")
-    assert reply
-    assert reply["ephemeral"]
-    assert slack.as_("bo").messages() == []
-    assert heard.one("command")["text"] == "delegate a&amp;b to <@UBO|bo> in <#CSECURITY|security>"
-    quick, aloud = ana.command("/nhi quick"), ana.command("/nhi aloud", channel="#security")
-    assert quick
-    assert quick["text"] == "At once."
-    assert aloud
-    assert slack.as_("bo").last("#security")["text"] == "Everybody hears."
-    unknown = ana.command("/other")
-    assert unknown
-    assert "not a valid command" in unknown["text"]
-
-
-def test_home_and_messages_are_events(slack: Workspace, bolt: str, heard: Heard) -> None:
-    ana = slack.as_("ana")
-    home = ana.home()
-    assert home
-    assert home["blocks"][0]["type"] == "divider"
-    ana.say("Hello")
-    ana.wait_for(lambda: ana.last()["text"] == "Echo: Hello")
-    assert heard.one("message")["channel_type"] == "im"
-    assert [each["retry"] for each in slack.delivery.sent] == [0, 0]
-
-
-def test_a_socket_can_be_refreshed_and_cut(slack: Workspace, client: WebClient, heard: Heard) -> None:
-    with running(slack, build(client, slack, heard), "socket"):
-        link = slack.sockets.any()
-        slack.sockets.refresh()
-        slack.wait_for(lambda: slack.sockets.any() not in (None, link))
-        slack.wait_for(lambda: len(slack.sockets) == 1)
-        reply = slack.as_("ana").command("/nhi quick")
-        assert reply
-        assert reply["text"] == "At once."
-        slack.sockets.cut()
-        assert slack.as_("ana").command("/nhi quick") != reply
-
-
-# -- an app that does not answer as it should --------------------------------------------------------------------------
-
-
-def answering(status: str, seconds: float = 0.0) -> tuple[list[Json], Any]:
-    """Return a WSGI app that answers one status after a while, and the list of headers that it saw."""
-    seen: list[Json] = []
-
-    def app(environ: Json, start_response: Any) -> list[bytes]:
-        seen.append(dict(environ))
-        time.sleep(seconds)
-        start_response(status, [("Content-Length", "0")])
-        return [b""]
-
-    return seen, app
-
-
-def test_a_click_is_not_sent_twice_and_the_person_sees_an_error(slack: Workspace, client: WebClient) -> None:
-    client.chat_postMessage(channel="UANA", text="Card", blocks=CARD)
-    ana = slack.as_("ana")
-    card = ana.last()
-    assert "dispatch_failed" in ana.click(card, "Disable")
-    slack.delivery.patience = 0.2
-    seen, app = answering("200 OK", seconds=0.4)
-    with serving(slack, app):
-        assert "operation_timeout" in ana.click(card, "Disable")
-        reply = ana.command("/nhi mine")
-        assert reply
-        assert reply["text"].startswith('/nhi failed with the error "operation_timeout"')
-    assert len(seen) == 2
-    seen, app = answering("500 Oops")
-    with serving(slack, app):
-        assert "http_service_error" in ana.click(card, "Disable")
-    assert len(seen) == 1
-
-
-def test_an_event_is_sent_four_times_in_all(slack: Workspace) -> None:
-    seen, app = answering("500 Oops")
-    with serving(slack, app):
-        slack.as_("ana").say("Hello")
-    assert [each.get("HTTP_X_SLACK_RETRY_NUM") for each in seen] == [None, "1", "2", "3"]
-    assert seen[1]["HTTP_X_SLACK_RETRY_REASON"] == "http_error"
-
-
-def test_signed_requests_can_be_replayed_and_forged(slack: Workspace, client: WebClient, heard: Heard) -> None:
-    body = urlencode({"command": "/nhi", "text": "quick", "user_id": "UANA", "team_id": "T0STANDIN"})
-    with running(slack, build(client, slack, heard), "http"):
-        assert slack.verify_url().json() == {"challenge": "say-this-back"}
-        assert slack.send_signed(body).status == 200
-        assert slack.send_signed(body, {"X-Slack-Signature": "v0=forged"}).status == 401
-        assert slack.send_signed(body, {"X-Slack-Request-Timestamp": "1000000000"}).status == 401
 
 
 # -- triggers, hashes and response URLs --------------------------------------------------------------------------------

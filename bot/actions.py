@@ -24,7 +24,7 @@ from nhi.database import reading
 from nhi.errors import AlreadyAnswered, BadAnswer, NotAllowed
 from nhi.escalation import Verdict
 from nhi.policy import Policy
-from nhi.tables import IdentityRow, OfferRow, SwitchRow
+from nhi.tables import IdentityRow, SwitchRow
 
 log = logging.getLogger(__name__)
 
@@ -73,23 +73,25 @@ class Clicks:
 
     def justify(self, ack: Ack, body: Json) -> None:
         now, policy = self.bot.clock(), self.bot.policy()
-        offer = self._checked(body, Verdict.JUSTIFY, policy, now)
+        shown, offer_id = self._checked(body, Verdict.JUSTIFY, policy, now)
         ack()
-        self._open(body, modals.justify(offer.shown["facts"], offer.id, policy=policy, now=now))
+        self._open(body, modals.justify(shown, offer_id, policy=policy, now=now))
 
     def rotate(self, ack: Ack, body: Json) -> None:
-        offer = self._checked(body, Verdict.ROTATE, self.bot.policy(), self.bot.clock())
+        shown, offer_id = self._checked(body, Verdict.ROTATE, self.bot.policy(), self.bot.clock())
         ack()
-        self._open(body, modals.rotate(offer.shown["facts"], offer.id))
+        self._open(body, modals.rotate(shown, offer_id))
 
     def disable(self, ack: Ack, body: Json) -> None:
-        offer = self._checked(body, Verdict.DISABLE, self.bot.policy(), self.bot.clock())
+        shown, offer_id = self._checked(body, Verdict.DISABLE, self.bot.policy(), self.bot.clock())
         ack()
-        self._open(body, modals.disable(offer.shown["facts"], offer.id))
+        self._open(body, modals.disable(shown, offer_id))
 
-    def _checked(self, body: Json, verdict: Verdict, policy: Policy, now: datetime) -> OfferRow:
+    def _checked(self, body: Json, verdict: Verdict, policy: Policy, now: datetime) -> tuple[Json, str]:
+        """Return the facts that the pressed button stands for, and its offer's id. Writes nothing."""
         with reading(self.bot.sessions) as session:
-            return _begin(session, body, verdict, policy, now).offer
+            offer = _begin(session, body, verdict, policy, now).offer
+            return offer.shown["facts"], offer.id
 
     def _open(self, body: Json, view: Json) -> None:
         self.bot.later(_open_modal, self.bot, body, view)

@@ -70,8 +70,8 @@ class Commands:
 
     def _is_known(self, body: Json) -> bool:
         with reading(self.bot.sessions) as session:
-            known = [session.get(PersonRow, slack_id) for slack_id in (body["user_id"], *_mentioned(body["text"]))]
-        return all(row is not None and row.checked_at > self.bot.clock() - KNOWN_FOR for row in known)
+            rows = [session.get(PersonRow, slack_id) for slack_id in (body["user_id"], *_mentioned(body["text"]))]
+            return all(row is not None and row.checked_at > self.bot.clock() - KNOWN_FOR for row in rows)
 
     def _meet_and_answer(self, body: Json) -> None:
         names = [body["user_id"], *_mentioned(body["text"])]
@@ -189,9 +189,7 @@ def _delegate(asked: Asked) -> Message:
         DelegationRow.until == until,
     )
     if asked.session.scalar(same) is None:
-        row = DelegationRow(
-            id=new_id(), email=asked.who.email, delegate=delegate.email, since=asked.now, until=until
-        )
+        row = DelegationRow(id=new_id(), email=asked.who.email, delegate=delegate.email, since=asked.now, until=until)
         asked.session.add(row)
         ledger.record(
             asked.session,

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 CARDS_AT_MOST = 6  # a message
+CARDS_BESIDE_A_LIST = 4
 ITEMS_AT_MOST = 15  # of what somebody owns, in one list
 SECONDS_A_QUESTION = 20
 _KINDS = frozenset({"digest", "reminder", "escalation", "shadow"})
@@ -119,16 +120,16 @@ def golive_button(offer: str) -> Json:
 
 
 def mine(items: Sequence[Json], open_cards: Cards) -> Message:
-    """Return what somebody owns (`items`: facts of whole identities), and what is asked of them."""
+    """Return what somebody owns (`items`: facts of whole identities), and the first CARDS_BESIDE_A_LIST questions."""
     counts = {"asked": len(open_cards), "owned": len(items)}
     blocks: Blocks = [
         {"type": "header", "text": say("messages.mine_heading", **counts).plain_text(150)},
-        *_drawn(open_cards[:CARDS_AT_MOST], reader_is_asked=True),
+        *_drawn(open_cards[:CARDS_BESIDE_A_LIST], reader_is_asked=True),
         {"type": "divider"},
         owned(items).rich(),
     ]
-    if len(open_cards) > CARDS_AT_MOST:
-        blocks.insert(-2, say("messages.more_cards", count=len(open_cards) - CARDS_AT_MOST).rich())
+    if len(open_cards) > CARDS_BESIDE_A_LIST:
+        blocks.insert(-2, say("messages.more_after_these", count=len(open_cards) - CARDS_BESIDE_A_LIST).rich())
     return Message(blocks=blocks, text=say("messages.mine_text", **counts).spoken())
 
 

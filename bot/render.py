@@ -37,6 +37,7 @@ class Message:
 
 LANGUAGE = "en"
 NOT_KNOWN = "not known"
+NOTHING = "…"  # where nothing is left to show: Slack refuses an empty text
 TEXT_AT_MOST = 1500  # of a message's `text`; Slack updates take 4,000, and nobody listens for longer
 PLAIN_AT_MOST = 3000  # of a plain_text element
 
@@ -79,7 +80,7 @@ def code(value: object, longest: int = 100) -> Inert:
 def key_id(value: object) -> Inert:
     """Filter: a credential's public id, which we show on purpose; anything else in its place is untrusted text."""
     text = str(value)
-    return Inert(f"`{text}`") if _KEY_ID.fullmatch(text) else code(value)
+    return Inert(f"`{text}`") if _KEY_ID.fullmatch(text) else code(value, 40)
 
 
 def read_moment(value: object) -> datetime | None:
@@ -149,7 +150,7 @@ class Words:
     def rich(self, block_id: str | None = None) -> Json:
         """Return a rich_text block."""
         named = {"block_id": block_id} if block_id else {}
-        return {"type": "rich_text", **named, "elements": list(_parts(self.lines()))}
+        return {"type": "rich_text", **named, "elements": list(_parts(self.lines())) or [_leaves_section(NOTHING)]}
 
     def plain(self, most: int = PLAIN_AT_MOST) -> str:
         """Return plain text, for titles, labels and context lines."""
@@ -158,7 +159,7 @@ class Words:
 
     def plain_text(self, most: int = PLAIN_AT_MOST) -> Json:
         """Return a plain_text element."""
-        return {"type": "plain_text", "text": self.plain(most) or " ", "emoji": False}
+        return {"type": "plain_text", "text": self.plain(most) or NOTHING, "emoji": False}
 
     def context(self) -> Json:
         """Return a context block: small and grey."""
@@ -167,12 +168,12 @@ class Words:
     def spoken(self) -> str:
         """Return a message's `text`: one line that can be read aloud, escaped, without anything that Slack acts on."""
         shown = " ".join(_unmarked(line).removeprefix("• ") for line in self.lines() if line)
-        return harmless(shown if len(shown) <= TEXT_AT_MOST else shown[: TEXT_AT_MOST - 1] + "…")
+        return harmless(shown if len(shown) <= TEXT_AT_MOST else shown[: TEXT_AT_MOST - 1] + "…") or NOTHING
 
 
 def harmless(text: str) -> str:
     """Return text for the one place that Slack reads as mrkdwn: no mark-up, mention or link can come of it."""
-    text = re.sub(r"[*~`]|(?<!\w)[_@]|_(?!\w)", "", text).replace("://", ": //")
+    text = re.sub(r"[*~`]|(?<!\w)[_@]+|_+(?!\w)", "", text).replace("://", ": //")
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -159,7 +159,7 @@ class Serving:
         for noisy in ("waitress", "waitress.queue"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         self._app, self._socket = app, socket
-        self._server: Any = create_server(
+        server: Any = create_server(
             site,
             host=host,
             port=port,
@@ -172,7 +172,7 @@ class Serving:
             ident="",
             clear_untrusted_proxy_headers=True,
         )
-        self.port = int(self._server.effective_port)
+        self._server, self.port = server, int(server.effective_port)
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
         self._thread.start()
         if socket is not None:
@@ -197,7 +197,6 @@ class Serving:
         after = self._app.listener_runner.listener_executor
         if isinstance(after, AfterAck) and not after.finish(max(0.1, ends - time.monotonic())):
             log.warning("not all redraws were finished; the worker's next tick does them")
-
 
     def _in_loop(self, function: Callable[[], None]) -> None:
         """Run it in the server's own loop: its sockets belong to that thread."""

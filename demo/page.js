@@ -52,7 +52,8 @@ const hands = {
     node?.setAttribute("aria-busy", "true");
     const said = await post("press", { ...target, block_id: block.block_id, action_id: element.action_id, value });
     node?.removeAttribute("aria-busy");
-    if (said?.error) toast(said.error);
+    // A message and a modal show what went wrong in their own place; the home tab has none.
+    if (said?.error && !target.ts && target.view !== world.modal?.id) toast(said.error);
   },
   submit: (view, values) => post("submit", { view: view.id, values }),
   close: (view) => post("close", { view: view.id }),

@@ -196,15 +196,17 @@ class Hands:
                 return self._tell(user, channel, f'{name} failed with the error "{refused.code}"')
         return Outcome()
 
-    def escape(self, text: str) -> str:
-        """Escape typed text as Slack does for commands: `@ana` becomes `<@U123|ana>`, `#ops` becomes `<#C1|ops>`."""
+    def escape(self, text: str, with_names: bool = True) -> str:
+        """Escape typed text as Slack does: `@ana` becomes `<@U123|ana>` in a command and `<@U123>` in a message."""
         by_name = {each.name: each.user_id for each in self.state.people.values()}
         rooms = {each.name: each.id for each in self.state.channels.values() if not each.with_user}
 
         def refer(found: re.Match[str]) -> str:
             sign, name = found.groups()
             known = by_name if sign == "@" else rooms
-            return f"<{sign}{known[name]}|{name}>" if name in known else found[0]
+            if name not in known:
+                return found[0]
+            return f"<{sign}{known[name]}|{name}>" if with_names else f"<{sign}{known[name]}>"
 
         return re.sub(r"(?<![\w<])([@#])([\w.-]*\w)", refer, html.escape(text, quote=False))
 
@@ -224,7 +226,7 @@ class Hands:
     def say(self, user: str, channel: Channel, text: str) -> Outcome:
         """Post a person's message; in a direct message the bot gets the event message.im."""
         with self.state.changing():
-            message = add_message(self.state, channel, user, {"text": self.escape(text)})
+            message = add_message(self.state, channel, user, {"text": self.escape(text, with_names=False)})
         if channel.with_user:
             event = {"type": "message", "user": user, "text": message.text, "ts": message.ts, "channel": channel.id}
             self._event(event | {"event_ts": message.ts, "channel_type": "im", "team": TEAM_ID})

@@ -85,14 +85,15 @@ def fields(required: Mapping[str, Check], optional: Mapping[str, Check] | None =
         if not isinstance(value, dict):
             yield problem("must provide an object", at)
             return
-        for name in required.keys() - value.keys():
-            yield problem(f"missing required field: {name}", at)
+        found = [problem(f"missing required field: {name}", at) for name in required if name not in value]
         for name, each in value.items():
-            if name not in known:
-                yield problem(f"invalid additional property: {name}", at)
+            if name in known:
+                found += known[name](each, f"{at}/{name}")
             else:
-                yield from known[name](each, f"{at}/{name}")
-        for extra in more:
+                found.append(problem(f"invalid additional property: {name}", at))
+        yield from found
+        # Checks of the object as a whole may rely on fields that are each in order.
+        for extra in () if found else more:
             yield from extra(value, at)
 
     return check

@@ -155,6 +155,9 @@ class Workspace:
     def _answer(self, request: Request) -> Response:
         if request.path.startswith("/ui/"):
             return serve_ui(self, request)
+        if "origin" in request.headers and request.path.startswith(("/api/", "/response/", "/link/")):
+            # Only a browser says where it comes from, and no page has business here: the tokens are well known.
+            return Response(status=403)
         if request.path.startswith("/api/"):
             return self._answer_call(request)
         if request.path.startswith("/response/") and request.method == "POST":

@@ -17,7 +17,7 @@ from nhi.identity import Evidence, Gap, Identity
 from nhi.ownership import tag_evidence as evidence_of_tags
 from nhi.policy import Policy
 from nhi.records import identity_of
-from nhi.redact import tidy
+from nhi.redact import redact, tidy
 from nhi.tables import AskFindingRow, AskRow, EvidenceRow, FindingRow, IdentityRow, OwnerRow, PersonRow, new_id
 
 
@@ -31,6 +31,14 @@ class Before:
             select(FindingRow).where(FindingRow.identity_id.in_(ids), FindingRow.status != FindingStatus.RESOLVED)
         ):
             self.findings[finding.identity_id].append(finding)
+        self.resolved = {
+            tuple(found)
+            for found in session.execute(
+                select(FindingRow.identity_id, FindingRow.credential_id, FindingRow.kind)
+                .where(FindingRow.identity_id.in_(ids), FindingRow.status == FindingStatus.RESOLVED)
+                .distinct()
+            )
+        }
         self.tags: dict[str, list[EvidenceRow]] = defaultdict(list)
         for fact in session.scalars(
             select(EvidenceRow).where(EvidenceRow.identity_id.in_(ids), EvidenceRow.source == "tag")
@@ -61,7 +69,7 @@ def judge(
     )
     changes = findings.reconcile(assessed, known, identity=identity, gaps=gaps, now=now)
     for finding in changes.opened:
-        _open_finding(session, row, finding, now)
+        _open_finding(session, row, finding, before, now)
     for finding_id, finding in changes.kept:
         _refresh(open_rows[finding_id], finding)
     for finding_id in changes.expired:
@@ -88,7 +96,8 @@ def _known(finding: FindingRow, keys: dict[str, str]) -> Known:
     )
 
 
-def _open_finding(session: Session, row: IdentityRow, finding: Finding, now: datetime) -> None:
+def _open_finding(session: Session, row: IdentityRow, finding: Finding, before: Before, now: datetime) -> None:
+    """Write a new finding. One that was resolved before gets a new row too, as history is not rewritten."""
     credential = next((c for c in row.credentials if c.key == finding.credential_key), None)
     opened = FindingRow(
         id=new_id(),
@@ -105,12 +114,14 @@ def _open_finding(session: Session, row: IdentityRow, finding: Finding, now: dat
     )
     session.add(opened)
     facts = {"finding": opened.id, "kind": finding.kind, "since": finding.since, "why": finding.why}
-    ledger.record(session, "finding.opened", now=now, identity_id=row.id, facts=facts)
+    again = (row.id, opened.credential_id, opened.kind) in before.resolved
+    kind = "finding.reopened" if again else "finding.opened"
+    ledger.record(session, kind, now=now, identity_id=row.id, facts=facts)
 
 
 def _refresh(row: FindingRow, finding: Finding) -> None:
-    """Bring the sentence up to date; the start stays the earliest known."""
-    row.since = min(row.since, finding.since)
+    """Bring the sentence up to date. Where the start is told exactly it follows the facts; else it stays the earliest."""
+    row.since = finding.since if finding.exact else min(row.since, finding.since)
     row.severity, row.why, row.coverage = finding.severity, finding.why, finding.coverage
 
 
@@ -118,7 +129,7 @@ def _wake(session: Session, row: FindingRow, now: datetime) -> None:
     row.status, row.justified_until = FindingStatus.OPEN, None
     session.flush()
     facts = {"finding": row.id, "kind": row.kind}
-    ledger.record(session, "finding.justification_ended", now=now, identity_id=row.identity_id, facts=facts)
+    ledger.record(session, "finding.expired", now=now, identity_id=row.identity_id, facts=facts)
 
 
 def mark_gone(session: Session, row: IdentityRow, now: datetime) -> int:
@@ -165,7 +176,7 @@ def tag_evidence(identity: Identity, policy: Policy) -> tuple[Evidence, ...]:
         Evidence(
             source=fact.source,
             fact=tidy(fact.fact, 300),
-            points_to=fact.points_to[:320],
+            points_to=redact(fact.points_to)[:320],
             at=fact.at,
             identity_key=fact.identity_key,
         )

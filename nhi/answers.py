@@ -75,16 +75,25 @@ def begin(
     ask = session.get(AskRow, offer.ask_id) if offer.ask_id else None
     who = authority.person(session, slack_id)
     by_right = authority.authority(session, who, identity, ask, policy, now)
+    if by_right is None and ask is not None and ask.email == who.email:
+        raise too_late(session, ask.id)  # it was their question, and is over: a second click on "Not mine"
     if by_right is None:
         raise NotAllowed("Thanks for looking! This question is for somebody else, so I can't take your answer.")
     if ask is not None and action is not Verdict.UNDO and ask.status is not AskStatus.OPEN:
         raise too_late(session, ask.id)
-    if offer.used_at is not None:
+    if offer.used_at is not None or (ask is None and action is not Verdict.UNDO and _is_asked(session, identity)):
         raise too_late(session, offer.ask_id)
     return Answering(offer=offer, identity=identity, ask=ask, who=who, by_right=by_right)
 
 
+def _is_asked(session: Session, identity: IdentityRow) -> bool:
+    """Whether a question is open about it: an answer beside the question would leave it open for ever."""
+    query = select(AskRow.id).where(AskRow.identity_id == identity.id, AskRow.status == AskStatus.OPEN)
+    return session.scalar(query) is not None
+
+
 def too_late(session: Session, ask_id: str | None) -> AlreadyAnswered | OutOfDate:
+    """Return what to tell somebody whose button came too late: who was first, where that is known."""
     first = session.scalar(
         select(AttestationRow)
         .where(AttestationRow.ask_id == ask_id)
@@ -106,6 +115,7 @@ def attest(
     until: datetime | None = None,
     credential: CredentialRow | None = None,
 ) -> AttestationRow:
+    """Write what a person said, with the card as they saw it, and tell the ledger."""
     who, ask = answering.who, answering.ask
     attestation = AttestationRow(
         id=new_id(),
@@ -156,6 +166,7 @@ def spend(session: Session, answering: Answering, status: AskStatus, now: dateti
 
 
 def spend_offer(session: Session, offer: OfferRow, now: datetime) -> bool:
+    """Take the offer by one conditional UPDATE; return whether it was still to be had."""
     spent = session.execute(
         update(OfferRow).where(OfferRow.id == offer.id, OfferRow.used_at.is_(None)).values(used_at=now)
     )

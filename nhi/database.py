@@ -1,7 +1,8 @@
 """The database: how it is opened, how one unit of work looks, and whether its schema is the one we need.
 
 `with sessions.begin() as session:` is the unit of work. On SQLite it starts with BEGIN IMMEDIATE: a transaction that
-reads and then writes would otherwise fail at once with BUSY in WAL mode. `reading(sessions)` takes no write lock.
+reads and then writes would otherwise fail at once with BUSY in WAL mode. `reading(sessions)` takes no write lock. On
+PostgreSQL one transaction writes at a time as well: see `open_sessions`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker
 
 from nhi.errors import DatabaseNotReady, SettingsError
 
@@ -26,13 +27,15 @@ Sessions = sessionmaker[Session]
 
 ROOT = Path(__file__).resolve().parent.parent
 BUSY_MILLISECONDS = 15_000
+WRITERS = 0x6E6869  # "nhi": PostgreSQL's advisory lock that lets one transaction write at a time
+_LOCKED_IN = "database.locked_in"  # in Session.info: the transaction that holds it
 
 
 def open_engine(url: str) -> Engine:
     """Return an engine for this address. Raises SettingsError where the address is none of SQLite or PostgreSQL."""
     try:
         address = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number is a plain ValueError
         raise SettingsError("DATABASE_URL is not a database address; use sqlite:///nhi.db or postgresql://…") from None
     if address.drivername in ("postgresql", "postgres"):
         address = address.set(drivername="postgresql+psycopg")
@@ -65,8 +68,40 @@ def _sqlite(engine: Engine) -> Engine:
 
 
 def open_sessions(engine: Engine) -> Sessions:
-    """Return the factory of units of work. Rows stay readable after the commit."""
-    return sessionmaker(engine, expire_on_commit=False)
+    """Return the factory of units of work. Rows stay readable after the commit.
+
+    On PostgreSQL a unit of work takes the writers' lock before its first write, and keeps it to its end. Whatever is
+    written is also told to the ledger, which lets one transaction append at a time; a click that had changed its rows
+    first, and a scan that had told the ledger first, would wait for each other for ever.
+    """
+    sessions = sessionmaker(engine, expire_on_commit=False)
+    if engine.dialect.name == "postgresql":
+        event.listen(sessions, "before_flush", _before_flush)
+        event.listen(sessions, "do_orm_execute", _before_execute)
+    return sessions
+
+
+def _before_flush(session: Session, context: Any, instances: Any) -> None:
+    lock_writers(session)
+
+
+def _before_execute(state: ORMExecuteState) -> None:
+    if state.is_insert or state.is_update or state.is_delete:
+        lock_writers(state.session)
+
+
+def lock_writers(session: Session) -> None:
+    """Wait until no other transaction writes; on SQLite BEGIN IMMEDIATE has done so already.
+
+    The lock ends with the transaction. It is taken once in each; inside a savepoint, whose end may drop it, again.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return
+    if session.info.get(_LOCKED_IN) is not None and session.info[_LOCKED_IN] is session.get_transaction():
+        return
+    session.connection().execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITERS})
+    if not session.in_nested_transaction():
+        session.info[_LOCKED_IN] = session.get_transaction()
 
 
 @contextmanager
@@ -106,8 +141,8 @@ def what_is_missing(engine: Engine, url: str) -> str | None:
     try:
         with engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
-    except (OperationalError, sqlite3.DatabaseError) as error:
-        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    except (DBAPIError, sqlite3.DatabaseError) as error:
+        reason = (str(getattr(error, "orig", error)).strip() or type(error).__name__).splitlines()[0]
         raise DatabaseNotReady(
             f"The database cannot be opened ({reason}); check DATABASE_URL", permanent=False
         ) from None

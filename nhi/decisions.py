@@ -30,7 +30,7 @@ from nhi.escalation import AskStatus, Verdict
 from nhi.findings import FindingKind, FindingStatus
 from nhi.identity import CredentialStatus
 from nhi.policy import Policy
-from nhi.redact import holds_secret, tidy
+from nhi.redact import holds_secret, one_line, tidy
 from nhi.remediation import LIVE, UNDO_FOR, RemediationKind, RemediationStatus
 from nhi.tables import (
     AttestationRow,
@@ -48,7 +48,9 @@ LONGEST_REASON = 2000
 def claim(session: Session, answering: Answering, now: datetime) -> Answered:
     """Record that this person is answerable for the identity from now on."""
     spend(session, answering, AskStatus.ANSWERED, now)
-    return _claim(session, answering, now)
+    claimed = _claim(session, answering, now)
+    _reopen(session, answering)
+    return claimed
 
 
 def _claim(session: Session, answering: Answering, now: datetime) -> Answered:
@@ -66,15 +68,24 @@ def _claim(session: Session, answering: Answering, now: datetime) -> Answered:
 
 
 def not_mine(session: Session, answering: Answering, now: datetime) -> Answered:
-    """Record that the identity is not this person's: evidence against them, and the next candidate is asked."""
+    """Record that the identity is not this person's: evidence against them, and the next candidate is asked.
+
+    A delegate or an admin says it of the person in whose stead they answer. An owner who says it is no owner any more.
+    """
     spend(session, answering, AskStatus.PASSED, now)
     attestation = attest(session, answering, Verdict.NOT_MINE, now)
+    whose = _whose(answering)
+    session.execute(
+        update(OwnerRow)
+        .where(OwnerRow.identity_id == answering.identity.id, OwnerRow.ended_at.is_(None), OwnerRow.email == whose)
+        .values(ended_at=now, ended_because="said that it is not theirs")
+    )
     session.add(
         EvidenceRow(
             identity_id=answering.identity.id,
             source="not_mine",
-            fact=f"{answering.who.email} said it is not theirs ({attestation.id[:8]})",
-            points_to=answering.who.email,
+            fact=_not_theirs(answering.who.email, whose) + f" ({attestation.id[:8]})",
+            points_to=whose,
             at=now,
             seen_at=now,
         )
@@ -83,7 +94,21 @@ def not_mine(session: Session, answering: Answering, now: datetime) -> Answered:
     return answered(answering, attestation)
 
 
+def _whose(answering: Answering) -> str:
+    """Return of whom an answer speaks: of who gives it, or of the person in whose stead they do."""
+    if answering.by_right.startswith("delegate of "):
+        return answering.by_right.removeprefix("delegate of ")
+    if answering.by_right == "admin" and answering.ask is not None:
+        return answering.ask.email
+    return answering.who.email
+
+
+def _not_theirs(email: str, whose: str) -> str:
+    return f"{email} said it is not theirs" if email == whose else f"{email} said it is not {whose}'s"
+
+
 def _reopen(session: Session, answering: Answering) -> None:
+    """Let the findings that are left be asked about again: nobody's answer is waited for any more."""
     for finding in findings_of(session, answering):
         if finding.status is FindingStatus.ASKED:
             finding.status = FindingStatus.OPEN
@@ -109,18 +134,18 @@ def justify(
 
 def check_reason(words: str) -> str:
     """Return the reason without the space around it. Raises BadAnswer: too short, too long, or it holds a secret."""
-    reason = words.strip()
+    reason = one_line(words)  # as it will be read: neither ten invisible characters nor a key cut by one pass
     if len(reason) < SHORTEST_REASON:
         raise BadAnswer(f"Please say a little more: {SHORTEST_REASON} characters or more.", field="reason")
     if len(reason) > LONGEST_REASON:
         raise BadAnswer(f"Please keep it to {LONGEST_REASON} characters.", field="reason")
-    if holds_secret(reason):
+    if holds_secret(reason) or holds_secret(words):
         raise BadAnswer(
             "This looks like it holds a key or a token, so I did not store it. Please leave it out, and rotate it:"
             " it has been typed into a form.",
             field="reason",
         )
-    return tidy(reason, LONGEST_REASON)
+    return reason
 
 
 def check_until(until: date, policy: Policy, now: datetime) -> datetime:

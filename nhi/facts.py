@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from nhi.findings import FindingStatus
@@ -16,7 +16,7 @@ from nhi.identity import Evidence
 from nhi.ledger import instant
 from nhi.ownership import Directory, rank
 from nhi.policy import Policy
-from nhi.records import evidence_of, person_of
+from nhi.records import evidence_of, person_of, storable
 from nhi.tables import (
     AttestationRow,
     CredentialRow,
@@ -31,6 +31,7 @@ from nhi.tables import (
 
 Json = dict[str, Any]
 MOST_MATCHES = 20
+LONGEST_NAME = 255  # in characters; SQLite refuses a LIKE pattern of more than 50,000 bytes
 
 
 def when(moment: datetime | None) -> str | None:
@@ -187,7 +188,7 @@ def find(session: Session, query: str) -> list[IdentityRow]:
     Where nothing is named exactly and the text is one word, names that hold it. At most MOST_MATCHES, those still
     there first.
     """
-    text = query.strip().strip("`<>\"'")[:20_000]
+    text = storable(query).strip().strip("`<>\"'")[:20_000]
     arns = {arn.rstrip(".,:") for arn in _ARN.findall(text)}
     words = {word.strip(".,") for word in _WORD.findall(text)} | {text}
     roles = [(account, role) for account, role in _ASSUMED.findall(text)]
@@ -209,12 +210,16 @@ def find(session: Session, query: str) -> list[IdentityRow]:
     # A name inside an ARN must not also match identities of the same name in other accounts.
     if not arns:
         conditions.append(func.lower(IdentityRow.name).in_(lowered))
-    found = list(session.scalars(select(IdentityRow).where(or_(*conditions)).limit(MOST_MATCHES)))
-    if not found and len(text) >= 3 and not re.search(r"\s", text):
+    found = _first(session, or_(*conditions))
+    if not found and 3 <= len(text) <= LONGEST_NAME and not re.search(r"\s", text):
         like = "%" + re.sub(r"([%_\\])", r"\\\1", text.lower()) + "%"
-        query_like = select(IdentityRow).where(func.lower(IdentityRow.name).like(like, escape="\\"))
-        found = list(session.scalars(query_like.limit(MOST_MATCHES)))
-    return sorted(found, key=lambda row: (row.gone_at is not None, row.name, row.id))
+        found = _first(session, func.lower(IdentityRow.name).like(like, escape="\\"))
+    return found
+
+
+def _first(session: Session, condition: ColumnElement[bool]) -> list[IdentityRow]:
+    order = (IdentityRow.gone_at.is_not(None), IdentityRow.name, IdentityRow.id)
+    return list(session.scalars(select(IdentityRow).where(condition).order_by(*order).limit(MOST_MATCHES)))
 
 
 def whois(session: Session, query: str, policy: Policy, now: datetime) -> list[Json]:

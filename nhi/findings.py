@@ -62,6 +62,7 @@ class Finding:
     since: datetime
     why: str
     coverage: str
+    exact: bool = True  # False: it may have begun earlier than anybody remembers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,13 @@ def _findings(
             continue
         if not use_hidden:
             yield from _unused(identity, credential, policy.rules.unused_after_for(identity), now)
-        yield from _unrotated(identity, credential, policy.rules.unrotated_after_for(identity), now)
+        if not _may_be_remembered_only(identity, credential, gaps):
+            yield from _unrotated(identity, credential, policy.rules.unrotated_after_for(identity), now)
+
+
+def _may_be_remembered_only(identity: Identity, credential: Credential, gaps: Sequence[Gap]) -> bool:
+    """Whether a credential may stand here from a former scan: a gap hides credentials, and its use was not seen."""
+    return credential.use_gap is not None and any(gap.covers(identity.scope, Aspect.CREDENTIALS) for gap in gaps)
 
 
 def matters(identity: Identity, credential: Credential, policy: Policy, now: datetime) -> bool:
@@ -125,15 +132,15 @@ def matters(identity: Identity, credential: Credential, policy: Policy, now: dat
 def quiet_since(subject: Identity | Credential, fallback: datetime | None) -> datetime | None:
     """Return since when no use is known, as far back as the sources see; None when that cannot be told.
 
-    `fallback` is the creation of the whole identity, for credentials whose own creation the provider does not tell.
+    Where the provider does not tell when a credential was made, it is as young as its secret may be: a password set
+    yesterday has had one day to be used. `fallback` is the creation of the whole identity, for credentials of which
+    the provider tells no time at all.
     """
     if subject.use_gap is not None:
         return None
-    start = subject.last_used_at or subject.created_at or fallback
-    reach = subject.coverage.seen_from
-    if start is None or (reach is not None and subject.last_used_at is None):
-        return max((moment for moment in (start, reach) if moment is not None), default=None)
-    return start
+    changed = subject.rotated_at if isinstance(subject, Credential) else None
+    start = subject.last_used_at or subject.created_at or changed or fallback
+    return max((moment for moment in (start, subject.coverage.seen_from) if moment is not None), default=None)
 
 
 def _unused(identity: Identity, credential: Credential | None, patience: timedelta, now: datetime) -> Iterator[Finding]:
@@ -150,6 +157,7 @@ def _unused(identity: Identity, credential: Credential | None, patience: timedel
         since=start + patience,
         why=_why_unused(identity, credential, start, seen_until, patience),
         coverage=_says(subject.coverage, seen_until),
+        exact=start != subject.coverage.seen_from,
     )
 
 
@@ -158,13 +166,20 @@ def _why_unused(
 ) -> str:
     subject = credential or identity
     what = f"This {_words(credential)}" if credential else "This role"
-    days, limit = (seen_until - start).days, patience.days
-    if subject.last_used_at is not None:
+    quiet, limit = span(seen_until - start), span(patience)
+    if subject.last_used_at is not None and start == subject.last_used_at:
         where = f" (for {credential.last_used_service})" if credential and credential.last_used_service else ""
-        return f"{what} was last used on {start:%-d %B %Y}{where}, {days} days ago; policy allows {limit}."
-    if subject.coverage.seen_from is not None and start == subject.coverage.seen_from:
-        return f"{what} was not used in the {days} days that are remembered; policy allows {limit}."
-    return f"{what} was never used since it was created on {start:%-d %B %Y}, {days} days ago; policy allows {limit}."
+        return f"{what} was last used on {start:%-d %B %Y}{where}, {quiet} ago; policy allows {limit}."
+    if start == subject.coverage.seen_from:
+        return f"{what} was not used in the {quiet} that are remembered; policy allows {limit}."
+    made = "was created" if subject.created_at is not None else "was last set"
+    return f"{what} was never used since it {made} on {start:%-d %B %Y}, {quiet} ago; policy allows {limit}."
+
+
+def span(length: timedelta) -> str:
+    """Return a duration in words, rounded down: "90 days", "1 day", "4 hours"."""
+    number, unit = (length.days, "day") if length.days else (length // timedelta(hours=1), "hour")
+    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def _unrotated(identity: Identity, credential: Credential, patience: timedelta, now: datetime) -> Iterator[Finding]:
@@ -172,15 +187,21 @@ def _unrotated(identity: Identity, credential: Credential, patience: timedelta, 
     if credential.custody is not Custody.OURS or changed is None or patience == NEVER or now - changed < patience:
         return
     age = now - changed
+    told = credential.rotated_at is not None
     yield Finding(
         kind=FindingKind.UNROTATED,
         credential_key=credential.key,
         severity=_raised(Severity.LOW, identity.privileged, age >= 4 * patience),
         owasp=OWASP[FindingKind.UNROTATED],
         since=changed + patience,
-        why=f"The secret of this {_words(credential)} has been the same since {changed:%-d %B %Y}, {age.days} days;"
-        f" policy allows {patience.days}.",
-        coverage="The provider's own record of when the secret was made. It does not tell where copies of it lie.",
+        why=f"The secret of this {_words(credential)} has been the same since {changed:%-d %B %Y}, {span(age)};"
+        f" policy allows {span(patience)}."
+        if told
+        else f"This {_words(credential)} was made on {changed:%-d %B %Y}, {span(age)} ago, and nothing tells that its"
+        f" secret was changed since; policy allows {span(patience)}.",
+        coverage="The provider's own record of when the secret was made. It does not tell where copies of it lie."
+        if told
+        else "The provider's own record of when it was made. The provider does not tell when its secret is changed.",
     )
 
 
@@ -191,11 +212,12 @@ def _unowned(identity: Identity, owner_active: bool | None, now: datetime) -> Fi
         credential_key=None,
         severity=_raised(Severity.LOW, identity.privileged, gone),
         owasp=OWASP[FindingKind.UNOWNED],
-        since=identity.created_at or now,
+        since=now if gone or identity.created_at is None else identity.created_at,
         why="Its owner is no longer active, and nobody has taken it over."
         if gone
         else "Nobody has confirmed being answerable for it.",
         coverage="Answers given to this program. An owner recorded elsewhere counts as evidence until they confirm it.",
+        exact=False,
     )
 
 
@@ -220,32 +242,32 @@ def reconcile(
     """
     current = {(finding.kind, finding.credential_key): finding for finding in assessed}
     old = {(finding.kind, finding.credential_key): finding for finding in known}
+    standing = {key for key, finding in old.items() if key in current or is_hidden(finding, identity, gaps)}
     return FindingChanges(
         opened=tuple(finding for key, finding in current.items() if key not in old),
         kept=tuple((old[key].id, finding) for key, finding in current.items() if key in old),
         resolved=tuple(
-            (finding.id, _because(finding, identity))
-            for key, finding in old.items()
-            if key not in current and not is_hidden(finding, identity, gaps)
+            (finding.id, _because(finding, identity)) for key, finding in old.items() if key not in standing
         ),
         expired=tuple(
-            old[key].id
-            for key in current
-            if key in old and (until := old[key].justified_until) is not None and until <= now
+            finding.id
+            for key, finding in old.items()
+            if key in standing and finding.justified_until is not None and finding.justified_until <= now
         ),
     )
 
 
 def is_hidden(finding: Known, identity: Identity, gaps: Sequence[Gap]) -> bool:
     """Whether a gap keeps us from telling if this finding still stands."""
-    needed = {FindingKind.UNUSED: Aspect.USE, FindingKind.UNROTATED: Aspect.CREDENTIALS}.get(finding.kind)
-    if needed is None:
+    if finding.kind is FindingKind.UNOWNED:
         return False
-    if any(gap.covers(identity.scope, aspect) for gap in gaps for aspect in (needed, Aspect.CREDENTIALS)):
-        return True
     credential = next((c for c in identity.credentials if c.key == finding.credential_key), None)
-    subject: Identity | Credential = credential or identity
-    return finding.kind is FindingKind.UNUSED and subject.use_gap is not None
+    if finding.credential_key is not None and credential is None:
+        return any(gap.covers(identity.scope, Aspect.CREDENTIALS) for gap in gaps)
+    if finding.kind is FindingKind.UNUSED:
+        subject: Identity | Credential = credential or identity
+        return subject.use_gap is not None or any(gap.covers(identity.scope, Aspect.USE) for gap in gaps)
+    return False
 
 
 def _because(finding: Known, identity: Identity) -> str:

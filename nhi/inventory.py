@@ -54,6 +54,8 @@ def merge(now: Identity, before: Identity, gaps: Sequence[Gap]) -> Identity:
             for key, credential in old.items()
             if key not in seen
         ]
+    if now.use_gap is not None and now.last_used_at is None:
+        now = replace(now, last_used_at=before.last_used_at)
     return replace(now, credentials=tuple(merged))
 
 

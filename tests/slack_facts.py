@@ -8,10 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from bot.render import Json
 
+# Worlds are large, and making a failing one smaller can take minutes: it is shown as it was found.
+THOROUGH = settings(
+    max_examples=60,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 ACCESS_KEY = "AKIA" + "IOSFODNN7EXAMPLE"
 SECRETS = (
     "ghp_" + "a1B2" * 9,
@@ -44,7 +52,7 @@ HOSTILE = (
     ),
     *("\u202e", "\u2066", "\u200b", "\x00", "\x1b[31m", "\ue000", "\ue001", "\ue100", "\U000f0000", "\ud800"),
     *('"', "'", "{{ 7 * 7 }}", "{% x %}", "\\", "a" * 10_000, "🦊" * 50, "名前", "|", "-", " "),
-    *SECRETS,
+    *(f" {secret} " for secret in SECRETS),
 )
 
 
@@ -248,6 +256,14 @@ def shown(part: Any) -> str:
 hostile_texts = st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=20)), min_size=1, max_size=6).map("".join)
 
 
+class World(dict[str, Any]):
+    """Facts whose repr is short: sixty findings of 10,000 characters each are no help to who reads a failing test."""
+
+    def __repr__(self) -> str:
+        counts = {name: len(part) for name, part in self.items() if isinstance(part, list)}
+        return f"World({self['ask']['status']}, {counts}, name={self['identity']['name'][:300]!r})"
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> Json:
     """Draw the facts of an ask's card: any state, any number of everything, ordinary or hostile throughout."""
@@ -276,5 +292,4 @@ def worlds(draw: st.DrawFn) -> Json:
         silence=silence(escalated_to=draw(st.lists(st.sampled_from(["manager", "#security"]), max_size=3))),
         can=draw(st.lists(st.sampled_from(buttons), unique=True)),
     )
-    world: Json = hostile(facts, draw(hostile_texts)) if draw(st.booleans()) else facts
-    return world
+    return World(hostile(facts, draw(hostile_texts)) if draw(st.booleans()) else facts)

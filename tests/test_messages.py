@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot import card, home, messages, whois
@@ -18,6 +18,7 @@ from tests.slack_facts import (
     ACCESS_KEY,
     HOSTILE,
     SECRETS,
+    THOROUGH,
     answer,
     ask,
     credential,
@@ -79,7 +80,7 @@ def every_message(facts: Json, text: str) -> list[Message]:
     ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@THOROUGH
 @given(worlds(), hostile_texts)
 def test_slack_takes_every_message_and_no_text_becomes_markup_or_shows_a_secret(facts: Json, text: str) -> None:
     for message in every_message(facts, text):
@@ -87,7 +88,20 @@ def test_slack_takes_every_message_and_no_text_becomes_markup_or_shows_a_secret(
         assert_harmless(message)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@pytest.mark.parametrize("text", [*HOSTILE, "A" * 128, "&" * 10_000])
+def test_slack_takes_the_largest_world_that_a_hostile_text_can_fill(text: str) -> None:
+    about = [credential(row=f"{n:032d}") for n in range(50)]
+    open_one = ask(credentials=about, findings=[finding(credential=each) for each in about])
+    said = [answer(verdict, words="Needed.", authority="delegate of") for verdict in ("not_mine", "undo", "disable")]
+    ended = ask("answered", credentials=about, answers=said * 3, remediations=[remediation("refused")] * 5)
+    for facts in (open_one, ended):
+        for message in every_message(hostile(facts, text), text):
+            assert_slack_takes(message)
+            assert_harmless(message)
+        assert text_length(messages.card(hostile(facts, text), "o")) <= card.CHARACTERS_AT_MOST
+
+
+@THOROUGH
 @given(worlds())
 def test_six_cards_fit_into_one_message_whatever_they_say(facts: Json) -> None:
     for reader_is_asked in (True, False):
@@ -103,7 +117,7 @@ def test_a_hostile_name_is_one_text_and_never_more_elements_than_a_harmless_one(
     assert list(kinds_in(attacked)) == list(kinds_in(ordinary))
 
 
-@settings(max_examples=40, deadline=None)
+@THOROUGH
 @given(st.lists(worlds(), max_size=3), st.booleans())
 def test_slack_takes_every_home_tab(asks: list[Json], shadow: bool) -> None:
     admin = {"shadow": shadow, "people": 14, "identities": 37, "offer": "go"}

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot import modals
@@ -16,7 +16,7 @@ from demo.slack_rules import check_view
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.escalation import Verdict
 from nhi.policy import Policy
-from tests.slack_facts import ACCESS_KEY, SECRETS, ask, credential, finding, identity, kinds_in, shown, worlds
+from tests.slack_facts import ACCESS_KEY, SECRETS, THOROUGH, ask, credential, finding, identity, kinds_in, shown, worlds
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 
@@ -33,7 +33,7 @@ def submitted(private_metadata: Any, **values: Any) -> Json:
     return {"private_metadata": private_metadata, "state": {"values": {name: {name: v} for name, v in values.items()}}}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@THOROUGH
 @given(worlds())
 def test_slack_takes_every_form_and_none_shows_markup_or_a_secret(facts: Json) -> None:
     for view in (justify(facts), modals.disable(facts, "offer-1"), modals.rotate(facts, "offer-1")):

@@ -4,8 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from demo.slack_rules import check_blocks, check_metadata, check_view, text_length
+from demo.slack_rules import (
+    BLOCKS,
+    LEAVES,
+    PRESSABLE,
+    RICH_PARTS,
+    check_blocks,
+    check_metadata,
+    check_view,
+    text_length,
+)
 
 Json = dict[str, Any]
 
@@ -313,3 +324,23 @@ def test_metadata_has_a_type_and_a_payload_of_limited_size() -> None:
 def test_text_is_counted_at_every_depth() -> None:
     blocks = [section("four", fields=[mrkdwn("ab")]), rich(rich_section({"type": "text", "text": "abc"}))]
     assert text_length(blocks) == 9
+
+
+KINDS = st.sampled_from([*BLOCKS, *LEAVES, *PRESSABLE, *RICH_PARTS, "plain_text", "mrkdwn", "plain_text_input"])
+NAMES = st.sampled_from(
+    ["type", "text", "elements", "options", "accessory", "element", "fields", "initial_option", "min_length", "style"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | KINDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5),
+    max_leaves=15,
+)
+
+
+@given(JSON, st.sampled_from(["message", "modal", "home"]))
+def test_whatever_is_sent_gets_an_answer_and_never_an_exception(payload: Any, surface: Any) -> None:
+    assert isinstance(check_blocks(payload, surface), list)
+    assert isinstance(check_blocks([payload], surface), list)
+    assert isinstance(check_view(payload, "modal"), list)
+    assert text_length(payload) >= 0
+    assert check_metadata(payload) in (None, "invalid_metadata_format", "invalid_metadata_schema")

@@ -320,6 +320,7 @@ def test_the_page_listens_to_nobody_else(slack: Workspace) -> None:
     assert ask_page(slack, "/ui/type", typed, Content_Type="application/json", Origin="http://evil.example")[0] == 403
     assert ask_page(slack, "/ui/type", typed, Content_Type="application/json")[0] == 200
     assert ask_page(slack, "/ui/state?as=stranger")[0] == 400
+    assert ask_page(slack, "/api/auth.test?token=xoxb-stand-in", b"", Origin="http://evil.example")[0] == 403
     assert slack.as_("ana").last()["text"] == "Hello"
 
 

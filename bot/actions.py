@@ -16,7 +16,7 @@ from slack_bolt import Ack, App
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from bot import delivery, events, messages, metrics, modals
+from bot import events, messages, metrics, modals
 from bot.slack import UNWELL, Bot, Json, one_sentence, tell, trouble
 from nhi import answers, authority, decisions, facts, ledger
 from nhi.answers import Answered, Answering
@@ -65,11 +65,11 @@ class Clicks:
 
     def _decide(self, ack: Ack, body: Json, verdict: Verdict, decide: Decide) -> None:
         now, policy = self.bot.clock(), self.bot.policy()
-        with self.bot.sessions.begin() as session:
+        with self.bot.writing() as session:
             answering = _begin(session, body, verdict, policy, now)
             answered, on_card = decide(session, answering, now), answering.offer.card_id is not None
         ack()
-        self.bot.later(_follow_up, self.bot, answered, None if on_card else body)
+        _follow_up(self.bot, answered, None if on_card else body)
 
     def justify(self, ack: Ack, body: Json) -> None:
         now, policy = self.bot.clock(), self.bot.policy()
@@ -99,7 +99,7 @@ class Clicks:
     def go(self, ack: Ack, body: Json) -> None:
         """End shadow mode: from now on the people themselves are asked."""
         now = self.bot.clock()
-        with self.bot.sessions.begin() as session:
+        with self.bot.writing() as session:
             _go_live(session, body["user"]["id"], self.bot.policy(), now)
         ack()
         sentence = "Thank you. From now on I ask the people themselves, each in their own working hours."
@@ -145,7 +145,7 @@ class Forms:
     def _submit(self, ack: Ack, view: Json, decide: Submit) -> None:
         now, policy = self.bot.clock(), self.bot.policy()
         try:
-            with self.bot.sessions.begin() as session:
+            with self.bot.writing() as session:
                 answered, on_card = decide(session, now, policy)
                 thanks = None if on_card else _thanks(session, answered, policy)
         except BadAnswer as error:
@@ -158,11 +158,13 @@ class Forms:
             ack()
         else:
             ack(response_action="update", view=one_sentence(thanks))
-        self.bot.later(_follow_up, self.bot, answered, None)
+        _follow_up(self.bot, answered, None)
 
 
 def _begin(session: Session, body: Json, verdict: Verdict, policy: Policy, now: datetime) -> Answering:
-    return _answering(session, str(body["actions"][0].get("value")), verdict, body, policy, now)
+    value = str(body["actions"][0].get("value"))
+    # Whatever is no id of ours stands for nothing; PostgreSQL would not even take some of it as a text.
+    return _answering(session, value if value.isalnum() else "", verdict, body, policy, now)
 
 
 def _answering(
@@ -182,16 +184,21 @@ def _thanks(session: Session, answered: Answered, policy: Policy) -> messages.Me
 def _follow_up(bot: Bot, answered: Answered, body: Json | None) -> None:
     """Redraw every copy of the card, hand an act to the worker, thank who is looking at no copy. All may be lost."""
     metrics.CLICKS.labels(verdict=answered.verdict.value).inc()
-    if answered.remediation_id is not None:
-        bot.defer("remediate", answered.remediation_id)
-    if body is not None and (body.get("view") or {}).get("type") == "home":
-        events.publish_home(bot, body["user"]["id"])
-    elif body is not None:
-        with reading(bot.sessions) as session:
-            thanks = _thanks(session, answered, bot.policy())
-        tell(bot, body, thanks)
     if answered.ask_id is not None:
-        delivery.drain(bot.sessions, bot.client, bot.policy(), bot.clock, only_ask=answered.ask_id)
+        bot.redraw(answered.ask_id)
+    if answered.remediation_id is not None:
+        bot.later(bot.defer, "remediate", answered.remediation_id)
+    if body is not None:
+        bot.later(_thank, bot, answered, body)
+
+
+def _thank(bot: Bot, answered: Answered, body: Json) -> None:
+    if (body.get("view") or {}).get("type") == "home":
+        events.publish_home(bot, body["user"]["id"])
+        return
+    with reading(bot.sessions) as session:
+        thanks = _thanks(session, answered, bot.policy())
+    tell(bot, body, thanks)
 
 
 def _open_modal(bot: Bot, body: Json, view: Json) -> None:

@@ -6,10 +6,11 @@ import hashlib
 import hmac
 import logging
 import re
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,8 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.middleware import Middleware
 from slack_sdk import WebClient
 
-from bot import actions, commands, directory, events, messages, metrics
+from bot import actions, commands, delivery, directory, events, messages, metrics
+from bot.after import AfterAck, Completed, Started
 from bot.slack import CALL_SECONDS, UNWELL, Bot, Json, Kind, one_sentence, tell, trouble
 from nhi.database import Sessions, reading
 from nhi.defer import Defer
@@ -31,7 +33,6 @@ from nhi.tables import PersonRow, new_id
 
 log = logging.getLogger(__name__)
 
-AFTER_THREADS = 100  # forms open and cards are redrawn after the ack, each a few calls long; a form has three seconds
 SIGNATURE_SECONDS = 300  # a signed request is good for so long, by Slack's own rule
 NOT_OURS = "Thanks for looking! Only members of this workspace can answer here, so I can't take your answer."
 
@@ -66,13 +67,37 @@ def build_app(
         listener_executor=after,
         raise_error_for_unhandled_request=True,
     )
-    bot = Bot(sessions=sessions, policy=policy_loader, clock=clock, defer=defer, client=client, later=after.later)
+
+    def redraw(ask_id: str) -> None:
+        after.redraw(ask_id, lambda: delivery.drain(sessions, client, policy_loader(), clock, only_ask=ask_id))
+
+    bot = Bot(
+        sessions=sessions,
+        policy=policy_loader,
+        clock=clock,
+        defer=defer,
+        client=client,
+        later=after.later,
+        redraw=redraw,
+        turn=_turn(sessions),
+    )
+    app.listener_runner.listener_start_handler = Started(after)
+    app.listener_runner.listener_completion_handler = Completed(after)
     app.middleware(_only_ours)
     app.error(_Errors(bot).answer)
     actions.register(app, bot)
     commands.register(app, bot)
     events.register(app, bot)
     return app
+
+
+def _turn(sessions: Sessions) -> AbstractContextManager[object]:
+    """Return what makes listeners write one after the other.
+
+    SQLite lets one writer in, and lets the others sleep for up to a tenth of a second between two looks; of a burst of
+    clicks that wastes a third of the time they have. PostgreSQL's own queue needs no help.
+    """
+    return threading.Lock() if sessions.kw["bind"].dialect.name == "sqlite" else nullcontext()
 
 
 def _client(settings: Settings) -> WebClient:
@@ -133,14 +158,29 @@ class _Signed(Middleware):
         self._secret = secret
 
     def process(self, *, req: BoltRequest, resp: BoltResponse, next: Callable[[], BoltResponse]) -> BoltResponse:  # noqa: A002
-        if req.mode == "socket_mode":
-            return next()
+        if req.mode != "socket_mode" and not self._is_signed(req):
+            return BoltResponse(status=401, body="invalid signature")
+        if not _is_sound(req.body):
+            return BoltResponse(status=400, body="not a request of Slack's")
+        return next()
+
+    def _is_signed(self, req: BoltRequest) -> bool:
         timestamp = str(req.headers.get("x-slack-request-timestamp", [""])[0])
         signature = str(req.headers.get("x-slack-signature", [""])[0])
         body = req.raw_body.encode("utf-8", "replace")
-        if self._secret is not None and is_signed(self._secret, body, timestamp, signature, time.time()):
-            return next()
-        return BoltResponse(status=401, body="invalid signature")
+        return self._secret is not None and is_signed(self._secret, body, timestamp, signature, time.time())
+
+
+def _is_sound(body: Json) -> bool:
+    """Whether the parts that Bolt and we look into have the shapes that Slack gives them."""
+    parts = [body.get(name) for name in ("event", "view", "container", "channel", "message")]
+    actions_taken = body.get("actions", [])
+    return (
+        all(part is None or isinstance(part, dict) for part in parts)
+        and isinstance(body.get("user"), dict | str | None)
+        and isinstance(actions_taken, list)
+        and all(isinstance(action, dict) for action in actions_taken)
+    )
 
 
 # -- who may knock -----------------------------------------------------------------------------------------------------
@@ -232,40 +272,6 @@ def _get_to_know(bot: Bot, body: Json) -> None:
         known = session.get(PersonRow, slack_id) is not None
     if not known:
         directory.refresh(bot.sessions, bot.client, [slack_id], bot.clock())
-
-
-# -- after the ack -----------------------------------------------------------------------------------------------------
-
-
-class AfterAck(ThreadPoolExecutor):
-    """The threads for what follows an acknowledgement. Whatever is lost here, rows still say what is due."""
-
-    def __init__(self) -> None:
-        super().__init__(max_workers=AFTER_THREADS, thread_name_prefix="after-ack")
-        self._pending: set[Future[None]] = set()
-
-    def later(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Run it soon, in another thread; what it raises is logged."""
-        try:
-            future = self.submit(function, *arguments)
-        except RuntimeError:
-            log.info("stopping: %s is left to the worker", function.__name__)
-            return
-        self._pending.add(future)
-        future.add_done_callback(self._done)
-
-    def _done(self, future: Future[None]) -> None:
-        self._pending.discard(future)
-        error = None if future.cancelled() else future.exception()
-        if isinstance(error, UNWELL):
-            log.warning("after an ack: Slack answers %s", trouble(error).code)
-        elif error is not None:
-            log.error("after an ack", exc_info=error)
-
-    def finish(self, seconds: float) -> bool:
-        """Take no more, and wait for what is under way; return whether all of it ended in time."""
-        self.shutdown(wait=False)
-        return not wait(list(self._pending), timeout=seconds).not_done
 
 
 # -- logs --------------------------------------------------------------------------------------------------------------

@@ -7,15 +7,17 @@ An ended one says who said what, and what came of it. Pure: facts in (see nhi/ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
-from bot.render import Blocks, Json, Words, read_moment, say
+from bot.render import Blocks, Json, Words, fitting, read_moment, say, text_length
 from nhi.escalation import AskStatus, Verdict
+from nhi.findings import OWNERSHIP
 from nhi.remediation import UNDO_FOR, RemediationStatus
 
 # Slack takes 50 blocks and about 10,000 characters of text in one message: six cards of these sizes, and a heading.
 BLOCKS_AT_MOST = 7
-CHARACTERS_AT_MOST = 1550
+CHARACTERS_AT_MOST = 1500
 FINDINGS_AT_MOST = 3
 ANSWERS_AT_MOST = 3
 ACTS_AT_MOST = 2
@@ -25,6 +27,9 @@ KINDS = {  # what an identity is called in sentences for people, by (provider, k
     ("aws", "iam_user"): "AWS user",
     ("aws", "iam_role"): "AWS role",
     ("gcp", "service_account"): "Google Cloud service account",
+    ("gcp", "service_agent"): "Google-managed account",
+    ("gcp", "api_key"): "Google Cloud API key",
+    ("gcp", "workload_identity_pool"): "Google Cloud workload identity pool",
 }
 _THEN = ", then "  # as nhi.escalation.names_in_order puts between the rungs of the ladder
 _SYMBOLS = {"critical": "🔴", "high": "🔴", "medium": "🟠", "low": "🟡"}
@@ -35,8 +40,10 @@ def question(facts: Json, offer_id: str | None, *, reader_is_asked: bool) -> Blo
 
     `reader_is_asked` is False where somebody else reads it: a manager, a channel.
     """
-    drawn = _open(facts, reader_is_asked) if is_open(facts) else _ended(facts)
-    return [*drawn, *buttons(facts, offer_id)]
+    pressed = buttons(facts, offer_id)
+    room = CHARACTERS_AT_MOST - text_length(pressed)
+    draw = partial(_open, reader_is_asked=reader_is_asked) if is_open(facts) else _ended
+    return [*fitting(draw, facts, room), *pressed]
 
 
 def is_open(facts: Json) -> bool:
@@ -124,7 +131,7 @@ def last_use(facts: Json) -> Json:
 
 def _coverages(findings: Iterable[Json]) -> list[str]:
     """Return what the sources of the findings see; what is said of an owner comes last, and only if nothing else is."""
-    told = sorted(findings, key=lambda finding: bool(finding["kind"] == "unowned"))
+    told = sorted(findings, key=lambda finding: bool(finding["kind"] in OWNERSHIP))
     return list(dict.fromkeys(finding["coverage"] for finding in told if finding["coverage"]))[:1]
 
 

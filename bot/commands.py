@@ -18,14 +18,15 @@ from slack_bolt import Ack, App
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot import card, delivery, directory, lists, messages, offers, whois
+from bot import card, directory, lists, messages, offers, whois
 from bot.messages import Message
 from bot.slack import Bot, Json, tell
 from nhi import authority, decisions, facts, ledger
 from nhi.database import reading
 from nhi.errors import NhiError, NotAllowed
-from nhi.findings import FindingKind
+from nhi.findings import OWNERSHIP
 from nhi.policy import Policy
+from nhi.records import storable
 from nhi.redact import redact
 from nhi.tables import AskRow, DelegationRow, IdentityRow, PersonRow, RemediationRow, new_id
 
@@ -83,10 +84,10 @@ class Commands:
         tell(self.bot, body, message)
 
     def _reply(self, body: Json) -> Message:
-        word, _, rest = str(body.get("text") or "").strip().partition(" ")
+        word, _, rest = storable(str(body.get("text") or "")).strip().partition(" ")
         command = COMMANDS.get(word.lower() or "help")
         after: list[tuple[object, ...]] = []
-        with self.bot.sessions.begin() as session:
+        with self.bot.writing() as session:
             asked = Asked(
                 session=session,
                 who=_member(session, body["user_id"]),
@@ -174,8 +175,9 @@ def _findings(asked: Asked) -> Message:
 
 
 def _unowned(asked: Asked) -> Message:
-    rows = [row for row in facts.open_findings(asked.session) if row.kind is FindingKind.UNOWNED]
-    heading = f"{len(rows):,} identities have no confirmed owner." if rows else "Every identity has a confirmed owner."
+    rows = [row for row in facts.open_findings(asked.session) if row.kind in OWNERSHIP]
+    heading = f"{len(rows):,} identities have no active, confirmed owner."
+    heading = heading if rows else "Every identity has a confirmed owner."
     return lists.findings(heading, rows)
 
 
@@ -235,7 +237,7 @@ def _undo(asked: Asked) -> Message:
     row = decisions.request_undo(asked.session, rows[0].id, by=asked.who.email, now=asked.now)
     asked.later(asked.bot.defer, "remediate", row.id)
     if row.ask_id:
-        asked.later(_redraw, asked.bot, row.ask_id)
+        asked.bot.redraw(row.ask_id)
     return messages.note("Thank you. I am taking it back; the card shows when that is done.")
 
 
@@ -244,10 +246,6 @@ def _may_undo(asked: Asked, row: RemediationRow) -> bool:
     ask = asked.session.get(AskRow, row.ask_id) if row.ask_id else None
     right = authority.authority(asked.session, asked.who, identity, ask, asked.policy, asked.now)
     return right is not None
-
-
-def _redraw(bot: Bot, ask_id: str) -> None:
-    delivery.drain(bot.sessions, bot.client, bot.policy(), bot.clock, only_ask=ask_id)
 
 
 def _scan(asked: Asked) -> Message:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from bot import drawing
 from bot.slack import ALL_SENDING, UNWELL, Json, Kind, Trouble, is_shut, passes, shut, trouble
-from nhi.database import Sessions, reading
+from nhi.database import Sessions, lock_writers, reading
 from nhi.policy import Policy
 from nhi.tables import CardRow, DeliveryRow, GateRow, new_id
 
@@ -248,7 +248,8 @@ class _Outbox:
         """Write down what is shown where; return whether a newer state of it is wanted already."""
         with self.sessions.begin() as session:
             now = self.clock()
-            kept = session.get_one(DeliveryRow, row.id, with_for_update=True, populate_existing=True)
+            lock_writers(session)  # an answer that comes in now waits, or is seen as a newer version
+            kept = session.get_one(DeliveryRow, row.id)
             if drawn is None:
                 kept.wanted_version = max(kept.wanted_version, kept.shown_version + 1)
             else:
@@ -277,7 +278,8 @@ class _Outbox:
         self.tally.reasons[what.code] += 1
         with self.sessions.begin() as session:
             now = self.clock()
-            kept = session.get_one(DeliveryRow, row.id, with_for_update=True, populate_existing=True)
+            lock_writers(session)
+            kept = session.get_one(DeliveryRow, row.id)
             kept.claimed_until, kept.error = None, what.code
             if what.kind is Kind.STOP:
                 kept.attempts -= 1

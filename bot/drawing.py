@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from bot import messages
-from bot.offers import with_offer
+from bot import messages, offers
 from bot.slack import Json
 from nhi import cards
-from nhi.database import Sessions
+from nhi.database import Sessions, reading
 from nhi.policy import Policy
 from nhi.tables import AskRow, CardRow, DeliveryRow, OfferRow
 
@@ -30,19 +30,71 @@ class Drawn:
 
 
 def draw(sessions: Sessions, delivery_id: str, policy: Policy, now: datetime) -> Drawn:
-    """Draw a delivery as things are now. Commits the offers."""
-    with sessions.begin() as session:
+    """Draw a delivery as things are now. Commits the offers that are new."""
+    # What takes long, reading the facts, takes no write lock: clicks that wait for their ack come first.
+    with reading(sessions) as session:
         row = session.get_one(DeliveryRow, delivery_id)
         version = row.wanted_version  # read before the facts: an answer that comes in while we draw counts as not shown
-        drawn = [_card(session, card, policy, now) for card in _cards(session, delivery_id)]
-        if row.kind == "golive":
-            message = messages.golive(row.words)
-        elif row.kind == "notice":
-            message = messages.note(str(row.words["sentence"]))
-        else:
-            message = messages.digest(row.words | {"kind": row.kind}, drawn)
-        offers = frozenset(offer for _, offer in drawn if offer)
-    return Drawn(message=message, version=version, offers=offers)
+        kind, words = row.kind, row.words
+        seen = [_look(session, card, policy, now) for card in _cards(session, delivery_id)]
+    if any(card.needs_offer for card in seen):
+        with sessions.begin() as session:
+            drawn = [_offered(session, card, now, reader_is_asked=kind != "escalation") for card in seen]
+    else:
+        drawn = [(card.facts, card.offer_id) for card in seen]
+    shown = frozenset(offer_id for _, offer_id in drawn if offer_id)
+    return Drawn(message=_message(kind, words, drawn), version=version, offers=shown)
+
+
+def _message(kind: str, words: Json, drawn: messages.Cards) -> messages.Message:
+    match kind:
+        case "golive":
+            return messages.golive(words)
+        case "checkpoint":
+            return messages.checkpoint(words)
+        case "notice":
+            return messages.note(str(words["sentence"]))
+        case _:
+            return messages.digest(words | {"kind": kind}, drawn)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """One card as its rows say it is, and the offer that it has already."""
+
+    card_id: str
+    ask_id: str
+    identity_id: str
+    facts: Json
+    offer_id: str | None
+
+    @property
+    def needs_offer(self) -> bool:
+        return self.offer_id is None and bool(self.facts["can"])
+
+
+def _look(session: Session, card: CardRow, policy: Policy, now: datetime) -> _Seen:
+    ask = session.get_one(AskRow, card.ask_id)
+    facts = cards.of_ask(session, ask, policy, now)
+    kept = offers.unspent(session, facts, card.id)
+    if kept is not None:
+        facts = kept.shown["facts"]
+    offer_id = kept.id if kept else None
+    return _Seen(card_id=card.id, ask_id=ask.id, identity_id=ask.identity_id, facts=facts, offer_id=offer_id)
+
+
+def _offered(session: Session, card: _Seen, now: datetime, *, reader_is_asked: bool) -> tuple[Json, str | None]:
+    if not card.needs_offer:
+        return card.facts, card.offer_id
+    return offers.with_offer(
+        session,
+        card.facts,
+        partial(messages.card, reader_is_asked=reader_is_asked),
+        identity_id=card.identity_id,
+        ask_id=card.ask_id,
+        card_id=card.card_id,
+        now=now,
+    )
 
 
 def void_older(session: Session, delivery_id: str, drawn: Drawn, now: datetime) -> None:
@@ -59,11 +111,3 @@ def void_older(session: Session, delivery_id: str, drawn: Drawn, now: datetime) 
 def _cards(session: Session, delivery_id: str) -> list[CardRow]:
     in_order = select(CardRow).where(CardRow.delivery_id == delivery_id).order_by(CardRow.position, CardRow.id)
     return list(session.scalars(in_order))
-
-
-def _card(session: Session, card: CardRow, policy: Policy, now: datetime) -> tuple[Json, str | None]:
-    ask = session.get_one(AskRow, card.ask_id)
-    facts = cards.of_ask(session, ask, policy, now)
-    return with_offer(
-        session, facts, messages.card, identity_id=ask.identity_id, ask_id=ask.id, card_id=card.id, now=now
-    )

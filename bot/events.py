@@ -49,7 +49,7 @@ class Events:
         if event.get("channel_type") != "im" or event.get("subtype") or event.get("bot_id"):
             ack()
             return
-        with self.bot.sessions.begin() as session:
+        with self.bot.writing() as session:
             name = f"event {body.get('event_id') or event.get('ts')}"
             is_first = passes(session, name, self.bot.clock(), ONCE_FOR, "Slack may send it again")
         ack()
@@ -68,7 +68,7 @@ def publish_home(bot: Bot, slack_id: str) -> None:
     """Draw somebody's Home tab as things are now. Looks them up in Slack first where they are not known."""
     now, policy = bot.clock(), bot.policy()
     directory.refresh(bot.sessions, bot.client, [slack_id], now)
-    with bot.sessions.begin() as session:
+    with bot.writing() as session:
         view = _home_of(session, slack_id, policy, now)
     bot.client.views_publish(user_id=slack_id, view=view)
 

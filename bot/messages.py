@@ -19,6 +19,7 @@ __all__ = [
     "Message",
     "answered",
     "card",
+    "checkpoint",
     "digest",
     "golive",
     "help",
@@ -165,6 +166,13 @@ def sorry(sentence: str) -> Message:
 def note(sentence: str) -> Message:
     """Return one sentence."""
     return _brief(say("messages.note", sentence=sentence))
+
+
+def checkpoint(words: Json) -> Message:
+    """Return a sealed state of the ledger (`note`, over `size` events), to be kept where it was posted."""
+    note: Json = {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": words["note"].rstrip()}]}
+    said = say("messages.checkpoint", size=words["size"])
+    return Message(blocks=[said.rich(), {"type": "rich_text", "elements": [note]}], text=said.spoken())
 
 
 def answered(facts: Json) -> Message:

@@ -14,25 +14,27 @@ from typing import Any
 
 from bot.card import kind_of
 from bot.render import Blocks, Json, Words, say
-from nhi.decisions import LONGEST_REASON
+from nhi.decisions import LONGEST_REASON, latest_day
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.escalation import Verdict
-from nhi.findings import CREDENTIAL_WORDS
+from nhi.findings import CREDENTIAL_WORDS, OWNERSHIP
 from nhi.policy import Policy
 from nhi.redact import tidy
 
 OPTIONS_AT_MOST = 10  # radio buttons that Slack takes
 REASONABLE = timedelta(days=90)  # the day that is offered first, where policy allows it
 CHOICES_AT_MOST = 75  # characters of an option's text
-_KINDS_TO_DISABLE = frozenset({"access_key"})
+_KINDS_TO_DISABLE = frozenset({"access_key", "service_account", "service_account_key"})
+_WITHOUT_SECRET = frozenset({"service_account"})  # an account's own ability to sign in: nothing to rotate
 _OPAQUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def justify(facts: Json, offer_id: str, *, policy: Policy, now: datetime) -> Json:
     """Draw the form that asks for a reason and its end. Blocks: reason, until and, where it can be claimed, claim."""
-    latest = _latest(policy, now)
-    first = min((now + REASONABLE).date(), latest or date.max)
-    findings = ", ".join(dict.fromkeys(f["kind"] for f in facts["findings"] if f["kind"] != "unowned")) or "this"
+    day = latest_day(policy, now)
+    latest = day if day < date.max else None  # None: policy sets no limit
+    first = min((now + REASONABLE).date(), day)
+    findings = ", ".join(dict.fromkeys(f["kind"] for f in facts["findings"] if f["kind"] not in OWNERSHIP)) or "this"
     blocks = [
         _about(facts),
         say("modals.justify_intro", findings=findings).context(),
@@ -41,14 +43,6 @@ def justify(facts: Json, offer_id: str, *, policy: Policy, now: datetime) -> Jso
         *_claim(facts),
     ]
     return _modal("justify", offer_id, blocks)
-
-
-def _latest(policy: Policy, now: datetime) -> date | None:
-    """Return the last day that policy allows; None: it sets no limit ("never")."""
-    try:
-        return (now + policy.rules.justification_at_most).date()
-    except OverflowError:
-        return None
 
 
 def _reason_element() -> Json:
@@ -67,16 +61,24 @@ def rotate(facts: Json, offer_id: str) -> Json:
 
 
 def choices(verdict: Verdict, facts: Json) -> list[Json]:
-    """Return the credentials that a form offers: active, known by an id, in our custody; those with findings first."""
-    ours = facts["identity"]["custody"] == "ours"
-    found = _found(facts)
+    """Return the credentials that a form offers: active, known by an id; those with findings first.
+
+    To rotate there must be a secret in our custody; to disable, a kind that can be turned back on.
+    """
+    custody, found = facts["identity"]["custody"], _found(facts)
     offered = [
         credential
         for credential in facts["credentials"]
-        if ours and credential["status"] == "active" and credential["id"]
-        if verdict is not Verdict.DISABLE or credential["kind"] in _KINDS_TO_DISABLE
+        if credential["status"] == "active" and credential["id"]
+        if _is_offered(verdict, credential["kind"], custody)
     ]
     return sorted(offered, key=lambda credential: credential["row"] not in found)
+
+
+def _is_offered(verdict: Verdict, kind: str, custody: str) -> bool:
+    if verdict is Verdict.DISABLE:
+        return kind in _KINDS_TO_DISABLE and custody != "platform" and (custody == "ours" or kind in _WITHOUT_SECRET)
+    return custody == "ours" and kind not in _WITHOUT_SECRET
 
 
 def _found(facts: Json) -> dict[str, str]:

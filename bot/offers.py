@@ -34,15 +34,7 @@ def with_offer(
     card_id: str | None = None,
     now: datetime,
 ) -> tuple[Json, str | None]:
-    """Return the facts of a card and the id of the offer behind its buttons (None: it has none).
-
-    An unspent offer of this very card that was made on the same facts stays: a form that somebody is filling in must
-    not go out of date because another card of the same message changed.
-    """
-    same = _unspent(session, shown, card_id) if card_id else None
-    if same is not None:
-        kept: Json = same.shown["facts"]
-        return kept, same.id
+    """Make a new offer on these facts; return them and its id (None: there is nothing to press)."""
     made = cards.offer(session, {"facts": shown}, identity_id=identity_id, ask_id=ask_id, card_id=card_id, now=now)
     if made is None:
         return shown, None
@@ -51,7 +43,12 @@ def with_offer(
     return shown, made.id
 
 
-def _unspent(session: Session, shown: Json, card_id: str) -> OfferRow | None:
+def unspent(session: Session, shown: Json, card_id: str) -> OfferRow | None:
+    """Return the offer that this card has already, where it was made on the very same facts.
+
+    Then it stays: a form that somebody is filling in must not go out of date because another card of the same message
+    changed.
+    """
     newest = session.scalar(
         select(OfferRow)
         .where(OfferRow.card_id == card_id, OfferRow.used_at.is_(None))
@@ -99,6 +96,8 @@ def _may(
 def _verdicts(
     session: Session, who: PersonRow, identity: IdentityRow, asked: AskRow | None, right: str
 ) -> list[Verdict]:
+    if right.startswith(authority.MEMBER_OF):
+        return [Verdict.CLAIM]
     owner = authority.current_owner(session, identity.id)
     is_owner = owner is not None and owner.email == who.email
     can = cards.verdicts(identity, _findings(session, identity), owned_by_asked=is_owner)

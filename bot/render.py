@@ -11,7 +11,7 @@ person is ever read as mark-up, and nothing that we send is of Slack's type `mrk
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -188,6 +188,38 @@ def say(where: str, /, **facts: Any) -> Words:
 @cache
 def _template(name: str) -> Template:
     return environment().get_template(f"{name}.mrkdwn.j2")
+
+
+def text_length(part: Any) -> int:
+    """Return the characters of text in blocks, at any depth; Slack takes about 10,000 in one message."""
+    if isinstance(part, list):
+        return sum(map(text_length, part))
+    if not isinstance(part, dict):
+        return 0
+    own = part.get("text")
+    return sum(map(text_length, part.values())) + (len(own) if isinstance(own, str) else 0)
+
+
+def fitting(draw: Callable[[Any], Blocks], facts: Any, most: int) -> Blocks:
+    """Return the blocks drawn from facts, with the facts' texts cut shorter where they would hold too much text."""
+    blocks = draw(facts)
+    for longest in (120, 60, 40):  # an id and an instant have fewer characters, so they stay whole
+        if text_length(blocks) <= most:
+            break
+        blocks = draw(_shorter(facts, longest))
+    return blocks
+
+
+def _shorter(facts: Any, longest: int) -> Any:
+    match facts:
+        case str():
+            return facts if len(facts) <= longest else cut(facts, longest)
+        case dict():
+            return {name: _shorter(value, longest) for name, value in facts.items()}
+        case list() | tuple():
+            return [_shorter(value, longest) for value in facts]
+        case _:
+            return facts
 
 
 def _parts(lines: list[str]) -> Iterator[Json]:

@@ -6,6 +6,7 @@ anything of it is read or logged.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import threading
@@ -23,7 +24,8 @@ from waitress.server import create_server
 from waitress.wasyncore import close_all
 
 from bot import metrics
-from bot.app import AfterAck, is_signed
+from bot.after import AfterAck
+from bot.app import is_signed
 from bot.health import Health
 from bot.socket import Socket
 from nhi.database import Sessions
@@ -33,9 +35,9 @@ log = logging.getLogger(__name__)
 
 SLACK_PATH = "/slack/events"
 BODY_AT_MOST = 1_000_000  # bytes; Slack's own payloads stay far below
-# A listener runs in the thread that took the request and holds it for one short transaction, so a burst of 200 clicks
-# waits in the queue for milliseconds; more threads would only fight over the database.
-THREADS = 32
+# A listener runs in the thread that took the request and holds it for one short transaction. Writers take turns, so
+# more threads would only fight over the interpreter: of 200 clicks at once, 8 and 12 acknowledged all sooner than 32.
+THREADS = 12
 CONNECTIONS = 1000  # waitress's own default of 100 would leave half of a burst unaccepted
 SEEN_FOR = 600.0  # seconds; a signature is good for five minutes before and after its timestamp
 
@@ -168,7 +170,7 @@ class Serving:
             backlog=CONNECTIONS,
             channel_timeout=30,
             cleanup_interval=10,
-            max_request_body_size=BODY_AT_MOST,
+            max_request_body_size=BODY_AT_MOST + 1,  # it refuses what reaches its limit
             ident="",
             clear_untrusted_proxy_headers=True,
         )
@@ -210,6 +212,16 @@ class Serving:
     def _is_busy(self) -> bool:
         channels = list(self._server.active_channels.values())
         return any(channel.requests or channel.total_outbufs_len for channel in channels)
+
+
+def get_ready_for_bursts() -> None:
+    """Let the garbage collector leave alone what lives as long as the process, and look less often at the rest.
+
+    For the process as a whole, so its `main` calls it, last. Of 200 clicks at once it saves a sixth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def serve(

@@ -8,7 +8,8 @@ may have been done after all, look before trying again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -143,6 +144,14 @@ class Bot:
     defer: Defer
     client: WebClient
     later: Callable[..., None]  # later(function, *arguments): after the ack, in another thread
+    redraw: Callable[[str], None]  # redraw(ask_id): every copy of its card, when acks leave time for it
+    turn: AbstractContextManager[object]  # held while a listener writes
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Open the one transaction of a listener. Raises whatever the database does; then nothing was recorded."""
+        with self.turn, self.sessions.begin() as session:
+            yield session
 
 
 def tell(bot: Bot, body: Json, message: messages.Message) -> None:

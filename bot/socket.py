@@ -15,21 +15,21 @@ from bot.slack import UNWELL, trouble
 
 log = logging.getLogger(__name__)
 
-THREADS = 32  # as in bot/server.py: a listener holds one for a short transaction
-LOOK_EVERY = 2.0  # seconds
-RECONNECT_AFTER = 20.0  # seconds without a connection; the client itself reconnects sooner where it notices
+THREADS = 12  # as in bot/server.py
+PING_EVERY = 5  # seconds
+SILENT_AFTER = 3.5 * PING_EVERY  # a connection can die without a word: then pings stay unanswered
+LOOK_EVERY = 1.0  # seconds
+LONGEST_PAUSE = 30.0  # seconds between two tries to connect
 
 
 class _Counting(SocketModeHandler):
     """Bolt's handler, which also counts the requests under way."""
 
     def __init__(self, app: App, app_token: str) -> None:
-        super().__init__(app, app_token, concurrency=THREADS, ping_interval=5)
+        super().__init__(app, app_token, concurrency=THREADS, ping_interval=PING_EVERY)
         self._lock, self._busy = threading.Condition(), 0
-        self.last_frame = time.monotonic()
 
     def handle(self, client: SocketModeClient, req: SocketModeRequest) -> None:  # type: ignore[override]
-        self.last_frame = time.monotonic()
         with self._lock:
             self._busy += 1
         try:
@@ -58,27 +58,29 @@ class Socket:
 
     @property
     def is_connected(self) -> bool:
-        """Whether requests can reach us right now."""
-        return self._handler.client.is_connected()
+        """Whether requests can reach us right now: connected, and the last pings were answered."""
+        session = self._handler.client.current_session
+        if session is None or not session.is_active():
+            return False
+        answered_at = session.last_ping_pong_time
+        is_silent = answered_at is not None and time.time() - answered_at > SILENT_AFTER
+        return not is_silent and session.consecutive_check_state_error_count == 0
 
     def _watch(self) -> None:
-        # A dropped connection shows at once or, where it dies silently, after four missed pings; then the client
-        # connects again by itself. Its very first connection, and one that it gave up on, are ours to make.
-        gone_since = -RECONNECT_AFTER
+        pause = LOOK_EVERY
         while not self._ended.is_set():
-            now = time.monotonic()
-            if self.is_connected:
-                gone_since = now
-            elif now - gone_since >= RECONNECT_AFTER:
-                gone_since = now
-                self._connect()
-            self._ended.wait(LOOK_EVERY)
+            is_well = self.is_connected or self._connects()
+            pause = LOOK_EVERY if is_well else min(pause * 2, LONGEST_PAUSE)
+            self._ended.wait(pause)
 
-    def _connect(self) -> None:
+    def _connects(self) -> bool:
         try:
-            self._handler.client.connect_to_new_endpoint()
+            self._handler.client.connect_to_new_endpoint(force=True)
         except UNWELL as error:
             log.warning("Slack's socket cannot be reached: %s", trouble(error).code)
+            return False
+        log.info("connected to Slack by Socket Mode")
+        return True
 
     def close(self, seconds: float) -> None:
         """Finish the requests under way, acks included, then hang up."""

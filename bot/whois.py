@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from bot.card import acts_lines, answers_lines, buttons, findings_list, header, join, kind_of, last_use, told
-from bot.render import Blocks, Cards, Json, Message, Words, say
+from bot.render import Blocks, Cards, Json, Message, Words, fitting, say
 from nhi.findings import CREDENTIAL_WORDS
 
 IN_FULL = 3  # matches that are shown whole; of the others, a line each
-OTHERS_AT_MOST = 17
-CREDENTIALS_AT_MOST = 5
+OTHERS_AT_MOST = 10
+CREDENTIALS_AT_MOST = 4
 EVENTS_AT_MOST = 5
+CHARACTERS_AT_MOST = 9_800  # of all the text: see bot.render.text_length
 REASONS_AT_MOST = 2
 
 
@@ -21,11 +22,15 @@ def whois(query: str, cards: Cards) -> Message:
     text = say("whois.text", query=query, count=len(cards), first=first).spoken()
     if not cards:
         return Message(blocks=[say("whois.none", query=query).rich()], text=text)
+    return Message(blocks=fitting(_matches, cards, CHARACTERS_AT_MOST), text=text)
+
+
+def _matches(cards: Cards) -> Blocks:
     blocks: Blocks = [{"type": "header", "text": say("whois.heading", count=len(cards)).plain_text(150)}]
     for index, (facts, offer_id) in enumerate(cards[:IN_FULL]):
         blocks += [{"type": "divider"}] if index else []
         blocks += [*full(facts), *buttons(facts, offer_id)]
-    return Message(blocks=blocks + _others(cards[IN_FULL:]), text=text)
+    return blocks + _others(cards[IN_FULL:])
 
 
 def full(facts: Json) -> Blocks:
@@ -84,4 +89,4 @@ def _others(cards: Cards) -> Blocks:
         )
         for facts, _ in cards[:OTHERS_AT_MOST]
     ]
-    return [{"type": "divider"}, join(say("whois.others_intro", count=len(cards)), *lines).rich()]
+    return [{"type": "divider"}, join(say("whois.others_intro", count=len(cards), shown=len(lines)), *lines).rich()]

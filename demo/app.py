@@ -1,4 +1,4 @@
-"""`nhi demo`: the sample company in a stand-in cloud, a stand-in Slack as a web page, and the real program between them.
+"""`nhi demo`: the sample company in a stand-in cloud, a stand-in Slack as a web page, the real program between them.
 
 Nothing leaves this machine, and nothing is kept: the database lies in a temporary folder.
 """
@@ -23,7 +23,7 @@ from demo.company import COMPANY, DOMAIN, PEOPLE, seed
 from demo.workspace import Workspace
 from jobs import people, work
 from jobs.program import Program, open_program
-from jobs.up import Up, wait_for_a_signal
+from jobs.up import Up, asked_to_end
 from nhi import answers, cards, decisions, facts
 from nhi.escalation import Verdict
 from nhi.settings import Settings
@@ -200,6 +200,7 @@ def pretend_credentials() -> None:
 
 def run(*, port: int, browser: bool) -> None:
     """Run the demo until Ctrl-C."""
+    asked = asked_to_end()
     demo = Demo(port=port)
     demo.start()
     said = (
@@ -213,5 +214,5 @@ def run(*, port: int, browser: bool) -> None:
     threading.Thread(target=demo.begin, name="begin", daemon=True).start()
     if browser:
         webbrowser.open(demo.workspace.url)
-    wait_for_a_signal()
+    asked.wait()
     demo.stop()

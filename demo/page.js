@@ -195,11 +195,17 @@ function drawMessages(first) {
   const look = ({ values, ...rest }) => rest; // what this person chose is already on screen
   const fresh = keep(list, items, (each) => each.ts, look, (each) => (each.separator ? separator(each) : message(each)));
   $("empty").hidden = items.length > 0;
-  if (atEnd) scroll.scrollTop = scroll.scrollHeight;
+  if (atEnd && (moved || fresh.length)) showTheLast(scroll, list.lastElementChild);
   const said = fresh.filter((each) => !each.separator && each.user !== me);
   if (!moved && said.length) set($("live"), `${author(said.at(-1)).real_name}: ${said.at(-1).text}`);
   const last = now.messages.at(-1);
   if (last && now.unread && !document.hidden && tab === "messages") post("read", { channel: now.id, ts: last.ts });
+}
+
+// A message longer than the window is read from its beginning; any other is shown whole, at the end.
+function showTheLast(scroll, last) {
+  if (!last || last.offsetHeight <= scroll.clientHeight) scroll.scrollTop = scroll.scrollHeight;
+  else scroll.scrollTop += last.getBoundingClientRect().top - scroll.getBoundingClientRect().top - 12;
 }
 
 const author = (each) => world.people.find((person) => person.id === each.user)

@@ -24,10 +24,19 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+// The few signs that the bot uses are drawn, so that they look the same on a machine without emoji fonts.
+const SIGNS = {
+  "🔴": "red", "🟠": "orange", "🟡": "yellow", "🟢": "green", "⚪": "grey", "✅": "done", "⏳": "waiting", "⚠️": "careful",
+};
+const SIGN = new RegExp(`(${Object.keys(SIGNS).join("|")})`, "u");
+
+export const signs = (text) => text.split(SIGN).map((part) =>
+  Object.hasOwn(SIGNS, part) ? el("span", { class: `sign ${SIGNS[part]}`, role: "img", "aria-label": SIGNS[part] }) : part);
+
 const unescape = (text) => text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
 
 export function plain(text) {
-  return text.split(/(:[a-z0-9_+-]+:)/).map((part) => emoji(part.slice(1, -1), part));
+  return text.split(/(:[a-z0-9_+-]+:)/).flatMap((part) => signs(emoji(part.slice(1, -1), part)));
 }
 
 const emoji = (name, otherwise) => (Object.hasOwn(EMOJI, name) ? EMOJI[name] : otherwise);
@@ -105,15 +114,15 @@ function inline(world, text) {
   let from = 0;
   for (const found of text.matchAll(INLINE)) {
     const [whole, code, inside, url, name, mark, marked] = found;
-    nodes.push(unescape(text.slice(from, found.index)));
+    nodes.push(...signs(unescape(text.slice(from, found.index))));
     from = found.index + whole.length;
     if (code !== undefined) nodes.push(el("code", {}, unescape(code)));
     else if (inside !== undefined) nodes.push(bracket(world, inside));
     else if (url !== undefined) nodes.push(anchor(unescape(url), unescape(url)));
-    else if (name !== undefined) nodes.push(emoji(name, whole));
+    else if (name !== undefined) nodes.push(...signs(emoji(name, whole)));
     else nodes.push(el(MARKS[mark], {}, inline(world, marked)));
   }
-  nodes.push(unescape(text.slice(from)));
+  nodes.push(...signs(unescape(text.slice(from))));
   return nodes.filter((node) => node !== "");
 }
 
@@ -142,7 +151,7 @@ export function mrkdwn(world, text) {
 
 export function textObject(world, object) {
   if (!object) return [];
-  return object.type === "mrkdwn" ? mrkdwn(world, object.text) : object.emoji === false ? [object.text] : plain(object.text);
+  return object.type === "mrkdwn" ? mrkdwn(world, object.text) : object.emoji === false ? signs(object.text) : plain(object.text);
 }
 
 export const words = (object) => (object ? object.text : "");
@@ -151,12 +160,12 @@ export const words = (object) => (object ? object.text : "");
 
 function leaf(world, element) {
   const kinds = {
-    text: () => element.text,
+    text: () => el("span", {}, signs(element.text)),
     link: () => anchor(element.url, element.text || element.url),
     user: () => mention(world, element.user_id),
     usergroup: () => el("span", { class: "mention" }, "@" + element.usergroup_id),
     channel: () => room(world, element.channel_id),
-    emoji: () => emoji(element.name, `:${element.name}:`),
+    emoji: () => el("span", {}, signs(emoji(element.name, `:${element.name}:`))),
     broadcast: () => el("span", { class: "mention" }, "@" + element.range),
     color: () => el("code", {}, element.value),
     date: () => el("time", {}, date(world, element.timestamp, element.format) ?? element.fallback ?? ""),

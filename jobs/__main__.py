@@ -7,13 +7,14 @@ import sys
 from jobs.clock import Ticker
 from jobs.logs import log_to_stderr
 from jobs.program import open_program
-from jobs.up import DRAIN_SECONDS, exit_now, wait_for_a_signal, within
+from jobs.up import DRAIN_SECONDS, asked_to_end, exit_now, within
 from nhi.errors import DatabaseNotReady, SettingsError
 
 
 def main() -> None:
     """Run the worker. Exits 2 with one sentence where a setting is missing."""
     log_to_stderr()
+    asked = asked_to_end()
     try:
         program = open_program()
         program.settings.bot_token()
@@ -22,7 +23,7 @@ def main() -> None:
         sys.exit(2)
     ticker = Ticker(program)
     ticker.start()
-    wait_for_a_signal()
+    asked.wait()
     within(DRAIN_SECONDS, ticker.stop)
     exit_now()
 

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bot import delivery
-from jobs import candidates, people
+from jobs import candidates, claims, people
 from jobs.judge import withdraw
 from nhi import facts, ledger
 from nhi.database import Sessions
@@ -30,8 +30,9 @@ from nhi.escalation import (
     next_step,
     zone,
 )
-from nhi.findings import FindingStatus
+from nhi.findings import FindingKind, FindingStatus
 from nhi.policy import Policy
+from nhi.roster import Roster
 from nhi.tables import (
     AskFindingRow,
     AskRow,
@@ -92,6 +93,11 @@ class Case:
     candidate: candidates.Candidate | None
 
     @property
+    def is_orphaned(self) -> bool:
+        """Whether its confirmed owner is gone."""
+        return any(finding.kind is FindingKind.ORPHANED for finding in self.findings)
+
+    @property
     def worth(self) -> tuple[int, int, float]:
         """How much an answer is worth: the gravest finding, privileges, then age. Higher is first."""
         gravest = max(facts.rank_of(finding) for finding in self.findings)
@@ -106,6 +112,7 @@ def run(sessions: Sessions, policy: Policy, *, now: datetime, dry_run: bool = Fa
         shadow = to_admin or is_shadow(session, policy)
         if not dry_run:
             _end_shadow_asks(session, shadow, now)
+            claims.hand_over_due(session, policy, now)
         stand_in = next(iter(people.admins(session, policy)), None) if shadow else None
         if shadow and stand_in is None:
             tally.skipped["questions: shadow mode, and no admin of policy.toml is known in Slack"] += 1
@@ -116,12 +123,28 @@ def run(sessions: Sessions, policy: Policy, *, now: datetime, dry_run: bool = Fa
             session.rollback()
             return tally
         _say(session, due, stand_in, policy, now)
+        if stand_in is not None and not to_admin:
+            _offer_to_go_live(session, cases, policy, now)
     return tally
 
 
 def is_shadow(session: Session, policy: Policy) -> bool:
     """Whether cards go to admins only: policy says so, and no admin has pressed Go."""
     return policy.conversation.shadow and session.get(SwitchRow, LIVE_SWITCH) is None
+
+
+def _offer_to_go_live(session: Session, cases: list[Case], policy: Policy, now: datetime) -> None:
+    """Once a week, tell each admin what would be said to whom, with the button that ends shadow mode."""
+    would = [case.candidate.person.email for case in cases if case.candidate is not None]
+    for admin in people.admins(session, policy) if would else ():
+        lately = select(DeliveryRow.id).where(
+            DeliveryRow.recipient == admin.slack_id,
+            DeliveryRow.kind == "golive",
+            DeliveryRow.created_at > now - timedelta(days=7),
+        )
+        if session.scalar(lately.limit(1)) is None:
+            words = {"people": len(set(would)), "identities": len(would), "offer": new_id()}
+            delivery.queue(session, "golive", admin.slack_id, words, [], now)
 
 
 def _end_shadow_asks(session: Session, shadow: bool, now: datetime) -> None:
@@ -206,26 +229,34 @@ class Due:
     questions: dict[str, list[Case]] = field(default_factory=lambda: defaultdict(list))
     reminders: dict[str, list[Case]] = field(default_factory=lambda: defaultdict(list))
     escalations: list[tuple[Case, str]] = field(default_factory=list)
+    claims: list[Case] = field(default_factory=list)  # questions to whole teams
     rows: dict[str, PersonRow] = field(default_factory=dict)
 
 
 def _decide(
     session: Session, cases: Iterable[Case], stand_in: PersonRow | None, policy: Policy, now: datetime, tally: Tally
 ) -> Due:
-    due = Due()
+    due, waiting, roster = Due(), claims.Waiting(session), Roster.read(session, policy, now)
     for case in cases:
+        if waits := waiting.why(case.identity_id, case.ask, owner_left=case.is_orphaned):
+            tally.skipped[waits] += 1
+            continue
         asked = stand_in or (_person(session, case.ask.email) if case.ask else None) or _candidate(case)
         email = asked.email if asked and (stand_in or case.candidate or case.ask) else None
         left = _questions_left(session, asked, due, policy, now) if asked else 0
+        team = case.candidate.team if case.candidate and stand_in is None else None
         step = next_step(
             case.history,
             candidate=email,
             tz=asked.tz if asked else "UTC",
-            questions_left=left,
+            questions_left=max(left, 1) if team else left,  # a question to a team is not one of its default person's
             policy=policy.conversation,
             now=now,
+            manager_known=case.ask is not None and roster.manager(case.ask.email) is not None,
         )
         match step:
+            case Ask() if team is not None:
+                due.claims.append(case)
             case Ask() if asked is not None:
                 due.rows[asked.slack_id] = asked
                 due.questions[asked.slack_id].append(case)
@@ -280,7 +311,8 @@ def _count(due: Due, tally: Tally) -> None:
     tally.items = sum(len(asked) for asked in due.questions.values())
     tally.reminded = sum(len(asked) for asked in due.reminders.values())
     tally.escalated = len(due.escalations)
-    tally.sent = tally.people + len([asked for asked in due.reminders.values() if asked]) + tally.escalated
+    tally.items += len(due.claims)
+    tally.sent = tally.people + len(due.claims) + len([asked for asked in due.reminders.values() if asked]) + tally.escalated
 
 
 def _say(session: Session, due: Due, stand_in: PersonRow | None, policy: Policy, now: datetime) -> None:
@@ -291,6 +323,12 @@ def _say(session: Session, due: Due, stand_in: PersonRow | None, policy: Policy,
             asks = [_ask(session, case, who, stand_in is not None, now) for case in cases]
             words = {"kind": "shadow" if stand_in else "digest", "name": who.name}
             delivery.queue(session, words["kind"], slack_id, words, [ask.id for ask in asks], now)
+    for case in due.claims:
+        if case.candidate is not None and case.candidate.team is not None:
+            default = case.candidate.person
+            claims.begin(
+                session, _ask(session, case, default, False, now), case.candidate.team, default.tz, policy, now
+            )
     for slack_id, cases in due.reminders.items():
         if cases:
             number = max(_remind(session, case, now) for case in cases)
@@ -345,17 +383,9 @@ def _escalate(session: Session, case: Case, rung: str, policy: Policy, now: date
         "name": asked.name if asked else case.ask.email,
         "asked_at": facts.when(case.ask.asked_at),
     }
-    recipient = _recipient(session, rung)
+    recipient = people.recipient(session, case.ask.email, rung, policy, now)
     if recipient is not None:
         delivery.queue(session, "escalation", recipient, words, [case.ask.id], now)
     session.flush()
     facts_of = {"ask": case.ask.id, "to": rung, "reached": recipient is not None}
     ledger.record(session, "finding.escalated", now=now, identity_id=case.identity_id, facts=facts_of)
-
-
-def _recipient(session: Session, rung: str) -> str | None:
-    """Return where an escalation goes: a channel by its name, a person's Slack id; None: Slack does not know them."""
-    if rung.startswith(("#", "C", "G")) and "@" not in rung:
-        return rung
-    row = _person(session, rung.lower())
-    return row.slack_id if row else None

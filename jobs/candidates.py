@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,10 +11,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from nhi import facts
-from nhi.authority import is_able
 from nhi.escalation import AskStatus
+from nhi.identity import Team
+from nhi.passing import AskNext, AskNobody, AskTeam, next_to_ask, team_for
 from nhi.policy import Policy
-from nhi.tables import AskRow, PersonRow
+from nhi.roster import Roster
+from nhi.tables import AskRow, EvidenceRow, HandoverItemRow, IdentityRow, PersonRow, TeamClaimRow
 
 Json = dict[str, Any]
 
@@ -24,36 +27,77 @@ class Candidate:
 
     person: PersonRow
     owner: Json  # as facts.owners tells it: confirmed, likely or none (then this is the fallback)
+    team: AskTeam | None = None  # ask this team first; `person` is its default
 
 
 def candidates(session: Session, identity_ids: list[str], policy: Policy, now: datetime) -> dict[str, Candidate | None]:
-    """Return whom to ask about each identity: its owner, else the likeliest, else policy's fallback; None: nobody."""
-    rows = {row.email: row for row in session.scalars(select(PersonRow)) if is_able(row)}
+    """Return whom to ask about each identity: its owner, else the likeliest, else their team; None: nobody.
+
+    Nobody is asked twice about one thing. Where nothing else is left, policy's fallback is asked.
+    """
+    roster = Roster.read(session, policy, now)
     passed = _passed(session)
     owners = facts.owners(session, identity_ids, policy, now)
+    teams = _teams(session, [one for one in identity_ids if one in passed], passed, roster, policy)
     return {
-        identity_id: _choose(owners[identity_id], passed.get(identity_id, set()), rows, policy)
+        identity_id: _choose(owners[identity_id], passed.get(identity_id, []), teams.get(identity_id), roster, policy)
         for identity_id in identity_ids
     }
 
 
-def _passed(session: Session) -> dict[str, set[str]]:
-    """Return who said "not mine" of what: nobody is asked twice about one thing."""
-    found: dict[str, set[str]] = {}
-    for ask in session.scalars(select(AskRow).where(AskRow.status == AskStatus.PASSED, AskRow.shadow.is_(False))):
-        found.setdefault(ask.identity_id, set()).add(ask.email)
-    return found
+def _passed(session: Session) -> dict[str, list[str]]:
+    """Return who said "not mine" of what, in their order: on a card, or when it was to be handed to them."""
+    found: dict[str, list[str]] = {}
+    asks = select(AskRow).where(AskRow.status == AskStatus.PASSED, AskRow.shadow.is_(False))
+    for ask in session.scalars(asks.order_by(AskRow.ended_at, AskRow.id)):
+        found.setdefault(ask.identity_id, []).append(ask.email)
+    for item in session.scalars(select(HandoverItemRow)):
+        if item.passed:
+            found.setdefault(item.identity_id, []).extend(item.passed)
+    return {identity_id: list(dict.fromkeys(emails)) for identity_id, emails in found.items()}
 
 
-def _choose(owner: Json, passed: set[str], rows: dict[str, PersonRow], policy: Policy) -> Candidate | None:
-    named = [owner["email"], *(other["email"] for other in owner.get("others", []))]
-    for email in named:
-        if email in rows and email not in passed:
-            return Candidate(person=rows[email], owner=owner)
-    fallback = (policy.owners.fallback or "").lower()
-    if fallback in rows and fallback not in passed:
-        return Candidate(person=rows[fallback], owner=owner | {"state": "none"})
-    return None
+def _teams(
+    session: Session, identity_ids: Sequence[str], passed: dict[str, list[str]], roster: Roster, policy: Policy
+) -> dict[str, Team | None]:
+    """Return which team may know, of identities of which somebody said "not mine"."""
+    suggested: dict[str, list[str]] = {}
+    suggestions = select(EvidenceRow).where(EvidenceRow.source == "not_mine_suggestion")
+    for row in session.scalars(suggestions.where(EvidenceRow.identity_id.in_(identity_ids)).order_by(EvidenceRow.at)):
+        known = roster.by_id.get(row.points_to)
+        suggested.setdefault(row.identity_id, []).append(known.email if known else row.points_to)
+    had_one = (
+        select(AskRow.identity_id)
+        .join(TeamClaimRow, TeamClaimRow.ask_id == AskRow.id)
+        .where(AskRow.status.in_([AskStatus.PASSED, AskStatus.WITHDRAWN]))
+    )
+    before = set(session.scalars(had_one))
+    identity_ids = [one for one in identity_ids if one not in before]  # a team is asked once
+    tags = session.execute(select(IdentityRow.id, IdentityRow.tags).where(IdentityRow.id.in_(identity_ids)))
+    return {
+        identity_id: team_for(
+            told, policy.owners.tags, [*passed[identity_id], *suggested.get(identity_id, [])], roster.teams
+        )
+        for identity_id, told in tags
+    }
+
+
+def _choose(owner: Json, passed: Sequence[str], team: Team | None, roster: Roster, policy: Policy) -> Candidate | None:
+    mine = roster.able(owner["email"]) if owner["state"] == "confirmed" and owner["active"] else None
+    if mine is not None:
+        return Candidate(person=mine, owner=owner)  # who claimed it is asked, whatever they said before
+    ranked = [email for email in (owner["email"], *(other["email"] for other in owner.get("others", []))) if email]
+    found = next_to_ask(
+        ranked, passed=passed, team=team, fallback=policy.owners.fallback, can=lambda email: bool(roster.able(email))
+    )
+    match found:
+        case AskNext(email=email) | AskTeam(default=email):
+            person = roster.able(email)
+            assert person is not None
+            fitting = owner if email in ranked else owner | {"state": "none"}
+            return Candidate(person=person, owner=fitting, team=found if isinstance(found, AskTeam) else None)
+        case AskNobody():
+            return None
 
 
 def why_you(candidate: Candidate | None, *, shadow: bool) -> str:
@@ -68,15 +112,28 @@ def why_you(candidate: Candidate | None, *, shadow: bool) -> str:
 
 def _reason(candidate: Candidate) -> str:
     owner, me = candidate.owner, candidate.person
+    if candidate.team is not None:
+        return _reason_of_default(candidate.team, me)
     match owner["state"]:
         case "confirmed" if owner["email"] == me.email:
             return "you are its owner"
+        case "confirmed":
+            why = [_fact(fact) for other in owner["others"] if other["email"] == me.email for fact in other["evidence"]]
+            return " and ".join([f"its owner, {owner['name']}, is gone", *why[:2]])
         case "likely" if owner["email"] == me.email:
             return " and ".join(_fact(fact) for fact in owner["evidence"][:2])
         case "likely":
             return "evidence points to you as well"
         case _:
             return "nobody better is known, and policy names you for that"
+
+
+def _reason_of_default(asked: AskTeam, me: PersonRow) -> str:
+    if (asked.team.default or "").lower() == me.email:
+        why = f"you are the default person of the team {asked.team.name}"
+    else:
+        why = f"the team {asked.team.name} has no default person who can answer, and policy names you as the fallback"
+    return f"nobody in {asked.channel} claimed it in time, and {why}"
 
 
 def _fact(fact: Json) -> str:

@@ -6,24 +6,21 @@ Exit status: 0 done; 1 failed; 2 wrong usage or settings; 3 done, but not everyt
 from __future__ import annotations
 
 import getpass
-import json
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jobs import doctor, manifest, rehearse, show, work
+from jobs import cli_proof, doctor, manifest, rehearse, show, work
+from jobs.command import INCOMPLETE, as_json, example, put, with_program
 from jobs.logs import log_to_stderr
 from jobs.program import Program, open_program
-from nhi import decisions, facts, ledger, policy, settings
+from nhi import decisions, facts, policy, settings
 from nhi.database import reading
 from nhi.errors import DatabaseNotReady, NhiError, SettingsError
 from nhi.tables import RemediationRow
-
-INCOMPLETE = 3
 
 
 class Sentences(click.Group):
@@ -40,37 +37,7 @@ class Sentences(click.Group):
             ctx.exit(1)
 
 
-def example(text: str) -> Callable[[Any], Any]:
-    """Put an example under a command's help."""
-
-    def add(command: Any) -> Any:
-        command.epilog = f"Example: {text}"
-        return command
-
-    return add
-
-
-def with_program(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Open settings, database and policy for a command, and close the database after it."""
-
-    @wraps(command)
-    def opened(**options: Any) -> Any:
-        program = open_program()
-        try:
-            return command(program, **options)
-        finally:
-            program.engine.dispose()
-
-    return opened
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else.")
 providers_option = click.option("--provider", "only", multiple=True, metavar="P", help="Only this provider.")
-
-
-def put(document: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 @click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -103,14 +70,20 @@ def demo(port: int, no_browser: bool) -> None:
 @with_program
 def up(program: Program) -> None:
     """Run bot and jobs in one process, until asked to end."""
-    from jobs.up import Up, exit_now, wait_for_a_signal
+    from jobs.up import Up, asked_to_end, exit_now
 
     log_to_stderr(20)
     program.settings.bot_token()
-    running = Up(program)
+    asked = asked_to_end()
+    try:
+        running = Up(program)
+    except OSError as error:
+        raise SettingsError(
+            f"Port {program.settings.port} cannot be used ({error.strerror}): set PORT to another one"
+        ) from None
     running.start()
     click.echo(f"nhi is up. {running.where}", err=True)
-    wait_for_a_signal()
+    asked.wait()
     running.stop()
     exit_now()
 
@@ -237,21 +210,8 @@ def undo(program: Program, remediation: str, as_json: bool) -> None:
         sys.exit(INCOMPLETE)
 
 
-@main.group("ledger")
-def ledger_group() -> None:
-    """The append-only history."""
-
-
-@example("nhi ledger verify")
-@ledger_group.command("verify")
-@with_program
-def ledger_verify(program: Program) -> None:
-    """Check the chain from its first event to its last."""
-    with reading(program.sessions) as session:
-        verified = ledger.verify(session)
-    if verified.first_wrong is not None:
-        raise NhiError(f"The ledger was tampered with: event {verified.first_wrong}, {verified.why}.")
-    click.echo(f"{verified.events} events, unbroken. The last one's hash is {verified.last_hash}.")
+main.add_command(cli_proof.ledger_group)
+main.add_command(cli_proof.evidence_group)
 
 
 @main.group("policy")

@@ -23,6 +23,7 @@ TIMETABLE: dict[str, timedelta] = {
     "scan": timedelta(minutes=5),
     "ask": timedelta(minutes=1),
     "remediate": timedelta(seconds=15),
+    "checkpoint": timedelta(minutes=5),
     "deliver": timedelta(seconds=2),
 }
 THREADS = 8
@@ -51,8 +52,9 @@ class Ticker:
         self._scheduler.add_job(self._run, args=[task], kwargs=arguments, id=f"{task}:{key}", replace_existing=True)
 
     def stop(self) -> None:
-        """Stop ticking and wait for what is under way."""
-        self._scheduler.shutdown(wait=True)
+        """Stop ticking and wait for what is under way; a clock that never started stops as well."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
 
     def _run(self, task: str, **arguments: Any) -> None:
         try:

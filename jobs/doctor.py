@@ -9,6 +9,7 @@ from typing import Any
 from slack_sdk.errors import SlackApiError
 from sqlalchemy import func, select
 
+from jobs import checkpoint
 from jobs.program import Program, open_program
 from nhi import ledger, settings
 from nhi.database import reading
@@ -136,4 +137,12 @@ def _ledger(program: Program) -> Check:
     if verified.first_wrong is not None:
         detail = f"broken at event {verified.first_wrong}: {verified.why}"
         return Check(name="ledger", status="fail", detail=detail, fix="Keep this database; find out who changed it.")
-    return Check(name="ledger", status="ok", detail=f"{verified.events} events, unbroken")
+    detail = f"{verified.events} events, unbroken"
+    if program.settings.nhi_signing_key is None:
+        fix = "Run `nhi ledger keygen --out nhi-signing.pem` and set NHI_SIGNING_KEY: then each hour is sealed."
+        return Check(name="ledger", status="ok", detail=f"{detail}; not sealed, as NHI_SIGNING_KEY is not set", fix=fix)
+    try:
+        checkpoint.keys(program)
+    except NhiError as error:
+        return Check(name="ledger", status="fail", detail=str(error), fix="`nhi ledger keygen` makes a key that works.")
+    return Check(name="ledger", status="ok", detail=f"{detail}, sealed each hour")

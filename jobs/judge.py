@@ -9,22 +9,22 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from nhi import authority, findings, ledger
+from nhi import findings, ledger, roster
 from nhi.answers import redraw, resolve
 from nhi.escalation import AskStatus
-from nhi.findings import Finding, FindingStatus, Known
+from nhi.findings import OWNERSHIP, Finding, FindingStatus, Known
 from nhi.identity import Evidence, Gap, Identity
 from nhi.ownership import tag_evidence as evidence_of_tags
 from nhi.policy import Policy
 from nhi.records import identity_of
 from nhi.redact import redact, tidy
-from nhi.tables import AskFindingRow, AskRow, EvidenceRow, FindingRow, IdentityRow, OwnerRow, PersonRow, new_id
+from nhi.tables import AskFindingRow, AskRow, EvidenceRow, FindingRow, IdentityRow, OwnerRow, new_id
 
 
 class Before:
     """What is known of some identities before they are judged, read in a few queries for all of them."""
 
-    def __init__(self, session: Session, rows: Sequence[IdentityRow]) -> None:
+    def __init__(self, session: Session, rows: Sequence[IdentityRow], now: datetime) -> None:
         ids = [row.id for row in rows]
         self.findings: dict[str, list[FindingRow]] = defaultdict(list)
         for finding in session.scalars(
@@ -44,16 +44,7 @@ class Before:
             select(EvidenceRow).where(EvidenceRow.identity_id.in_(ids), EvidenceRow.source == "tag")
         ):
             self.tags[fact.identity_id].append(fact)
-        self.owner_active: dict[str, bool] = {}  # of those that have a confirmed owner
-        owners = session.execute(
-            select(OwnerRow.identity_id, PersonRow)
-            .outerjoin(PersonRow, PersonRow.email == OwnerRow.email)
-            .where(OwnerRow.identity_id.in_(ids), OwnerRow.ended_at.is_(None))
-        )
-        for identity_id, found in owners:
-            person: PersonRow | None = found  # the outer join brings None for who is not in the directory
-            able = person is not None and authority.is_able(person)
-            self.owner_active[identity_id] = able or self.owner_active.get(identity_id, False)
+        self.owner_active = roster.owners_active(session, ids, now)  # of those that have a confirmed owner
 
 
 def judge(
@@ -79,6 +70,30 @@ def judge(
     if changes.resolved:
         settle_asks(session, row.id, now)
     return len(changes.opened), len(changes.resolved)
+
+
+def judge_ownership(session: Session, rows: Sequence[IdentityRow], policy: Policy, now: datetime) -> tuple[int, int]:
+    """Assess between scans only whether these identities have an owner; return how many were opened and resolved."""
+    before, opened, resolved = Before(session, rows, now), 0, 0
+    for row in rows:
+        identity, active = identity_of(row), before.owner_active.get(row.id)
+        assessed = findings.assess(identity, owner_active=active, gaps=(), policy=policy, now=now)
+        old = {finding.id: finding for finding in before.findings[row.id] if finding.kind in OWNERSHIP}
+        changes = findings.reconcile(
+            [finding for finding in assessed if finding.kind in OWNERSHIP],
+            [_known(finding, {}) for finding in old.values()],
+            identity=identity,
+            gaps=(),
+            now=now,
+        )
+        for finding in changes.opened:
+            _open_finding(session, row, finding, before, now)
+        for finding_id, because in changes.resolved:
+            resolve(session, old[finding_id], because, now)
+        if changes.resolved:
+            settle_asks(session, row.id, now)
+        opened, resolved = opened + len(changes.opened), resolved + len(changes.resolved)
+    return opened, resolved
 
 
 def _open(session: Session, row: IdentityRow) -> list[FindingRow]:
@@ -120,7 +135,7 @@ def _open_finding(session: Session, row: IdentityRow, finding: Finding, before: 
 
 
 def _refresh(row: FindingRow, finding: Finding) -> None:
-    """Bring the sentence up to date. Where the start is told exactly it follows the facts; else it stays the earliest."""
+    """Bring the sentence up to date. A start told exactly follows the facts; any other stays the earliest known."""
     row.since = finding.since if finding.exact else min(row.since, finding.since)
     row.severity, row.why, row.coverage = finding.severity, finding.why, finding.coverage
 
@@ -184,17 +199,19 @@ def tag_evidence(identity: Identity, policy: Policy) -> tuple[Evidence, ...]:
     )
 
 
-def without_creator(session: Session, provider: str, account: str) -> list[IdentityRow]:
-    """Return the identities with findings, without a confirmed owner, whose creator is not known yet."""
+def without_creator(session: Session, provider: str, account: str | None) -> list[IdentityRow]:
+    """Return the identities with findings, without a confirmed owner, whose creator is not known yet.
+
+    Of one account, or with None of all the provider's.
+    """
     with_findings = select(FindingRow.identity_id).where(FindingRow.status != FindingStatus.RESOLVED)
     known = select(EvidenceRow.identity_id).where(EvidenceRow.source == "creator")
     owned = select(OwnerRow.identity_id).where(OwnerRow.ended_at.is_(None))
     query = select(IdentityRow).where(
         IdentityRow.provider == provider,
-        IdentityRow.account == account,
         IdentityRow.gone_at.is_(None),
         IdentityRow.id.in_(with_findings),
         IdentityRow.id.not_in(known),
         IdentityRow.id.not_in(owned),
     )
-    return list(session.scalars(query))
+    return list(session.scalars(query if account is None else query.where(IdentityRow.account == account)))

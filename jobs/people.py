@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot import directory
+from nhi import roster
 from nhi.database import Sessions, reading
 from nhi.escalation import AskStatus
 from nhi.findings import FindingStatus
@@ -46,3 +47,15 @@ def admins(session: Session, policy: Policy) -> list[PersonRow]:
             if row.active and not (row.bot or row.guest or row.stranger):
                 found[row.slack_id] = row
     return list(found.values())
+
+
+def recipient(session: Session, asked: str, rung: str, policy: Policy, now: datetime) -> str | None:
+    """Return where silence of somebody goes: a channel by its name, a person's Slack id; None: nobody can be told."""
+    if rung == "manager":
+        manager = roster.manager_of(session, asked, policy, now)
+        return manager.slack_id if manager else None
+    if rung.startswith(("#", "C", "G")) and "@" not in rung:
+        return rung
+    return session.scalar(
+        select(PersonRow.slack_id).where(PersonRow.email == rung.lower(), PersonRow.active.is_(True)).limit(1)
+    )

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from slack_sdk import WebClient
 from sqlalchemy import Engine
 
-from nhi import database, policy, settings
+from nhi import database, settings
 from nhi.database import Sessions
-from nhi.errors import PolicyError
 from nhi.policy import Policy
+from nhi.policy_file import PolicyFile
 from nhi.providers import Connect, providers
 from nhi.settings import Settings
-
-log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 SLACK_SECONDS = 10  # of patience with one call to Slack
@@ -27,33 +23,6 @@ SLACK_SECONDS = 10  # of patience with one call to Slack
 def real_clock() -> datetime:
     """Read the clock: the one place outside the demo that does."""
     return datetime.now(UTC)
-
-
-class PolicyFile:
-    """policy.toml as it is now: read again when it changes; a broken edit keeps the last good one in force."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stamp = self._stamp_now()
-        self._policy = policy.load(path)
-
-    def __call__(self) -> Policy:
-        stamp = self._stamp_now()
-        if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self._policy = policy.load(self._path)
-                log.info("policy read again")
-            except PolicyError as error:
-                log.error("the policy in force stays as it was: %s", error)
-        return self._policy
-
-    def _stamp_now(self) -> tuple[int, int]:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return (0, 0)
-        return found.st_mtime_ns, found.st_size
 
 
 @dataclass(frozen=True, kw_only=True)

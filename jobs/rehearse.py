@@ -30,7 +30,7 @@ def show(program: Program, policy: Policy, path: Path) -> None:
         owned = set(session.scalars(select(OwnerRow.identity_id).where(OwnerRow.ended_at.is_(None))))
         gaps = last_gaps(session)
     out = console()
-    out.print(f"{path if path.exists() else 'No policy file: the defaults'} reads well.")
+    out.print(f"{path} reads well." if path.exists() else "There is no policy file: the defaults are in force.")
     if not identities:
         out.print("Nothing was scanned yet; run `nhi scan`, then this shows what each rule would do.")
         return

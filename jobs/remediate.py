@@ -14,19 +14,21 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from nhi import authority, ledger
+from nhi import authority, ledger, review_facts
 from nhi.answers import redraw, resolve
-from nhi.database import Sessions
+from nhi.database import Sessions, lock_writers
 from nhi.errors import ProviderError
 from nhi.findings import FindingStatus
 from nhi.identity import CredentialStatus, Gap
 from nhi.policy import Policy
-from nhi.providers import Connect, CredentialState, Disables, Provider, Target
+from nhi.providers import Connect, CredentialState, Disables, Provider, SpansAccounts, Target
+from nhi.records import identity_of
 from nhi.remediation import Go, Look, Plan, RemediationKind, RemediationStatus, Stop, check, was_used_since
 from nhi.tables import AskRow, AttestationRow, FindingRow, IdentityRow, PersonRow, RemediationRow
 
 LEASE = timedelta(minutes=5)  # after that a worker that took a row counts as dead
 LATER = timedelta(minutes=10)
+DELETED = "It is not there any more: somebody deleted it."
 
 Providers = Mapping[str, Connect]
 
@@ -63,11 +65,23 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One claimed row and the way to its cloud."""
+    """One claimed row, the way to its cloud, and where to write what came of it."""
 
     row: RemediationRow
     provider: Provider
     target: Target
+    sessions: Sessions
+    clock: Callable[[], datetime]
+    tally: Tally
+
+    @property
+    def plan(self) -> Plan:
+        shown = self.row.facts["shown_last_used_at"]
+        return Plan(
+            shown_last_used_at=datetime.fromisoformat(shown) if shown else None,
+            shown_at=datetime.fromisoformat(self.row.facts["shown_at"]),
+            owner_then=self.row.facts["owner"],
+        )
 
 
 def run(
@@ -124,13 +138,15 @@ def _one(
     row = _claim(sessions, remediation_id, clock())
     if row is None:
         return
-    work = _open(sessions, row, policy, providers)
-    if work is None:
+    provider = _open(row, policy, providers)
+    if provider is None:
         _postpone(sessions, row, "No source of policy.toml reaches this account any more.", clock(), tally)
-    elif row.status is RemediationStatus.UNDOING:
-        _undo(sessions, work, clock, tally)
+        return
+    work = Work(row=row, provider=provider, target=_target(row), sessions=sessions, clock=clock, tally=tally)
+    if row.status is RemediationStatus.UNDOING:
+        _undo(work)
     else:
-        _disable(sessions, work, policy, clock, tally)
+        _disable(work, policy)
 
 
 def _claim(sessions: Sessions, remediation_id: str, now: datetime) -> RemediationRow | None:
@@ -151,15 +167,21 @@ def _claim(sessions: Sessions, remediation_id: str, now: datetime) -> Remediatio
         return row
 
 
-def _open(sessions: Sessions, row: RemediationRow, policy: Policy, providers: Providers) -> Work | None:
-    """Find the source that reaches the account of this credential."""
+def _open(row: RemediationRow, policy: Policy, providers: Providers) -> Provider | None:
+    """Open the source that reaches the account of this credential."""
     for source in policy.sources:
         if source.provider != row.identity.provider or source.provider not in providers:
             continue
         provider = providers[source.provider](source)
-        if provider.account == row.identity.account:
-            return Work(row=row, provider=provider, target=_target(row))
+        if _reaches(provider, row.identity):
+            return provider
     return None
+
+
+def _reaches(provider: Provider, row: IdentityRow) -> bool:
+    if isinstance(provider, SpansAccounts):
+        return provider.holds(identity_of(row))
+    return provider.account == row.account
 
 
 def _target(row: RemediationRow) -> Target:
@@ -173,43 +195,70 @@ def _target(row: RemediationRow) -> Target:
     )
 
 
-def _disable(sessions: Sessions, work: Work, policy: Policy, clock: Callable[[], datetime], tally: Tally) -> None:
-    if not isinstance(work.provider, Disables) or not work.provider.disables(work.target.credential_kind):
-        _stop(
-            sessions, work, RemediationStatus.REFUSED, "This kind of credential cannot be turned off.", clock(), tally
-        )
+def _disable(work: Work, policy: Policy) -> None:
+    provider = work.provider
+    if not isinstance(provider, Disables) or not provider.disables(work.target.credential_kind):
+        _stop(work, RemediationStatus.REFUSED, "This kind of credential cannot be turned off.")
         return
-    seen = work.provider.look(work.target)
-    if work.row.status is RemediationStatus.ACTING and _is_off(seen):
-        _done(sessions, work, clock(), tally)  # a former run turned it off, and died before it could write so
+    seen = provider.look(work.target)
+    if work.row.status is RemediationStatus.ACTING and not _is_on(seen):
+        _resume(work, provider, seen)
         return
-    with sessions.begin() as session:
-        answer = check(_plan(work.row), _look(session, work.row, seen, policy, clock()), **_breaker(policy))
-    match answer:
-        case Stop(later=True):
-            _postpone(sessions, work.row, answer.why, clock(), tally)
-        case Stop():
-            _stop(sessions, work, RemediationStatus.REFUSED, answer.why, clock(), tally)
+    match _decide(work, seen, policy):
+        case None:
+            return  # somebody undid it while it was looked at
+        case Stop(why=why, later=True):
+            _later(work, why)
+        case Stop(why=why):
+            _stop(work, RemediationStatus.REFUSED, why)
         case Go():
-            assert isinstance(seen, CredentialState)
-            _act(sessions, work, work.provider, seen, clock, tally)
+            _act(work, provider)
 
 
-def _breaker(policy: Policy) -> dict[str, int]:
-    return {"actions_an_hour": policy.remediation.actions_an_hour}
+def _is_on(seen: CredentialState | Gap | None) -> bool:
+    return isinstance(seen, CredentialState) and seen.status is CredentialStatus.ACTIVE
 
 
-def _is_off(seen: CredentialState | Gap | None) -> bool:
-    return isinstance(seen, CredentialState) and seen.status is CredentialStatus.INACTIVE
+def _resume(work: Work, provider: Disables, seen: CredentialState | Gap | None) -> None:
+    """Finish what a former run began and could not write down: it may have turned the credential off."""
+    match seen:
+        case CredentialState():
+            _after(work, provider, seen)
+        case Gap(reason=reason):
+            _later(work, f"It cannot be seen whether it is off already ({reason}).")
+        case None:
+            _stop(work, RemediationStatus.REFUSED, DELETED)
 
 
-def _plan(row: RemediationRow) -> Plan:
-    shown = row.facts["shown_last_used_at"]
-    return Plan(
-        shown_last_used_at=datetime.fromisoformat(shown) if shown else None,
-        shown_at=datetime.fromisoformat(row.facts["shown_at"]),
-        owner_then=row.facts["owner"],
+def _decide(work: Work, seen: CredentialState | Gap | None, policy: Policy) -> Go | Stop | None:
+    """Check the plan against what is so now and, if nothing speaks against it, write that the act begins.
+
+    One transaction, in which no other worker can write: two of them cannot both take the hour's last act. None: it is
+    not wanted any more.
+    """
+    now, limit = work.clock(), policy.remediation.actions_an_hour
+    with work.sessions.begin() as session:
+        lock_writers(session)
+        answer = check(work.plan, _look(session, work.row, seen, policy, now), actions_an_hour=limit)
+        if isinstance(answer, Stop):
+            return answer
+        assert isinstance(seen, CredentialState)
+        return answer if _start_acting(session, work.row.id, seen, now) else None
+
+
+def _start_acting(session: Session, remediation_id: str, seen: CredentialState, now: datetime) -> bool:
+    """Store the undo and say that the act begins, by one conditional UPDATE; return whether it is still wanted."""
+    startable = [RemediationStatus.PLANNED, RemediationStatus.ACTING]
+    started = session.execute(
+        update(RemediationRow)
+        .where(RemediationRow.id == remediation_id, RemediationRow.status.in_(startable))
+        .values(status=RemediationStatus.ACTING, acted_at=now, undo={"status": seen.status.value})
+        .execution_options(synchronize_session=False)
     )
+    if started.rowcount != 1:  # type: ignore[attr-defined]
+        return False
+    _record(session, session.get_one(RemediationRow, remediation_id), "remediation.acting", now)
+    return True
 
 
 def _look(
@@ -223,7 +272,7 @@ def _look(
         gap=seen.reason if isinstance(seen, Gap) else None,
         owner_now=owner.email if owner else None,
         decider_may=_may_decide(session, row, policy, now),
-        acts_this_hour=_acts_this_hour(session, now),
+        acts_this_hour=_other_acts_this_hour(session, row, now),
     )
 
 
@@ -233,63 +282,51 @@ def _may_decide(session: Session, row: RemediationRow, policy: Policy, now: date
     who = session.get(PersonRow, attestation.slack_id)
     identity = session.get_one(IdentityRow, row.identity_id)
     ask = session.get(AskRow, row.ask_id) if row.ask_id else None
-    return who is not None and authority.authority(session, who, identity, ask, policy, now) is not None
+    if who is None:
+        return False
+    right = authority.authority(session, who, identity, ask, policy, now)
+    return right is not None or review_facts.decided_in_review(session, who, attestation)
 
 
-def _acts_this_hour(session: Session, now: datetime) -> int:
-    query = select(func.count()).select_from(RemediationRow)
+def _other_acts_this_hour(session: Session, row: RemediationRow, now: datetime) -> int:
+    query = select(func.count()).select_from(RemediationRow).where(RemediationRow.id != row.id)
     return session.scalar(query.where(RemediationRow.acted_at > now - timedelta(hours=1))) or 0
 
 
-def _act(
-    sessions: Sessions,
-    work: Work,
-    provider: Disables,
-    seen: CredentialState,
-    clock: Callable[[], datetime],
-    tally: Tally,
-) -> None:
-    """Store the undo, act, and write down what the cloud answered."""
-    if not _start_acting(sessions, work, seen, clock()):
-        return  # somebody undid it while it was looked at
+def _act(work: Work, provider: Disables) -> None:
+    """Turn it off, look once more, and write down what came of it; the undo is stored already."""
     try:
         provider.disable(work.target)
-        after = provider.look(work.target)
-        if isinstance(after, CredentialState) and was_used_since(after.last_used_at, _plan(work.row)):
-            provider.enable(work.target)
-            why = "It was used while it was being turned off, so it was turned back on."
-            _stop(sessions, work, RemediationStatus.REFUSED, why, clock(), tally)
-            return
     except ProviderError as error:
-        if error.permanent:
-            _stop(sessions, work, RemediationStatus.FAILED, f"The cloud refused: {error}", clock(), tally)
+        # Given up only where it is seen to be on: what may be off is finished by a later run, and can be undone then.
+        if error.permanent and _is_on(provider.look(work.target)):
+            _stop(work, RemediationStatus.FAILED, f"The cloud refused: {error}")
         else:
-            _postpone(sessions, work.row, f"The cloud could not do it yet: {error}", clock(), tally)
+            _later(work, f"The cloud could not do it yet: {error}")
         return
-    _done(sessions, work, clock(), tally)
+    after = provider.look(work.target)
+    _after(work, provider, after if isinstance(after, CredentialState) else None)
 
 
-def _start_acting(sessions: Sessions, work: Work, seen: CredentialState, now: datetime) -> bool:
-    """Store the undo and say that the act begins, by one conditional UPDATE; return whether it is still wanted."""
-    with sessions.begin() as session:
-        startable = [RemediationStatus.PLANNED, RemediationStatus.ACTING]
-        started = session.execute(
-            update(RemediationRow)
-            .where(RemediationRow.id == work.row.id, RemediationRow.status.in_(startable))
-            .values(status=RemediationStatus.ACTING, acted_at=now, undo={"status": seen.status.value})
-            .execution_options(synchronize_session=False)
-        )
-        if started.rowcount != 1:  # type: ignore[attr-defined]
-            return False
-        _record(session, session.get_one(RemediationRow, work.row.id), "remediation.acting", now)
-        return True
+def _after(work: Work, provider: Disables, seen: CredentialState | None) -> None:
+    """Write that it is off; one that was used in spite of what the card said is turned on again at once."""
+    if seen is None or not was_used_since(seen.last_used_at, work.plan):
+        _done(work)
+        return
+    try:
+        provider.enable(work.target)
+    except ProviderError as error:
+        _later(work, f"It was used, and could not be turned on again yet: {error}")
+        return
+    why = "It was used while it was being turned off, so it was turned back on."
+    _stop(work, RemediationStatus.REFUSED, why)
 
 
-def _done(sessions: Sessions, work: Work, now: datetime, tally: Tally) -> None:
-    with sessions.begin() as session:
+def _done(work: Work) -> None:
+    now = work.clock()
+    with work.sessions.begin() as session:
         row = session.get_one(RemediationRow, work.row.id)
-        row.status, row.verified_at, row.claimed_until = RemediationStatus.DONE, now, None
-        row.acted_at = row.acted_at or now
+        row.status, row.verified_at, row.claimed_until, row.because = RemediationStatus.DONE, now, None, None
         row.credential.status = CredentialStatus.INACTIVE
         for finding in session.scalars(
             select(FindingRow).where(
@@ -299,53 +336,54 @@ def _done(sessions: Sessions, work: Work, now: datetime, tally: Tally) -> None:
             resolve(session, finding, "The credential is turned off.", now)
         _record(session, row, "credential.disabled", now)
         redraw(session, row.ask_id)
-    tally.done.append(work.row.id)
+    work.tally.done.append(work.row.id)
 
 
-def _undo(sessions: Sessions, work: Work, clock: Callable[[], datetime], tally: Tally) -> None:
+def _undo(work: Work) -> None:
     if not isinstance(work.provider, Disables):
+        _stop(work, RemediationStatus.FAILED, "This kind of credential cannot be turned on from here.")
+        return
+    seen = work.provider.look(work.target)
+    if isinstance(seen, Gap):
+        _later(work, f"It cannot be seen ({seen.reason}).")
+        return
+    if seen is None:
+        _stop(work, RemediationStatus.FAILED, DELETED)
         return
     try:
-        seen = work.provider.look(work.target)
-        if isinstance(seen, Gap):
-            _postpone(sessions, work.row, f"It cannot be seen ({seen.reason}).", clock(), tally)
-            return
-        if seen is None:
-            _stop(
-                sessions,
-                work,
-                RemediationStatus.FAILED,
-                "It is not there any more: somebody deleted it.",
-                clock(),
-                tally,
-            )
-            return
         if (work.row.undo or {}).get("status") == CredentialStatus.ACTIVE.value:
             work.provider.enable(work.target)
     except ProviderError as error:
-        _postpone(sessions, work.row, f"The cloud could not turn it on yet: {error}", clock(), tally)
+        _later(work, f"The cloud could not turn it on yet: {error}")
         return
-    _undone(sessions, work, clock(), tally)
+    _undone(work)
 
 
-def _undone(sessions: Sessions, work: Work, now: datetime, tally: Tally) -> None:
-    with sessions.begin() as session:
+def _undone(work: Work) -> None:
+    now = work.clock()
+    with work.sessions.begin() as session:
         row = session.get_one(RemediationRow, work.row.id)
         row.status, row.undone_at, row.claimed_until, row.because = RemediationStatus.UNDONE, now, None, None
         row.credential.status = CredentialStatus.ACTIVE
         _record(session, row, "credential.enabled", now)
         redraw(session, row.ask_id)
-    tally.undone.append(work.row.id)
+    work.tally.undone.append(work.row.id)
 
 
-def _stop(sessions: Sessions, work: Work, status: RemediationStatus, why: str, now: datetime, tally: Tally) -> None:
+def _stop(work: Work, status: RemediationStatus, why: str) -> None:
     """End a row that was not done; the reason goes on the card."""
-    with sessions.begin() as session:
+    with work.sessions.begin() as session:
         row = session.get_one(RemediationRow, work.row.id)
+        if row.status is RemediationStatus.UNDONE:
+            return  # somebody called it off while it was looked at
         row.status, row.because, row.claimed_until = status, why, None
-        _record(session, row, f"remediation.{status.value}", now, because=why)
+        _record(session, row, f"remediation.{status.value}", work.clock(), because=why)
         redraw(session, row.ask_id)
-    tally.refused.append((work.row.id, why))
+    work.tally.refused.append((work.row.id, why))
+
+
+def _later(work: Work, why: str) -> None:
+    _postpone(work.sessions, work.row, why, work.clock(), work.tally)
 
 
 def _postpone(sessions: Sessions, work_row: RemediationRow, why: str, now: datetime, tally: Tally) -> None:

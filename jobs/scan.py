@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs import judge
+from jobs import around, judge
 from nhi import findings, inventory, ledger
 from nhi.database import Sessions, reading
 from nhi.identity import Credential, Evidence, Gap, Identity
 from nhi.policy import Policy, Source
-from nhi.providers import Connect, Memory, Progress, Provider, TellsCreators
+from nhi.providers import Connect, Memory, Progress, Provider, SpansAccounts, TellsCreators
 from nhi.records import identity_of, storable, write_identity
 from nhi.tables import CredentialRow, EvidenceRow, GapRow, IdentityRow, ScanRow, new_id
 
@@ -152,7 +152,7 @@ def _write_inventory(
     now: datetime,
 ) -> None:
     with reading(sessions) as session:
-        known = [identity_of(row) for row in session.scalars(_of_account(provider, gone=False))]
+        known = _known(session, provider)
     changes = inventory.reconcile(identities, known, tally.gaps)
     for batch in _batches([*changes.appeared, *changes.updated]):
         with sessions.begin() as session:
@@ -174,7 +174,8 @@ def _write_batch(
     known = _rows(session, provider, [identity.key for identity in batch])
     rows = [_write(session, known.get(identity.key), identity, now) for identity in batch]
     session.flush()
-    before = judge.Before(session, rows)
+    around.refresh(session, provider, [row.id for row in rows], batch, tally.gaps, policy, now)
+    before = judge.Before(session, rows, now)
     for row, identity in zip(rows, batch, strict=True):
         _write_tags(session, row, before.tags[row.id], identity, policy, now)
         opened, resolved = judge.judge(session, row, before, tally.gaps, policy, now)
@@ -182,8 +183,18 @@ def _write_batch(
         tally.resolved += resolved
 
 
+def _known(session: Session, provider: Provider) -> list[Identity]:
+    """Return what is known, and not gone, of everything that this source holds."""
+    rows = session.scalars(_of_account(provider, gone=False))
+    known = [identity_of(row) for row in rows]
+    return [one for one in known if provider.holds(one)] if isinstance(provider, SpansAccounts) else known
+
+
 def _of_account(provider: Provider, *, gone: bool) -> Any:
-    query = select(IdentityRow).where(IdentityRow.provider == provider.name, IdentityRow.account == provider.account)
+    """Select the source's account; of a source that spans accounts, all of its provider's: keys are unique there."""
+    query = select(IdentityRow).where(IdentityRow.provider == provider.name)
+    if not isinstance(provider, SpansAccounts):
+        query = query.where(IdentityRow.account == provider.account)
     return query if gone else query.where(IdentityRow.gone_at.is_(None))
 
 
@@ -256,8 +267,9 @@ def _gather_creators(sessions: Sessions, provider: Provider, tally: SourceTally,
     if not isinstance(provider, TellsCreators):
         return
     with reading(sessions) as session:
-        wanted = {row.key: row.id for row in judge.without_creator(session, provider.name, provider.account)}
-        identities = [identity_of(row) for row in session.scalars(_of_account(provider, gone=False))]
+        account = None if isinstance(provider, SpansAccounts) else provider.account
+        wanted = {row.key: row.id for row in judge.without_creator(session, provider.name, account)}
+        identities = _known(session, provider)
     asked = [identity for identity in identities if identity.key in wanted]
     if not asked:
         return

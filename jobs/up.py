@@ -11,8 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from bot.app import build_app
-from bot.server import Serving, serve
-
+from bot.server import Serving, get_ready_for_bursts, serve
 from jobs.clock import Ticker
 from jobs.program import Program
 
@@ -38,7 +37,9 @@ class Up:
         return f"Slack reaches it {self.serving.where}."
 
     def start(self) -> None:
+        """Begin ticking."""
         self.ticker.start()
+        get_ready_for_bursts()
 
     def stop(self) -> None:
         """Take no more clicks, finish those under way, then the tasks."""
@@ -66,8 +67,8 @@ def exit_now() -> None:
     os._exit(0)
 
 
-def wait_for_a_signal() -> None:
-    """Return when the process is asked to end (SIGTERM, or Ctrl-C)."""
+def asked_to_end() -> threading.Event:
+    """Listen for SIGTERM and Ctrl-C from now on, and return what they set: to be called before anything starts."""
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -75,4 +76,4 @@ def wait_for_a_signal() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
-    asked.wait()
+    return asked

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from bot import delivery
-from jobs import ask, people, periods, remediate, scan
+from jobs import anchors, ask, checkpoint, people, periods, remediate, scan
 from jobs.program import Program
 from nhi.errors import NhiError
 from nhi.identity import Gap
@@ -83,9 +84,9 @@ def task_scan(program: Program, **_: Any) -> None:
 
 
 def task_ask(program: Program, **_: Any) -> None:
-    """Say what is due, every quarter of an hour."""
+    """Say what is due, every five minutes."""
     now = program.clock()
-    period = f"{now:%Y-%m-%dT%H}:{now.minute // 15 * 15:02d}"
+    period = f"{now:%Y-%m-%dT%H}:{now.minute // 5 * 5:02d}"
     periods.once(program.sessions, "ask", period, lambda: _logged(ask_all(program)), program.clock)
     deliver_all(program)
 
@@ -98,12 +99,22 @@ def task_remediate(program: Program, **_: Any) -> None:
     deliver_all(program)
 
 
+def task_checkpoint(program: Program, **_: Any) -> None:
+    """Seal the ledger once an hour, where a signing key is set, and bring seals to where policy keeps them."""
+    if program.settings.nhi_signing_key is not None:
+        hour = f"{program.clock():%Y-%m-%dT%H}"
+        made = partial(checkpoint.seal, program, because="hourly", anchor_now=False)
+        periods.once(program.sessions, "checkpoint", hour, lambda: _logged(made()), program.clock)
+    if (brought := anchors.bring(program)).kept:
+        _logged(brought)
+
+
 def task_deliver(program: Program, **_: Any) -> None:
     """Post and redraw what is due."""
     deliver_all(program)
 
 
-def _logged(tally: scan.Tally | ask.Tally | remediate.Tally) -> str:
+def _logged(tally: scan.Tally | ask.Tally | remediate.Tally | checkpoint.Made | anchors.Tally) -> str:
     sentence = tally.sentence()
     log.info(sentence)
     return sentence
@@ -113,5 +124,6 @@ TASKS: dict[str, Callable[..., None]] = {
     "scan": task_scan,
     "ask": task_ask,
     "remediate": task_remediate,
+    "checkpoint": task_checkpoint,
     "deliver": task_deliver,
 }

@@ -77,6 +77,8 @@ def begin(
     by_right = authority.authority(session, who, identity, ask, policy, now)
     if by_right is None and ask is not None and ask.email == who.email:
         raise too_late(session, ask.id)  # it was their question, and is over: a second click on "Not mine"
+    if by_right is not None and by_right.startswith(authority.MEMBER_OF) and action is not Verdict.CLAIM:
+        raise NotAllowed("Thanks! You can claim it for your team; any other answer is for the person asked.")
     if by_right is None:
         raise NotAllowed("Thanks for looking! This question is for somebody else, so I can't take your answer.")
     if ask is not None and action is not Verdict.UNDO and ask.status is not AskStatus.OPEN:

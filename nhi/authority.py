@@ -7,10 +7,14 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from nhi import roster
 from nhi.errors import NotAllowed
 from nhi.escalation import AskStatus
 from nhi.policy import Policy
-from nhi.tables import AskRow, DelegationRow, IdentityRow, OwnerRow, PersonRow
+from nhi.tables import AskRow, DelegationRow, IdentityRow, OwnerRow, PersonRow, TeamClaimRow
+
+
+MEMBER_OF = "member of "
 
 
 def person(session: Session, slack_id: str) -> PersonRow:
@@ -40,7 +44,8 @@ def authority(
 ) -> str | None:
     """Return by what right this person may answer for this identity, or None: they may not.
 
-    The right is one of: `owner`, `asked`, `delegate of <e-mail>`, `admin`.
+    The right is one of: `owner`, `asked`, `delegate of <e-mail>`, `manager of <e-mail>` (once silence was told to
+    them), `admin`, or `member of <team>`, which may claim what their team is asked about and say nothing else.
     """
     if not is_able(who):
         return None
@@ -55,7 +60,23 @@ def authority(
     for email in answerable:
         if email in delegating_to(session, who.email, now):
             return f"delegate of {email}"
-    return "admin" if is_admin(who, policy) else None
+    if is_admin(who, policy):
+        return "admin"
+    return _right_by_ask(session, who, ask, policy, now) if ask is not None else None
+
+
+def _right_by_ask(session: Session, who: PersonRow, ask: AskRow, policy: Policy, now: datetime) -> str | None:
+    """Return the right of somebody whom an open question was brought to besides the one asked."""
+    if ask.status is not AskStatus.OPEN:
+        return None
+    if "manager" in ask.escalated_to:
+        manager = roster.manager_of(session, ask.email, policy, now)
+        if manager is not None and manager.slack_id == who.slack_id:
+            return f"manager of {ask.email}"
+    claim = session.get(TeamClaimRow, ask.id)
+    if claim is not None and roster.is_of_team(session, who.email, claim.team, policy):
+        return f"{MEMBER_OF}{claim.team}"
+    return None
 
 
 def delegating_to(session: Session, email: str, now: datetime) -> set[str]:

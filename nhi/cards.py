@@ -13,23 +13,31 @@ from sqlalchemy.orm import Session
 
 from nhi import authority, facts
 from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order, reachable
-from nhi.findings import FindingKind
+from nhi.findings import OWNERSHIP, FindingKind
 from nhi.identity import CredentialStatus, Custody
 from nhi.policy import Policy
 from nhi.remediation import LIVE, UNDO_FOR, RemediationKind, RemediationStatus
+from nhi.roster import manager_of
 from nhi.tables import (
     AskFindingRow,
     AskRow,
+    AttestationRow,
     CredentialRow,
     FindingRow,
     IdentityRow,
     OfferRow,
+    PersonRow,
     RemediationRow,
+    TeamClaimRow,
     new_id,
 )
 
 Json = dict[str, Any]
-DISABLES = frozenset({"access_key"})  # kinds that a provider can turn off reversibly
+# Of two findings as grave as each other, the one that tells more about whether the thing is needed comes first.
+ORDER = [FindingKind.UNUSED, FindingKind.UNROTATED, FindingKind.ORPHANED, FindingKind.UNOWNED]
+# Kinds that a provider can turn off reversibly. Of a service account that is its own ability to sign in, of which
+# nobody holds a secret.
+DISABLES = frozenset({"access_key", "service_account", "service_account_key"})
 
 
 def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json:
@@ -41,7 +49,7 @@ def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json
         .join(AskFindingRow, AskFindingRow.finding_id == FindingRow.id)
         .where(AskFindingRow.ask_id == ask.id)
     )
-    findings = sorted(rows, key=lambda row: (-facts.rank_of(row), row.since, row.id))
+    findings = sorted(rows, key=lambda row: (-facts.rank_of(row), ORDER.index(row.kind), row.since, row.id))
     return _about(identity) | {
         "ask": {
             "id": ask.id,
@@ -54,7 +62,8 @@ def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json
         "owner": owner,
         "answers": facts.answers(session, identity.id, ask.id),
         "remediations": facts.remediations(session, identity.id, ask.id),
-        "silence": _silence(ask, policy),
+        "silence": _silence(ask, policy, manager_of(session, ask.email, policy, now) is not None),
+        "claim": _claim(session, ask),
         "mode": policy.remediation.mode,
         "can": [verdict.value for verdict in _can_answer(session, ask, findings, now)],
         "drawn_at": facts.when(now),
@@ -79,33 +88,60 @@ def _finding(row: FindingRow) -> Json:
     return shown | {"resolved_because": row.resolved_because}
 
 
-def _silence(ask: AskRow, policy: Policy) -> Json:
+def _claim(session: Session, ask: AskRow) -> Json | None:
+    """Return what a card in a team's channel says besides: until when, and to whom it goes then; None: no team's."""
+    row = session.get(TeamClaimRow, ask.id)
+    if row is None:
+        return None
+    default = session.scalar(select(PersonRow).where(PersonRow.email == ask.email, PersonRow.active.is_(True)))
+    passed = select(AttestationRow.name).where(
+        AttestationRow.identity_id == ask.identity_id, AttestationRow.verdict == Verdict.NOT_MINE
+    )
+    return {
+        "team": row.team,
+        "channel": row.channel,
+        "deadline_at": facts.when(row.deadline_at),
+        "handed_at": facts.when(row.handed_at),
+        "default": default.name if default else ask.email,
+        "passed": list(dict.fromkeys(session.scalars(passed.order_by(AttestationRow.at)))),
+    }
+
+
+def _silence(ask: AskRow, policy: Policy, manager_known: bool) -> Json:
     patience = policy.conversation
     return {
         "reminder_at": facts.when(ask.asked_at + patience.remind_after[0]) if patience.remind_after else None,
         "escalates_at": facts.when(escalates_at(ask.asked_at, patience)),
-        "to": names_in_order(reachable(patience.escalate_to)),
+        "to": names_in_order(reachable(patience.escalate_to, manager_known=manager_known)),
         "escalated_to": ask.escalated_to,
     }
 
 
 def _can_answer(session: Session, ask: AskRow, findings: list[FindingRow], now: datetime) -> list[Verdict]:
+    if ask.status is AskStatus.OPEN and _team_may_claim(session, ask):
+        return [Verdict.CLAIM]
     if ask.status is AskStatus.OPEN:
         owner = authority.current_owner(session, ask.identity_id)
         return verdicts(ask.identity, findings, owned_by_asked=owner is not None and owner.email == ask.email)
     return [Verdict.UNDO] if undoable(session, ask.identity_id, ask.id, now) else []
 
 
+def _team_may_claim(session: Session, ask: AskRow) -> bool:
+    """Whether the question is still with a whole team: the one thing to say is "It's mine"."""
+    row = session.get(TeamClaimRow, ask.id)
+    return row is not None and row.handed_at is None
+
+
 def verdicts(identity: IdentityRow, findings: list[FindingRow], *, owned_by_asked: bool) -> list[Verdict]:
     """Return the buttons that make sense for this identity, in their order on the card."""
-    ours = [c for c in identity.credentials if _is_live(c) and c.custody is Custody.OURS and c.external_id]
+    live = [c for c in identity.credentials if _is_live(c) and c.external_id]
     can = [] if owned_by_asked else [Verdict.CLAIM]
     can.append(Verdict.NOT_MINE)
-    if any(finding.kind is not FindingKind.UNOWNED for finding in findings):
+    if any(finding.kind not in OWNERSHIP for finding in findings):
         can.append(Verdict.JUSTIFY)
-    if ours:
+    if any(credential.custody is Custody.OURS for credential in live):
         can.append(Verdict.ROTATE)
-    if any(credential.kind in DISABLES for credential in ours):
+    if any(credential.kind in DISABLES and credential.custody is not Custody.PLATFORM for credential in live):
         can.append(Verdict.DISABLE)
     return can
 

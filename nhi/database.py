@@ -41,10 +41,11 @@ def open_engine(url: str) -> Engine:
         address = address.set(drivername="postgresql+psycopg")
     if address.get_backend_name() not in ("sqlite", "postgresql"):
         raise SettingsError(f"DATABASE_URL names {address.drivername}; use an address of SQLite or PostgreSQL")
+    quiet: Any = {"hide_parameters": True}  # people's words are bound parameters: no error message may repeat them
     try:
         if address.get_backend_name() == "sqlite":
-            return _sqlite(create_engine(address, connect_args={"timeout": BUSY_MILLISECONDS / 1000}))
-        return create_engine(address, pool_pre_ping=True, pool_size=20, max_overflow=20)
+            return _sqlite(create_engine(address, connect_args={"timeout": BUSY_MILLISECONDS / 1000}, **quiet))
+        return create_engine(address, pool_pre_ping=True, pool_size=20, max_overflow=20, **quiet)
     except NoSuchModuleError as error:
         raise SettingsError(f"DATABASE_URL: {error}") from None
 
@@ -106,11 +107,10 @@ def lock_writers(session: Session) -> None:
 
 @contextmanager
 def reading(sessions: Sessions) -> Iterator[Session]:
-    """Open a session that only reads: it takes no write lock, and is rolled back at its end."""
-    with sessions() as session:
+    """Open a session that only reads: it takes no write lock, and is rolled back at its end. Its rows stay readable."""
+    with sessions() as session:  # closing it rolls back; `rollback()` would make the rows forget what they hold
         session.connection(execution_options={"reads_only": True})
         yield session
-        session.rollback()
 
 
 def alembic_config(url: str) -> Config:

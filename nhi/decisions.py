@@ -27,7 +27,7 @@ from nhi.answers import (
 )
 from nhi.errors import AlreadyAnswered, BadAnswer, OutOfDate
 from nhi.escalation import AskStatus, Verdict
-from nhi.findings import FindingKind, FindingStatus
+from nhi.findings import OWNERSHIP, FindingStatus
 from nhi.identity import CredentialStatus
 from nhi.policy import Policy
 from nhi.redact import holds_secret, one_line, tidy
@@ -62,8 +62,9 @@ def _claim(session: Session, answering: Answering, now: datetime) -> Answered:
         .values(ended_at=now, ended_because="somebody else claimed it")
     )
     session.add(OwnerRow(identity_id=identity.id, email=email, since=now, attestation_id=attestation.id))
-    for finding in findings_of(session, answering, FindingKind.UNOWNED):
-        resolve(session, finding, "It has an active, confirmed owner.", now)
+    for kind in sorted(OWNERSHIP):
+        for finding in findings_of(session, answering, kind):
+            resolve(session, finding, "It has an active, confirmed owner.", now)
     return answered(answering, attestation)
 
 
@@ -96,8 +97,9 @@ def not_mine(session: Session, answering: Answering, now: datetime) -> Answered:
 
 def _whose(answering: Answering) -> str:
     """Return of whom an answer speaks: of who gives it, or of the person in whose stead they do."""
-    if answering.by_right.startswith("delegate of "):
-        return answering.by_right.removeprefix("delegate of ")
+    for right in ("delegate of ", "manager of "):
+        if answering.by_right.startswith(right):
+            return answering.by_right.removeprefix(right)
     if answering.by_right == "admin" and answering.ask is not None:
         return answering.ask.email
     return answering.who.email
@@ -119,15 +121,16 @@ def justify(
 ) -> Answered:
     """Record why the identity stays as it is, until a day within policy. Raises BadAnswer that names the field.
 
-    Covers the findings on the card except `unowned`: a reason does not make somebody answerable, a claim does.
+    Covers the findings on the card except `unowned` and `orphaned`: a reason does not make somebody answerable.
     """
     reason = check_reason(words)
     ends = check_until(until, policy, now)
     spend(session, answering, AskStatus.ANSWERED, now)
     attestation = attest(session, answering, Verdict.JUSTIFY, now, words=reason, until=ends)
     for finding in findings_of(session, answering):
-        if finding.kind is not FindingKind.UNOWNED:
+        if finding.kind not in OWNERSHIP:
             finding.status, finding.justified_until = FindingStatus.JUSTIFIED, ends
+    _reopen(session, answering)
     _also_claim(session, answering, also_claim, now)
     return answered(answering, attestation)
 
@@ -148,13 +151,21 @@ def check_reason(words: str) -> str:
     return reason
 
 
+def latest_day(policy: Policy, now: datetime) -> date:
+    """Return the last day that a justification may run to; a policy of "never" an end allows the calendar's last."""
+    most = policy.rules.justification_at_most
+    return (now + most).date() if most < datetime.max.replace(tzinfo=UTC) - now - timedelta(days=2) else date.max
+
+
 def check_until(until: date, policy: Policy, now: datetime) -> datetime:
     """Return the end of that day in UTC. Raises BadAnswer where it is past, or later than policy allows."""
-    longest = (now + policy.rules.justification_at_most).date()
+    longest = latest_day(policy, now)
     if until <= now.date():
         raise BadAnswer("Please choose a day after today.", field="until")
     if until > longest:
         raise BadAnswer(f"Policy allows {longest:%-d %B %Y} at the latest.", field="until")
+    if until >= date.max - timedelta(days=1):
+        raise BadAnswer("Please choose a day that the calendar has.", field="until")
     return datetime.combine(until + timedelta(days=1), time(0), UTC)
 
 
@@ -194,6 +205,23 @@ def _plan(
         )
     )
     planned = live or _new_remediation(session, answering, kind, credential, attestation, policy, now)
+    return answered(answering, attestation, planned.id)
+
+
+def plan_disable(
+    session: Session, answering: Answering, credential_id: str, policy: Policy, now: datetime
+) -> Answered:
+    """Plan turning one credential off by a decision made elsewhere (a review), whose caller closed its own question."""
+    credential = _credential(session, answering, credential_id)
+    attestation = attest(session, answering, Verdict.DISABLE, now, credential=credential)
+    live = select(RemediationRow).where(
+        RemediationRow.credential_id == credential.id,
+        RemediationRow.kind == RemediationKind.DISABLE,
+        RemediationRow.status.in_(LIVE),
+    )
+    planned = session.scalar(live) or _new_remediation(
+        session, answering, RemediationKind.DISABLE, credential, attestation, policy, now
+    )
     return answered(answering, attestation, planned.id)
 
 

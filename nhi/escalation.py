@@ -74,15 +74,22 @@ class History:
 
 
 def next_step(
-    history: History, *, candidate: str | None, tz: str, questions_left: int, policy: Conversation, now: datetime
+    history: History,
+    *,
+    candidate: str | None,
+    tz: str,
+    questions_left: int,
+    policy: Conversation,
+    now: datetime,
+    manager_known: bool = False,
 ) -> Step:
     """Decide what to say next about one identity that has findings to ask about.
 
     `candidate` is the e-mail of whom to ask (None: nobody is known), `tz` their zone, `questions_left` how many more
-    questions that person may get this week.
+    questions that person may get this week. `manager_known`: whoever was asked has a manager who can be told.
     """
     if history.open_since is not None:
-        return _while_open(history, tz, policy, now)
+        return _while_open(history, tz, policy, now, manager_known)
     if candidate is None:
         return Wait(until=None, why="nobody is known to ask")
     patience_ends = _patience_ends(history)
@@ -101,7 +108,7 @@ def _patience_ends(history: History) -> datetime | None:
     return history.last_verdict_at + PATIENCE.get(history.last_verdict, timedelta(0))
 
 
-def _while_open(history: History, tz: str, policy: Conversation, now: datetime) -> Step:
+def _while_open(history: History, tz: str, policy: Conversation, now: datetime, manager_known: bool) -> Step:
     last = history.last_step_at or history.open_since
     assert last is not None
     due = last + _wait_before(history, policy)
@@ -111,7 +118,7 @@ def _while_open(history: History, tz: str, policy: Conversation, now: datetime) 
         return Wait(until=None, why="outside working hours")
     if history.reminders < len(policy.remind_after):
         return Remind(number=history.reminders + 1)
-    for rung in reachable(policy.escalate_to):
+    for rung in reachable(policy.escalate_to, manager_known=manager_known):
         if rung not in history.escalated_to:
             return Escalate(to=rung)
     return Wait(until=None, why="everybody that policy names has been told")
@@ -145,9 +152,9 @@ def zone(tz: str) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def reachable(rungs: Sequence[str]) -> tuple[str, ...]:
-    """Return the rungs that can be told: nobody's manager is known to this program, so that rung is skipped."""
-    return tuple(rung for rung in rungs if rung != "manager")
+def reachable(rungs: Sequence[str], *, manager_known: bool = False) -> tuple[str, ...]:
+    """Return the rungs that can be told: a manager only where one is known who can answer."""
+    return tuple(rung for rung in rungs if rung != "manager" or manager_known)
 
 
 def names_in_order(rungs: Sequence[str]) -> str:

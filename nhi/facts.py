@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
+from nhi import roster
 from nhi.findings import FindingStatus
 from nhi.identity import Evidence
 from nhi.ledger import instant
@@ -31,6 +32,7 @@ from nhi.tables import (
 
 Json = dict[str, Any]
 MOST_MATCHES = 20
+MOST_WORDS = 500
 LONGEST_NAME = 255  # in characters; SQLite refuses a LIKE pattern of more than 50,000 bytes
 
 
@@ -96,7 +98,7 @@ def finding_json(row: FindingRow, owner: Json) -> Json:
 
 
 def directory(session: Session) -> Directory:
-    """Return everybody that was ever looked up in Slack."""
+    """Return everybody that was ever looked up in Slack, without what other sources know: see nhi.roster."""
     return Directory(person_of(row) for row in session.scalars(select(PersonRow)))
 
 
@@ -112,7 +114,7 @@ def evidence(session: Session, identity_ids: Sequence[str]) -> dict[str, list[Ev
 
 def owners(session: Session, identity_ids: Sequence[str], policy: Policy, now: datetime) -> dict[str, Json]:
     """Return who owns each identity: confirmed, likely with its evidence, or none."""
-    people = directory(session)
+    people = roster.directory(session, policy, now)
     facts = evidence(session, identity_ids)
     wanted = set(identity_ids)
     confirmed = {
@@ -132,13 +134,15 @@ def _owner_json(
     if confirmed is not None:
         person = people.find(confirmed.email)
         claimed = {"source": "claim", "fact": f"claimed by {confirmed.email}", "at": when(confirmed.since)}
+        active = bool(person and person.may_own)
         return {
             "state": "confirmed",
             "email": confirmed.email,
             "name": person.name if person else confirmed.email,
-            "active": bool(person and person.may_own),
+            "active": active,
             "confidence": 1.0,
             "evidence": [claimed],
+            "others": [] if active else _heirs(confirmed, facts, people, policy, now),
         }
     ranked = rank(facts, directory=people, people=policy.people, owners=policy.owners, now=now)
     if not ranked:
@@ -153,6 +157,22 @@ def _owner_json(
         "evidence": [evidence_json(fact) for fact in best.evidence],
         "others": [{"email": other.email, "confidence": other.confidence} for other in ranked[1:4]],
     }
+
+
+def _heirs(
+    gone: OwnerRow, facts: list[Evidence], people: Directory, policy: Policy, now: datetime
+) -> list[Json]:
+    """Return who else evidence names for what somebody owned who is gone, the likeliest first, each with reasons."""
+    ranked = rank(facts, directory=people, people=policy.people, owners=policy.owners, now=now)
+    return [
+        {
+            "email": other.email,
+            "confidence": other.confidence,
+            "evidence": [evidence_json(fact) for fact in other.evidence],
+        }
+        for other in ranked[:4]
+        if other.email != gone.email
+    ]
 
 
 def evidence_json(fact: Evidence) -> Json:
@@ -179,6 +199,7 @@ def rank_of(row: FindingRow) -> int:
 
 _ARN = re.compile(r"arn:[a-z-]+:[a-z0-9-]*:[a-z0-9-]*:\d*:[A-Za-z0-9+=,.@_/:-]+")
 _ASSUMED = re.compile(r"arn:[a-z-]+:sts::(\d+):assumed-role/([^/\s]+)/\S*")
+_ID = re.compile(r"[A-Z0-9]{16,128}")  # as IAM writes ids; in a long log they are looked for before other words
 _WORD = re.compile(r"[A-Za-z0-9+=,.@_-]{2,}")
 
 
@@ -192,7 +213,7 @@ def find(session: Session, query: str) -> list[IdentityRow]:
     arns = {arn.rstrip(".,:") for arn in _ARN.findall(text)}
     words = {word.strip(".,") for word in _WORD.findall(text)} | {text}
     roles = [(account, role) for account, role in _ASSUMED.findall(text)]
-    words = set(sorted(words)[:500])
+    words = set(sorted(words, key=lambda word: (not _ID.fullmatch(word), word))[:MOST_WORDS])
     lowered = {word.lower() for word in words}
     by_credential = select(CredentialRow.identity_id).where(CredentialRow.external_id.in_(words))
     by_owner = select(OwnerRow.identity_id).where(OwnerRow.email.in_(lowered), OwnerRow.ended_at.is_(None))

@@ -18,7 +18,12 @@ from nhi.policy import NEVER, Policy
 class FindingKind(StrEnum):
     UNUSED = "unused"
     UNOWNED = "unowned"
+    ORPHANED = "orphaned"
     UNROTATED = "unrotated"
+
+
+# What is wrong with its owner, and not with what it does: a claim resolves it, a justification does not.
+OWNERSHIP = frozenset({FindingKind.UNOWNED, FindingKind.ORPHANED})
 
 
 class Severity(StrEnum):
@@ -39,15 +44,24 @@ class FindingStatus(StrEnum):
     RESOLVED = "resolved"
 
 
-# OWASP NHI Top 10 (2025): unused and unowned are leftovers of somebody or something that is gone (NHI1), an old
-# secret is long-lived (NHI7).
-OWASP = {FindingKind.UNUSED: "NHI1", FindingKind.UNOWNED: "NHI1", FindingKind.UNROTATED: "NHI7"}
+# OWASP NHI Top 10 (2025): unused, unowned and orphaned are leftovers of somebody or something that is gone (NHI1), an
+# old secret is long-lived (NHI7).
+OWASP = {
+    FindingKind.UNUSED: "NHI1",
+    FindingKind.UNOWNED: "NHI1",
+    FindingKind.ORPHANED: "NHI1",
+    FindingKind.UNROTATED: "NHI7",
+}
 
 # A credential is called by these words in sentences for people.
 CREDENTIAL_WORDS = {
     "access_key": "access key",
     "console_password": "console password",
     "service_specific_credential": "service-specific credential",
+    "service_account": "service account",
+    "service_account_key": "service account key",
+    "api_key": "API key",
+    "workload_identity_provider": "workload identity provider",
 }
 
 
@@ -208,10 +222,10 @@ def _unrotated(identity: Identity, credential: Credential, patience: timedelta, 
 def _unowned(identity: Identity, owner_active: bool | None, now: datetime) -> Finding:
     gone = owner_active is False
     return Finding(
-        kind=FindingKind.UNOWNED,
+        kind=FindingKind.ORPHANED if gone else FindingKind.UNOWNED,
         credential_key=None,
         severity=_raised(Severity.LOW, identity.privileged, gone),
-        owasp=OWASP[FindingKind.UNOWNED],
+        owasp=OWASP[FindingKind.ORPHANED if gone else FindingKind.UNOWNED],
         since=now if gone or identity.created_at is None else identity.created_at,
         why="Its owner is no longer active, and nobody has taken it over."
         if gone
@@ -247,7 +261,7 @@ def reconcile(
         opened=tuple(finding for key, finding in current.items() if key not in old),
         kept=tuple((old[key].id, finding) for key, finding in current.items() if key in old),
         resolved=tuple(
-            (finding.id, _because(finding, identity)) for key, finding in old.items() if key not in standing
+            (finding.id, _because(finding, identity, current)) for key, finding in old.items() if key not in standing
         ),
         expired=tuple(
             finding.id
@@ -259,20 +273,23 @@ def reconcile(
 
 def is_hidden(finding: Known, identity: Identity, gaps: Sequence[Gap]) -> bool:
     """Whether a gap keeps us from telling if this finding still stands."""
-    if finding.kind is FindingKind.UNOWNED:
+    if finding.kind in OWNERSHIP:
         return False
     credential = next((c for c in identity.credentials if c.key == finding.credential_key), None)
     if finding.credential_key is not None and credential is None:
         return any(gap.covers(identity.scope, Aspect.CREDENTIALS) for gap in gaps)
-    if finding.kind is FindingKind.UNUSED:
-        subject: Identity | Credential = credential or identity
-        return subject.use_gap is not None or any(gap.covers(identity.scope, Aspect.USE) for gap in gaps)
-    return False
+    if credential is not None and _may_be_remembered_only(identity, credential, gaps):
+        return True
+    if finding.kind is FindingKind.UNROTATED or (credential and credential.status is CredentialStatus.INACTIVE):
+        return False  # it was seen in this scan, and its own record is enough to judge
+    subject: Identity | Credential = credential or identity
+    return subject.use_gap is not None or any(gap.covers(identity.scope, Aspect.USE) for gap in gaps)
 
 
-def _because(finding: Known, identity: Identity) -> str:
-    if finding.kind is FindingKind.UNOWNED:
-        return "It has an active, confirmed owner."
+def _because(finding: Known, identity: Identity, current: Iterable[tuple[FindingKind, str | None]]) -> str:
+    if finding.kind in OWNERSHIP:
+        other = next((kind for kind, key in current if kind in OWNERSHIP), None)
+        return f"It is {other.value} now." if other else "It has an active, confirmed owner."
     credential = next((c for c in identity.credentials if c.key == finding.credential_key), None)
     if finding.credential_key is not None and credential is None:
         return "The credential is gone."

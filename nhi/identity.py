@@ -139,7 +139,7 @@ def scope_of(provider: str, account: str, kind: str | None = None, name: str | N
     return "/".join(parts)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
     """One fact that speaks for somebody as the owner of an identity.
 
@@ -152,6 +152,7 @@ class Evidence:
     points_to: str
     at: datetime | None  # when it was true; None: the source carries no time (a tag)
     identity_key: str
+    url: str | None = None  # where it can be looked up; None: nowhere, or not told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +168,21 @@ class Person:
     bot: bool = False
     stranger: bool = False  # of another workspace
     handle: str = ""  # Slack's short name: "ana"
+    aliases: tuple[str, ...] = ()  # other addresses and logins of this person, as the company's list tells
+    manager: str | None = None  # the e-mail of their manager, last known; None: not told
 
     @property
     def may_own(self) -> bool:
         """Whether this person can be asked and can answer for an identity."""
         return self.active and not (self.guest or self.bot or self.stranger)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Team:
+    """A group of people that tags, names and CODEOWNERS speak of."""
+
+    name: str  # "payments"
+    aliases: tuple[str, ...] = ()  # former and other names, its address, its CODEOWNERS handle
+    members: tuple[str, ...] = ()  # e-mails
+    default: str | None = None  # the e-mail of whom to ask for the team; None: nobody is named
+    channel: str | None = None  # "#payments"; None: it has none

@@ -1,34 +1,44 @@
 """Who is answerable, as far as evidence tells: pure.
 
-Each source of evidence carries a weight in log-odds and a half-life: agreeing facts add up, old ones fade, and "not
-mine" speaks against. Below the policy's threshold the answer is *nobody known*.
+Each fact adds to the log-odds of the person it points to, by its source's weight and its age (nhi/weights.py). Facts
+that agree add up, those of one family not twice in full; "not mine" speaks against; rivals lower each other. Below the
+policy's threshold the answer is *nobody known*, with what would change it.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from nhi.identity import Evidence, Identity, Person
+from nhi.identity import Evidence, Identity, Person, Team
+from nhi.naming import Directory, Fit, domains_of, is_robot, names_of
 from nhi.policy import Owners, People
+from nhi.weights import FAMILIES, FAMILY_OF, NOBODY, Worth
 
-# log-odds that the person a fact points to is the owner, and after what time the fact is worth half.
-# A tag is somebody's deliberate statement. Who made a thing once may only have been asked to.
-WEIGHTS: dict[str, tuple[float, timedelta | None]] = {
-    "tag": (3.2, None),
-    "creator": (2.0, timedelta(days=720)),
-    "not_mine": (-6.0, None),
-    "not_mine_suggestion": (2.4, timedelta(days=365)),
-    "fallback": (0.0, None),
-}
-PRIOR = -1.0  # before any fact, somebody named at random is not the owner
+__all__ = [
+    "Directory",
+    "LikelyOwner",
+    "Note",
+    "Ranking",
+    "domains_of",
+    "explain",
+    "features",
+    "is_robot",
+    "names_of",
+    "rank",
+    "tag_evidence",
+    "weigh",
+]
 
-_EMAIL = re.compile(r"^[^@\s<>\"']{1,64}@[A-Za-z0-9.-]{1,253}\.[A-Za-z]{2,63}$")
-_SLACK_ID = re.compile(r"^[UW][A-Z0-9]{5,20}$")
-_LOGIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+FAINTEST = 0.02  # confidence below which a rival is not worth a line
+_FADES = 0.5  # what each further fact of a family counts, of the one before
+_ORDER = {source: number for number, source in enumerate(source for family in FAMILIES for source in family)}
+
+Facts = Iterable[Evidence]
+Voice = tuple[str, tuple[Team, ...], Evidence]  # who or which team a fact names, and their teams
+Found = dict[str, list[tuple[str, Evidence]]]  # by person's e-mail: (source that is weighed, fact)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +48,26 @@ class LikelyOwner:
     email: str
     confidence: float  # 0 to 1
     evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Why a fact speaks for nobody, or for more than one."""
+
+    fit: Fit
+    value: str  # what the fact names
+    fact: Evidence
+    nearest: str | None = None  # an address that it may be a misspelling of; None: none is near
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """What evidence tells of an owner, and what it fails to tell."""
+
+    likely: tuple[LikelyOwner, ...]  # the best, at or above the threshold, and then the rivals; (): nobody is known
+    possible: tuple[LikelyOwner, ...]  # where nobody is known: who it might be, side by side
+    notes: tuple[Note, ...]
+    would_help: tuple[str, ...]  # sources of which one more fact would be enough; (): an owner is known
 
 
 def tag_evidence(identity: Identity, policy: Owners) -> tuple[Evidence, ...]:
@@ -55,96 +85,196 @@ def tag_evidence(identity: Identity, policy: Owners) -> tuple[Evidence, ...]:
     )
 
 
-def names_of(points_to: str, people: People) -> tuple[str, ...]:
-    """Return the directory keys that a fact's literal value may stand for: e-mails in lower case, or a Slack id.
-
-    A login stands for that name at each of the company's domains. Anything else (a sentence, a group's name with
-    spaces, mark-up) stands for nobody.
-    """
-    value = points_to.strip().removeprefix("mailto:")
-    if _EMAIL.match(value):
-        return (value.lower(),)
-    if _SLACK_ID.match(value):
-        return (value,)
-    login = value.removeprefix("@")
-    if _LOGIN.match(login):
-        return tuple(f"{login.lower()}@{domain.lower()}" for domain in domains_of(people))
-    return ()
-
-
-def domains_of(people: People) -> tuple[str, ...]:
-    """Return the company's e-mail domains: those that policy names, else those of its admins."""
-    named = people.domains or tuple(admin.partition("@")[2] for admin in people.admins if "@" in admin)
-    return tuple(dict.fromkeys(named))
-
-
 def rank(
-    evidence: Iterable[Evidence],
-    *,
-    directory: Sequence[Person] | Directory,
-    people: People,
-    owners: Owners,
-    now: datetime,
+    evidence: Facts, *, directory: Sequence[Person] | Directory, people: People, owners: Owners, now: datetime
 ) -> tuple[LikelyOwner, ...]:
-    """Return the likely owners, the likeliest first, none below the threshold.
+    """Return the likely owners, the likeliest first; nobody where the likeliest is below the threshold.
 
-    Only people who can own count: unknown, deactivated, guest and bot users do not.
+    After the likeliest come the rivals, however faint, for a conflict is shown side by side. Only people who can own
+    count: unknown, deactivated, guest and bot users do not.
     """
     known = directory if isinstance(directory, Directory) else Directory(directory)
-    facts: dict[str, list[tuple[float, Evidence]]] = {}
-    for fact in evidence:
-        weight = _weight(fact, now)
-        for person in known.people(names_of(fact.points_to, people)):
-            if person.may_own and weight:
-                facts.setdefault(person.email, []).append((weight, fact))
+    everybody = weigh(evidence, known, people, owners, now)
+    return everybody if everybody and everybody[0].confidence >= owners.threshold else ()
+
+
+def explain(
+    evidence: Sequence[Evidence], *, directory: Directory, people: People, owners: Owners, now: datetime
+) -> Ranking:
+    """Return the ranking with what it leaves out: facts that name nobody, and what would make an owner known."""
+    everybody = weigh(evidence, directory, people, owners, now)
+    known = bool(everybody) and everybody[0].confidence >= owners.threshold
+    return Ranking(
+        likely=everybody if known else (),
+        possible=() if known else everybody,
+        notes=tuple(_notes(evidence, directory, people)),
+        would_help=() if known else _would_help(evidence, directory, people, owners, now),
+    )
+
+
+def weigh(
+    evidence: Facts, directory: Directory, people: People, owners: Owners, now: datetime
+) -> tuple[LikelyOwner, ...]:
+    """Return everybody that evidence names and who can own, the likeliest first, whatever the threshold."""
+    found = gather(evidence, directory, people)
+    weights = owners.worths
+    worth = {email: _contributions(facts, weights, now) for email, facts in found.items()}
+    scores = {email: math.fsum(value for value, _ in values) for email, values in worth.items()}
+    odds = {email: math.exp(min(score, 500.0)) for email, score in scores.items()}
+    total = math.exp(weights[NOBODY].weight) + math.fsum(odds.values())
     ranked = [
         LikelyOwner(
             email=email,
-            confidence=round(_logistic(PRIOR + sum(weight for weight, _ in found)), 4),
-            evidence=tuple(fact for _, fact in sorted(found, key=lambda pair: -abs(pair[0]))),
+            confidence=round(odds[email] / total, 4),
+            evidence=_strongest_first(worth[email]),
         )
-        for email, found in facts.items()
+        for email in found
+        if scores[email] > 0 and odds[email] / total >= FAINTEST
     ]
-    good = [owner for owner in ranked if owner.confidence >= owners.threshold]
-    return tuple(sorted(good, key=lambda owner: (-owner.confidence, owner.email)))
+    return tuple(sorted(ranked, key=lambda owner: (-owner.confidence, owner.email)))
 
 
-class Directory:
-    """People by e-mail and by Slack id."""
+def gather(evidence: Facts, directory: Directory, people: People) -> Found:
+    """Return the facts of each person that can own, each with the source that it is weighed as.
 
-    def __init__(self, people: Iterable[Person]) -> None:
-        self._by_name: dict[str, Person] = {}
-        for person in people:
-            self._by_name[person.slack_id] = person
-            if person.email:
-                self._by_name[person.email.lower()] = person
-
-    def people(self, names: Iterable[str]) -> tuple[Person, ...]:
-        """Return the people of these names, each once.
-
-        An empty directory is one that could not be looked into: then an e-mail address stands for itself.
-        """
-        if not self._by_name:
-            return tuple(_unchecked(name) for name in names if "@" in name)
-        found = {self._by_name[name].slack_id: self._by_name[name] for name in names if name in self._by_name}
-        return tuple(found.values())
-
-    def find(self, name: str) -> Person | None:
-        """Return the person of this e-mail or Slack id; None: not in the directory."""
-        return self._by_name.get(name) or self._by_name.get(name.lower())
-
-
-def _unchecked(email: str) -> Person:
-    return Person(email=email, slack_id=email, name=email, tz="UTC", active=True)
-
-
-def _weight(fact: Evidence, now: datetime) -> float:
-    weight, half_life = WEIGHTS.get(fact.source, (0.0, None))
-    if half_life is None or fact.at is None:
-        return weight
-    age = max((now - fact.at) / half_life, 0.0)
-    return float(weight * math.pow(0.5, age))
+    A fact that names a team speaks for whom to ask there; one that names somebody who has left speaks for their
+    manager, and for whom to ask in their team.
+    """
+    found: Found = {}
+    voices: list[Voice] = []
+    for fact in evidence:
+        resolved = directory.resolve(fact.points_to, people)
+        match resolved.fit:
+            case Fit.PERSON | Fit.TWO:
+                for person in resolved.people:
+                    found.setdefault(person.email, []).append((fact.source, fact))
+                    if fact.source != "account":
+                        voices.append((person.email, directory.teams_of(person), fact))
+            case Fit.TEAM if resolved.team is not None:
+                voices.append((resolved.team.name, (resolved.team,), fact))
+            case Fit.LEFT:
+                for person in resolved.people:
+                    voices.append((person.email, directory.teams_of(person), fact))
+                    _add(found, "heir", person.manager, directory, fact)
+            case _:
+                pass
+    for name, teams, fact in voices:
+        for team in teams if name not in found else ():
+            _add(found, "team_default", team.default, directory, fact)
+    _add_kin(found, voices, directory)
+    return found
 
 
-def _logistic(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-log_odds))
+def _add(found: Found, source: str, email: str | None, directory: Directory, fact: Evidence) -> None:
+    person = directory.find(email) if email else None
+    if person is not None and person.may_own:
+        found.setdefault(person.email, []).append((source, fact))
+
+
+def _add_kin(found: Found, voices: Sequence[Voice], directory: Directory) -> None:
+    """Tell whose team the other facts speak of too: who works with the others that touch a thing may well own it."""
+    said = {name: (teams, fact) for name, teams, fact in voices if teams}
+    if not said:
+        return
+    for email, facts in found.items():
+        person = directory.find(email)
+        mine = {team.name for team in directory.teams_of(person)} if person else set()
+        others = [(teams, fact) for name, (teams, fact) in said.items() if name != email]
+        if not mine or not others:
+            continue
+        kin = [fact for teams, fact in others if any(team.name in mine for team in teams)]
+        if not kin:
+            facts.append(("outsider", others[0][1]))
+        facts += [("kin", fact) for fact in kin]
+
+
+def _contributions(
+    facts: list[tuple[str, Evidence]], weights: dict[str, Worth], now: datetime
+) -> list[tuple[float, Evidence]]:
+    return [(weights[source].weight * value, fact) for source, value, fact in _counted(facts, weights, now)]
+
+
+def _counted(
+    facts: list[tuple[str, Evidence]], weights: dict[str, Worth], now: datetime
+) -> list[tuple[str, float, Evidence]]:
+    """Return how much of its source's weight each fact counts: by its age, and by its place in its family."""
+    if len(facts) == 1:
+        [(source, fact)] = facts
+        return [(source, _freshness(fact, weights[source], now), fact)] if source in weights else []
+    fresh = [
+        (_ORDER[source], -_freshness(fact, weights[source], now), number, source, fact)
+        for number, (source, fact) in enumerate(facts)
+        if source in weights
+    ]
+    fresh.sort()
+    places: dict[int, int] = {}
+    counted = []
+    for _, value, _, source, fact in fresh:
+        place = places[FAMILY_OF[source]] = places.get(FAMILY_OF[source], -1) + 1
+        counted.append((source, -value * _FADES**place, fact))
+    return counted
+
+
+def _freshness(fact: Evidence, worth: Worth, now: datetime) -> float:
+    if worth.half_life is None or fact.at is None:
+        return 1.0
+    return float(0.5 ** max((now - fact.at) / worth.half_life, 0.0))
+
+
+def _strongest_first(values: list[tuple[float, Evidence]]) -> tuple[Evidence, ...]:
+    """Return the facts, each once: one that speaks for somebody in two ways is one reason."""
+    if len(values) == 1:
+        return (values[0][1],)
+    ordered = sorted(values, key=lambda pair: -abs(pair[0]))
+    return tuple({id(fact): fact for _, fact in ordered}.values())
+
+
+def features(
+    evidence: Facts, *, directory: Directory, people: People, owners: Owners, now: datetime
+) -> dict[str, dict[str, float]]:
+    """Return for each person that evidence names how much of each source's weight speaks for them: what a fit needs."""
+    weights = owners.worths
+    table: dict[str, dict[str, float]] = {}
+    for email, facts in gather(evidence, directory, people).items():
+        row = table[email] = {}
+        for source, value, _ in _counted(facts, weights, now):
+            row[source] = row.get(source, 0.0) + value
+    return table
+
+
+def _notes(evidence: Facts, directory: Directory, people: People) -> Iterable[Note]:
+    for fact in evidence:
+        fit = directory.resolve(fact.points_to, people).fit
+        if fit in (Fit.PERSON, Fit.TEAM) or not fact.points_to:
+            continue
+        nearest = directory.nearest(fact.points_to, people) if fit in (Fit.UNKNOWN, Fit.OUTSIDE) else None
+        yield Note(fit=fit, value=fact.points_to, fact=fact, nearest=nearest)
+
+
+def _would_help(
+    evidence: Sequence[Evidence], directory: Directory, people: People, owners: Owners, now: datetime
+) -> tuple[str, ...]:
+    """Return the sources of which one more fact, for whoever is likeliest so far, would be enough: tried out."""
+    likeliest = next(iter(weigh(evidence, directory, people, owners, now)), None)
+    somebody = likeliest.email if likeliest else _stand_in(people)
+    known = directory if likeliest and directory else Directory([_somebody(somebody)])
+    helps = []
+    for source in ("tag", "session", "codeowners", "attestation"):
+        more = Evidence(source=source, fact="", points_to=somebody, at=now, identity_key="")
+        if _owner_is_known([*evidence, more], known, people, owners, now):
+            helps.append(source)
+    return tuple(helps)
+
+
+def _owner_is_known(
+    evidence: Sequence[Evidence], directory: Directory, people: People, owners: Owners, now: datetime
+) -> bool:
+    return bool(rank(evidence, directory=directory, people=people, owners=owners, now=now))
+
+
+def _stand_in(people: People) -> str:
+    return f"somebody@{next(iter(domains_of(people)), 'example.com')}"
+
+
+def _somebody(email: str) -> Person:
+    return Person(email=email, slack_id="USOMEBODY", name="Somebody", tz="UTC", active=True)

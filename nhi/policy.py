@@ -12,13 +12,24 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import time, timedelta
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from nhi import anchors
 from nhi.errors import PolicyError
 from nhi.identity import Identity
+from nhi.weights import DEFAULTS, Worth
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 NEVER = timedelta.max
@@ -118,26 +129,133 @@ class Rules(_Section):
         return default
 
 
+_GOOGLE_SCOPE = re.compile(r"(organizations|folders)/\d{1,20}|projects/[a-z0-9][a-z0-9.:-]{0,62}")
+_GOOGLE_ACCOUNT = re.compile(r"[^@\s/]{1,64}@[a-z0-9.-]{1,253}\.gserviceaccount\.com")
+_OF_ONE_CLOUD = {
+    "aws": ("role_arn", "external_id", "remediator_role_arn"),
+    "gcp": ("scope", "impersonate", "remediator_impersonate"),
+}
+
+
 class Source(_Section):
     """One place to scan. Without any `[[sources]]`, the ambient AWS account is the one source."""
 
-    provider: Literal["aws"] = "aws"
+    provider: Literal["aws", "gcp"] = "aws"
     role_arn: str | None = None  # assumed for reading; None: the ambient credentials read
     external_id: str | None = None
     remediator_role_arn: str | None = None  # assumed for acts; None: the reader's own credentials act
+    scope: str | None = None  # Google Cloud: organizations/1, folders/1 or projects/ID; None: the ambient project
+    impersonate: str | None = None  # Google Cloud: the service account that reads; None: the ambient credentials
+    remediator_impersonate: str | None = None  # Google Cloud: the service account that acts; None: the reader acts
     endpoint: str | None = None  # a test endpoint; None: the provider's own, or AWS_ENDPOINT_URL
     calls_a_second: float = Field(default=100.0, gt=0)  # an upper limit; below it, the source's own throttling rules
+
+    @field_validator("scope")
+    @classmethod
+    def _scope_is_a_place(cls, value: str | None) -> str | None:
+        if value is not None and not _GOOGLE_SCOPE.fullmatch(value):
+            raise ValueError(f'a scope is "organizations/123", "folders/123" or "projects/my-project"; got {value!r}')
+        return value
+
+    @field_validator("impersonate", "remediator_impersonate")
+    @classmethod
+    def _impersonated_is_an_account(cls, value: str | None) -> str | None:
+        if value is not None and not _GOOGLE_ACCOUNT.fullmatch(value):
+            raise ValueError(f"a service account's e-mail ends with gserviceaccount.com; got {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_are_of_one_cloud(self) -> Source:
+        for other, keys in _OF_ONE_CLOUD.items():
+            strange = [key for key in keys if getattr(self, key) is not None]
+            if strange and other != self.provider:
+                raise ValueError(
+                    f'`{strange[0]}` is for provider = "{other}", and this source is of "{self.provider}":'
+                    " take the key out, or set the provider"
+                )
+        return self
+
+
+class SourceWeight(_Section):
+    """How much a source of evidence is worth here, in log-odds, and after what time a fact of it is worth half."""
+
+    weight: float = Field(ge=-20, le=20)
+    half_life: Patience | None = None  # None: as the default has it; "never": it does not fade
+
+
+def _as_weight(told: object) -> object:
+    return {"weight": told} if isinstance(told, int | float) else told
+
+
+class Checkout(_Section):
+    """A local checkout of a repository that declares identities."""
+
+    path: Path
+    url: str | None = None  # a line's address: "https://git.example.com/infra/blob/main/{path}#L{line}"; None: no link
+
+    @field_validator("url")
+    @classmethod
+    def _names_the_file(cls, url: str | None) -> str | None:
+        if url is not None and "{path}" not in url:
+            raise ValueError('an address holds "{path}", and may hold "{line}"')
+        return url
+
+
+class AccountOwner(_Section):
+    """Who answers for an account as a whole."""
+
+    account: str
+    email: str
 
 
 class Owners(_Section):
     tags: tuple[str, ...] = ("owner", "Owner", "team-email")
     fallback: str | None = None  # the e-mail of whom to ask where no owner is known
     threshold: float = Field(default=0.6, gt=0, lt=1)  # below this confidence nobody counts as a likely owner
+    weights: dict[
+        str, Annotated[SourceWeight, BeforeValidator(_as_weight)]
+    ] = {}  # in place of the defaults of nhi/weights.py, by source
+    checkouts: tuple[Checkout, ...] = ()
+    accounts: tuple[AccountOwner, ...] = ()
+
+    @field_validator("weights")
+    @classmethod
+    def _known_sources(cls, weights: dict[str, SourceWeight]) -> dict[str, SourceWeight]:
+        for source in weights.keys() - DEFAULTS.keys():
+            near = difflib.get_close_matches(source, DEFAULTS, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(sorted(DEFAULTS))}"
+            raise ValueError(f"unknown source `{source}`; {hint}")
+        return weights
+
+    @cached_property
+    def worths(self) -> dict[str, Worth]:
+        """The weight and half-life of each source in force: the defaults, and in their place what policy says."""
+        return DEFAULTS | {source: _worth(DEFAULTS[source], told) for source, told in self.weights.items()}
+
+
+def _worth(default: Worth, told: SourceWeight) -> Worth:
+    if told.half_life is None:
+        return Worth(told.weight, default.half_life)
+    return Worth(told.weight, None if told.half_life == NEVER else told.half_life)
+
+
+class PeopleTeam(_Section):
+    """A team that tags and people speak of, and that can be asked as a whole."""
+
+    name: str
+    channel: str | None = None  # "#payments"; None: it is never asked as a whole
+    default: str | None = None  # the e-mail of who is asked where nobody of the team claims in time
+    members: tuple[str, ...] = ()  # e-mails, besides those whose `team` a directory tells
+    aliases: tuple[str, ...] = ()  # former names
 
 
 class People(_Section):
     admins: tuple[str, ...] = ()  # e-mails or Slack ids
     domains: tuple[str, ...] = ()  # the company's e-mail domains: `owner=ana` may then be ana@ one of them
+    teams: tuple[PeopleTeam, ...] = ()
+    claim_within: Duration = timedelta(days=4)  # what a team has to claim; then its default person is asked
+    leaver_notice: Duration = timedelta(days=14)  # before the last day, a leaver is asked to hand over
+    scim_url: str | None = None  # where SCIM 2.0's `/Users` is; its token is NHI_SCIM_TOKEN
 
 
 class Conversation(_Section):
@@ -153,6 +271,41 @@ class Remediation(_Section):
     actions_an_hour: int = Field(default=5, ge=1)
 
 
+class Ledger(_Section):
+    """The name of the ledger, and where its signed checkpoints are kept beside the database."""
+
+    origin: str = Field(default="nhi-ledger", pattern=r"^[^\s+]{1,200}$")
+    former_keys: tuple[str, ...] = ()  # NAME+ID+KEY of keys that signed before, so that their checkpoints still count
+    anchors: tuple[str, ...] = ()
+    anchor_every: Duration = timedelta(days=1)  # a review's close, an export and `nhi ledger checkpoint` anchor at once
+    keep_for: Duration = timedelta(days=400)  # in a bucket that has Object Lock, and no retention of its own
+    mail_from: str = "nhi@localhost"
+    tsa_roots: Path | None = None  # PEM of the authorities' roots; None: a time stamp's own signature is not checked
+
+    @field_validator("anchors")
+    @classmethod
+    def _are_places(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        for target in targets:
+            anchors.parse(target)
+        return targets
+
+
+class CarryOver(_Section):
+    """How long a "still needed" stands in later reviews while nothing changes. High risk is asked each quarter."""
+
+    low: Duration = timedelta(days=360)
+    medium: Duration = timedelta(days=180)
+
+
+class Review(_Section):
+    automatic: bool = True  # opens by itself once a quarter; else by `nhi review open`
+    fresh_within: Duration = timedelta(hours=36)  # each source was seen whole so lately, else no review opens
+    due_after: Duration = timedelta(days=21)
+    carry_over: CarryOver = CarryOver()
+    channel: str | None = None  # where the burn-down is shown; None: the first channel of conversation.escalate_to
+    signers: tuple[str, ...] = ()  # e-mails of who may sign in Slack; none: the admins
+
+
 class Policy(_Section):
     """The whole of policy.toml."""
 
@@ -162,6 +315,8 @@ class Policy(_Section):
     people: People = People()
     conversation: Conversation = Conversation()
     remediation: Remediation = Remediation()
+    ledger: Ledger = Ledger()
+    review: Review = Review()
 
 
 def load(path: Path) -> Policy:
@@ -208,7 +363,7 @@ def _sentences(error: ValidationError) -> Iterable[str]:
 def _known_keys(path: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Policy
     for part in path:
-        if isinstance(part, int):
+        if isinstance(part, int) or part not in model.model_fields:  # a place in a list, or a key of one's own choice
             continue
         annotation = model.model_fields[part].annotation
         inner = next((a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)), annotation)

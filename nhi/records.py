@@ -39,7 +39,7 @@ def write_identity(row: IdentityRow, identity: Identity, now: datetime) -> None:
     """Copy a value into its row, credentials included; a credential that is not in the value is gone."""
     for name in _SAME:
         setattr(row, name, storable(getattr(identity, name)))
-    row.tags = {storable(key): storable(redact(value)) for key, value in identity.tags.items()}
+    row.tags = {storable(redact(key)): storable(redact(value)) for key, value in identity.tags.items()}
     row.policies = [storable(policy) for policy in identity.policies]
     row.privileged = identity.privileged
     row.service_linked = identity.service_linked
@@ -91,7 +91,9 @@ def gap_of(row: GapRow) -> Gap:
 
 def evidence_of(row: EvidenceRow, identity_key: str) -> Evidence:
     """Return the value of an evidence row."""
-    return Evidence(source=row.source, fact=row.fact, points_to=row.points_to, at=row.at, identity_key=identity_key)
+    return Evidence(
+        source=row.source, fact=row.fact, points_to=row.points_to, at=row.at, identity_key=identity_key, url=row.url
+    )
 
 
 def person_of(row: PersonRow) -> Person:

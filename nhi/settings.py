@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     slack_api_url: str = "https://slack.com/api/"
     nhi_policy: Path = Path("policy.toml")
     nhi_signing_key: SecretStr | None = None
+    nhi_smtp_url: SecretStr | None = None
+    nhi_scim_token: SecretStr | None = None
     port: int = Field(default=3000, ge=1, le=65535)
 
     @property
@@ -62,3 +64,7 @@ def read() -> Settings:
         problem = error.errors()[0]
         name = str(problem["loc"][0]).upper()
         raise SettingsError(f"{name}: {problem['msg']}; set it in the environment or in .env") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f".env cannot be read ({error}); make it a readable UTF-8 text file, or remove it"
+        ) from None

@@ -43,6 +43,10 @@ PEOPLE = (
 )
 
 
+# For a test that is about no database: the other engine would only show the same again.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
 class Clock:
     """A clock that stands still until a test moves it."""
 
@@ -127,13 +131,18 @@ def _address(server: PostgresServer, name: str) -> str:
     return make_url(server.get_uri(name)).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
+def copy_of(migrated: Path, folder: Path) -> str:
+    """Copy the migrated SQLite database into a test's own folder; return its address."""
+    path = folder / "nhi.db"
+    path.write_bytes(migrated.read_bytes())
+    return f"sqlite:///{path}"
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of a migrated, empty database of the test's own."""
     if request.param == "sqlite":
-        path = tmp_path / "nhi.db"
-        path.write_bytes(request.getfixturevalue("migrated_sqlite").read_bytes())
-        yield f"sqlite:///{path}"
+        yield copy_of(request.getfixturevalue("migrated_sqlite"), tmp_path)
         return
     server = request.getfixturevalue("postgres_server")
     name = f"test_{next(_numbers)}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from bot import delivery
 from bot.server import Serving
 from demo.actor import Actor
 from demo.workspace import Workspace, refuse
-from nhi import authority, ledger
+from nhi import ledger
 from nhi.database import Sessions, reading
 from nhi.escalation import AskStatus, Verdict
 from nhi.findings import FindingStatus
@@ -34,11 +35,12 @@ from nhi.tables import (
     IdentityRow,
     OfferRow,
     OwnerRow,
+    PersonRow,
     RemediationRow,
     SwitchRow,
     new_id,
 )
-from tests.conftest import Clock, Deferred
+from tests.conftest import Clock, Deferred, on_sqlite
 from tests.factories import make_ask, make_identity
 
 Json = dict[str, Any]
@@ -146,6 +148,7 @@ def test_a_claim_makes_an_owner_resolves_unowned_and_redraws_the_card(office: Of
     assert len(ana.messages()) == 1, "the card is redrawn, nothing is posted beside it"
 
 
+@on_sqlite
 def test_the_attestation_keeps_what_the_person_was_shown(office: Office) -> None:
     office.ask("ci-deploy")
     ana = office.as_("ana")
@@ -242,6 +245,7 @@ def click_payload(office: Office, name: str, element: Json) -> Json:
 # -- who may answer ----------------------------------------------------------------------------------------------------
 
 
+@on_sqlite
 @pytest.mark.parametrize("name", ["bea", "gus", "sam", "robo"])
 @pytest.mark.parametrize("button", ["nhi:claim", "nhi:disable"])
 def test_nobody_but_the_asked_the_owner_a_delegate_or_an_admin_can_answer(
@@ -255,6 +259,7 @@ def test_nobody_but_the_asked_the_owner_a_delegate_or_an_admin_can_answer(
     assert somebody.modal is None
 
 
+@on_sqlite
 def test_an_admin_can_answer_in_somebodys_stead(office: Office) -> None:
     office.ask("ci-deploy", copies=("#security",))
     dora = office.as_("dora")
@@ -263,6 +268,7 @@ def test_an_admin_can_answer_in_somebodys_stead(office: Office) -> None:
         assert session.scalars(select(AttestationRow.authority)).one() == "admin"
 
 
+@on_sqlite
 def test_somebody_of_another_workspace_is_refused_whatever_the_directory_says(office: Office) -> None:
     office.ask("ci-deploy")
     ana = office.as_("ana")
@@ -276,7 +282,7 @@ def test_somebody_of_another_workspace_is_refused_whatever_the_directory_says(of
 def test_an_admin_who_was_never_looked_up_is_known_at_the_second_press(office: Office) -> None:
     office.ask("ci-deploy", copies=("#security",))
     with office.sessions.begin() as session:
-        session.delete(session.get_one(authority.PersonRow, "UDORA"))
+        session.delete(session.get_one(PersonRow, "UDORA"))
     dora = office.as_("dora")
     card = dora.last("#security")
     dora.click(card, "nhi:claim")
@@ -284,7 +290,7 @@ def test_an_admin_who_was_never_looked_up_is_known_at_the_second_press(office: O
 
     def is_known() -> bool:
         with reading(office.sessions) as session:
-            return session.get(authority.PersonRow, "UDORA") is not None
+            return session.get(PersonRow, "UDORA") is not None
 
     office.workspace.wait_for(is_known)
     dora.click(card, "nhi:claim")
@@ -301,6 +307,7 @@ def open_form(office: Office, button: str, name: str = "ana") -> Actor:
     return actor
 
 
+@on_sqlite
 def test_a_justification_needs_a_reason_and_a_day_within_policy(office: Office) -> None:
     (ask_id,) = office.ask("ci-deploy")
     ana = open_form(office, "nhi:justify")
@@ -314,6 +321,7 @@ def test_a_justification_needs_a_reason_and_a_day_within_policy(office: Office) 
     assert ("UANA", "justify") in office.verdicts()
 
 
+@on_sqlite
 def test_a_justification_that_holds_a_secret_is_neither_stored_nor_repeated(office: Office) -> None:
     office.ask("ci-deploy")
     ana = open_form(office, "nhi:justify")
@@ -358,6 +366,7 @@ def test_rotate_is_written_down_as_a_proposal(office: Office) -> None:
         assert session.scalars(select(RemediationRow.status)).one() is RemediationStatus.PROPOSED
 
 
+@on_sqlite
 def test_a_form_that_is_overtaken_says_who_was_faster(office: Office) -> None:
     office.ask("ci-deploy", copies=("#security",))
     ana = open_form(office, "nhi:justify")
@@ -369,11 +378,12 @@ def test_a_form_that_is_overtaken_says_who_was_faster(office: Office) -> None:
     assert office.verdicts() == [("UDORA", "claim")]
 
 
+@on_sqlite
 def test_who_lost_the_right_between_click_and_form_is_refused_at_the_form(office: Office) -> None:
     office.ask("ci-deploy")
     ana = open_form(office, "nhi:justify")
     with office.sessions.begin() as session:
-        session.get_one(authority.PersonRow, "UANA").guest = True
+        session.get_one(PersonRow, "UANA").guest = True
     ana.submit({"reason": "A good and long reason.", "until": "2026-12-31"})
     assert ana.modal is not None
     assert "can't take your answer" in json.dumps(ana.modal["blocks"])
@@ -400,6 +410,7 @@ def first_offer(actor: Actor) -> str:
     return str(buttons["elements"][0]["value"])
 
 
+@on_sqlite
 def test_a_form_that_cannot_open_in_time_tells_the_person_that_nothing_was_recorded(office: Office) -> None:
     office.ask("ci-deploy")
     office.workspace.inject("views.open", refuse("expired_trigger_id"))
@@ -415,6 +426,7 @@ def test_a_button_with_a_forged_value_is_out_of_date(office: Office, value: str)
     assert office.verdicts() == []
 
 
+@on_sqlite
 def test_a_button_of_a_later_version_is_out_of_date_and_not_an_error(office: Office) -> None:
     payload = click_payload(office, "ana", {"action_id": "nhi:certify", "value": "x"})
     assert office.workspace.delivery.interactive(payload).status == 200
@@ -438,12 +450,13 @@ def test_a_click_that_could_not_be_recorded_shows_slacks_error_and_an_id_that_is
     with office.sessions.begin() as session:
         session.connection().exec_driver_sql("ALTER TABLE attestation RENAME TO away")
     ana = office.as_("ana")
-    assert ana.click(ana.last(), "nhi:claim") != "", "Slack must show that it failed"
+    card = ana.last()
+    assert ana.click(card, "nhi:claim") != "", "Slack must show that it failed"
     sentence = told(ana, "Something broke")["text"]
     assert sentence.rstrip(".").split()[-1] in caplog.text
     with office.sessions.begin() as session:
         session.connection().exec_driver_sql("ALTER TABLE away RENAME TO attestation")
-    assert ana.click(ana.last(), "nhi:claim") == ""
+    assert ana.click(card, "nhi:claim") == ""
     assert office.verdicts() == [("UANA", "claim")], "what was not recorded can be said again"
 
 
@@ -490,6 +503,7 @@ def test_the_home_tab_shows_what_is_asked_and_takes_answers(office: Office) -> N
     assert "nhi:claim" not in json.dumps(again["blocks"])
 
 
+@on_sqlite
 def test_a_guest_opens_an_empty_home_tab(office: Office) -> None:
     office.ask("ci-deploy")
     home = office.as_("gus").home()
@@ -497,6 +511,7 @@ def test_a_guest_opens_an_empty_home_tab(office: Office) -> None:
     assert "ci-deploy" not in json.dumps(home["blocks"])
 
 
+@on_sqlite
 def test_a_secret_in_a_direct_message_is_answered_and_never_repeated_or_kept(
     office: Office, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -524,18 +539,17 @@ def test_two_hundred_clicks_at_once_are_each_acknowledged_and_recorded_once(offi
         office.drain()
         office.clock.pass_by(seconds=2)
     ana = office.as_("ana")
-    clicks: list[Callable[[], str]] = []
-    for message in ana.messages():
-        for nth in range(5):
-            clicks.append(lambda message=message, nth=nth: ana.click(message, "nhi:claim", nth=nth))  # type: ignore[misc]
+    clicks = [partial(ana.click, message, "nhi:claim", nth=number) for message in ana.messages() for number in range(5)]
     assert len(clicks) == 200
+    # The two hundred threads that press share one interpreter with the app here, so no time is held against it.
+    office.workspace.delivery.patience = 60
     errors = together(clicks)
     assert [error for error in errors if error] == []
     assert sorted(office.verdicts()) == [("UANA", "claim")] * 200
-    office.workspace.wait_for(office.settled, patience=30)
+    office.workspace.wait_for(office.settled, patience=60)
 
 
-def together(deeds: list[Callable[[], str]]) -> list[str]:
+def together(deeds: Sequence[Callable[[], str]]) -> list[str]:
     """Do everything at once, and return what each returned."""
     ready, results = threading.Barrier(len(deeds)), [""] * len(deeds)
 

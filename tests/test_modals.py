@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot import modals
@@ -199,6 +199,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(json_values, json_values, json_values)
 def test_whatever_is_submitted_is_read_or_refused_with_a_sentence(metadata: Any, state: Any, blocks: Any) -> None:
     view = {"private_metadata": metadata, "state": state, "blocks": blocks}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
@@ -30,6 +30,7 @@ def test_a_name_that_nobody_gave_is_an_error_and_not_an_empty_space() -> None:
         say("messages.note")
 
 
+@settings(deadline=None)
 @given(hostile_texts)
 def test_a_value_is_one_text_whatever_it_holds(text: str) -> None:
     rich = words("Hello {{ text }}, *{{ text }}* {{ text | code }}\n- {{ text | cut(20) }}", text=text).rich()
@@ -38,6 +39,7 @@ def test_a_value_is_one_text_whatever_it_holds(text: str) -> None:
     assert not any(secret in shown(rich) for secret in SECRETS)
 
 
+@settings(deadline=None)
 @given(hostile_texts)
 def test_what_is_made_of_values_inside_a_template_is_made_inert_again(text: str) -> None:
     source = (
@@ -126,6 +128,7 @@ def test_nouns_follow_their_number(count: int, told: str) -> None:
     assert render.plural(count, "question") == told
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_spoken_text_is_one_line_that_slack_does_nothing_with(text: str) -> None:
     spoken = words("Hello {{ text }}", text=text).spoken()

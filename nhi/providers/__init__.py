@@ -88,6 +88,27 @@ class TellsCreators(Protocol):
 
 
 @runtime_checkable
+class TellsOwners(Protocol):
+    """A provider whose scan reads what speaks for owners beside an identity's own tags."""
+
+    owner_sources: Sequence[str]  # of its evidence: what such a source does not tell any more does not speak any more
+
+    def owner_evidence(self, identity: Identity, *, keys: Sequence[str]) -> Iterator[Evidence]:
+        """Yield what the scan just made read around an identity; makes no call.
+
+        `keys` are the names that policy gives to what tells an owner ("owner", "team-email").
+        """
+
+
+@runtime_checkable
+class SpansAccounts(Protocol):
+    """A provider of which one source holds many accounts: an organisation."""
+
+    def holds(self, identity: Identity) -> bool:
+        """Whether an identity known from before lies in this source, so that it is gone if not seen; makes no call."""
+
+
+@runtime_checkable
 class Disables(Protocol):
     """A provider that can turn one credential off and on again."""
 
@@ -111,6 +132,6 @@ Connect = Callable[[Source], Provider]
 
 def providers() -> dict[str, Connect]:
     """Return the providers there are, by name. Imported here so that a provider's SDK loads only when used."""
-    from nhi.providers import aws
+    from nhi.providers import aws, gcp
 
-    return {"aws": aws.connect}
+    return {"aws": aws.connect, "gcp": gcp.connect}

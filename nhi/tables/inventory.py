@@ -155,3 +155,4 @@ class EvidenceRow(Base):
     points_to: Mapped[Words]
     at: Mapped[Instant | None]
     seen_at: Mapped[Instant]
+    url: Mapped[Words | None]  # where the fact can be looked up

@@ -23,6 +23,7 @@ from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from nhi.policy import Source
+from nhi.providers.pace import Pace
 
 AT_ONCE = 16  # calls in flight: at 50 ms a call this is above any rate that IAM grants
 PAGE = 1000  # items a page, IAM's greatest
@@ -59,24 +60,6 @@ def reading(action: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError, KeyError, AttributeError):
         raise CannotSee("MalformedResponse", action, passing=True) from None
-
-
-class Pace:
-    """An upper limit on requests a second, shared by all threads: each waits for its own turn."""
-
-    def __init__(self, a_second: float) -> None:
-        self._every = 1 / a_second
-        self._burst = min(10.0, a_second) * self._every  # so many may go at once after a rest
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def wait(self) -> None:
-        with self._lock:
-            now = time.monotonic()
-            self._next = max(self._next, now - self._burst) + self._every
-            pause = self._next - now
-        if pause > 0:
-            time.sleep(pause)
 
 
 class Calls:

@@ -1,0 +1,46 @@
+"""What every command of `nhi` is made with: the opened program, an example in its help, one JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from jobs.program import open_program
+
+INCOMPLETE = 3  # the exit status of: done, but not everything was seen or handled
+
+
+def example(text: str) -> Callable[[Any], Any]:
+    """Put an example under a command's help."""
+
+    def add(command: Any) -> Any:
+        command.epilog = f"Example: {text}"
+        return command
+
+    return add
+
+
+def with_program(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Open settings, database and policy for a command, and close the database after it."""
+
+    @wraps(command)
+    def opened(**options: Any) -> Any:
+        program = open_program()
+        try:
+            return command(program, **options)
+        finally:
+            program.engine.dispose()
+
+    return opened
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else.")
+
+
+def put(document: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))

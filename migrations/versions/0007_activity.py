@@ -1,0 +1,19 @@
+"""Activity.
+
+Why: Activity and permissions are kept as daily profiles, bounded in size.
+"""
+
+from __future__ import annotations
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass

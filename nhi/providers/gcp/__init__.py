@@ -1,0 +1,134 @@
+"""Google Cloud: service accounts, keys, API keys and workload identity pools of an organisation, folder or project.
+
+Everything there is comes from two searches of Cloud Asset Inventory, by the page. Last use is asked for a project at a
+time; when an account was made, only for those never used; who made it, only for those with findings.
+
+scan.py reads a scope; assets.py, bindings.py, activity.py and logs.py make sense of answers; shapes.py makes identities
+of them; keys.py lists the keys of one account where the inventory falls short; owners.py tells what speaks for owners;
+acts.py turns accounts and keys off and on; calls.py is the way out to Google.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Permission
+from nhi.policy import Source
+from nhi.providers import CredentialState, Memory, Progress, Target
+from nhi.providers.gcp import acts, logs, owners
+from nhi.providers.gcp.bindings import Bindings
+from nhi.providers.gcp.calls import Calls, CannotSee
+from nhi.providers.gcp.scan import EVERYTHING, Scan
+
+PERMISSIONS = tuple(
+    Permission(action=action, why=why)
+    for action, why in {
+        "cloudasset.assets.searchAllResources": "lists projects, service accounts, keys, API keys and identity pools",
+        "cloudasset.assets.searchAllIamPolicies": "tells who has which role, and who owns a project",
+        "iam.serviceAccountKeys.list": "tells whose a key is, where the inventory does not",
+        "policyanalyzer.serviceAccountLastAuthenticationActivities.query": "tells when an account was last used",
+        "policyanalyzer.serviceAccountKeyLastAuthenticationActivities.query": "tells when a key was last used",
+        "logging.logEntries.list": "tells who made an account or key, and when; of the organisation, whom Workspace"
+        " lets act for its people",
+        "iam.serviceAccounts.get": "looks at an account right before an act",
+        "iam.serviceAccountKeys.get": "looks at a key right before an act",
+        "monitoring.timeSeries.list": "tells, right before an act, of uses in the last days",
+    }.items()
+)
+DISABLE_PERMISSIONS = tuple(
+    Permission(action=action, why=why, writes=True)
+    for action, why in {
+        "iam.serviceAccounts.disable": "turns one service account off",
+        "iam.serviceAccounts.enable": "turns it on again",
+        "iam.serviceAccountKeys.disable": "turns one key off",
+        "iam.serviceAccountKeys.enable": "turns it on again",
+    }.items()
+)
+
+
+def connect(source: Source) -> Gcp:
+    """Open an organisation, folder or project. Makes no call yet."""
+    return Gcp(source)
+
+
+class Gcp:
+    """One scope of Google Cloud, as Provider, TellsCreators, TellsOwners, SpansAccounts and Disables."""
+
+    name = "gcp"
+    permissions: Sequence[Permission] = PERMISSIONS
+    disable_permissions: Sequence[Permission] = DISABLE_PERMISSIONS
+    owner_sources: Sequence[str] = owners.SOURCES
+
+    def __init__(self, source: Source) -> None:
+        self._scope = source.scope
+        self._calls = Calls(source, impersonate=source.impersonate)
+        self._acting = self._calls
+        if source.remediator_impersonate is not None:
+            self._acting = Calls(source, impersonate=source.remediator_impersonate)
+        self._bindings = Bindings()
+
+    @property
+    def account(self) -> str:
+        """The scope ("organizations/123"); where none is set, the ambient project, or "ambient" without one."""
+        try:
+            return self._known_scope()
+        except CannotSee:
+            return "ambient"
+
+    @property
+    def api_calls(self) -> Mapping[str, int]:
+        """How many requests went out, by the permission that each needs, retries and acts included."""
+        return self._calls.made if self._acting is self._calls else self._calls.made + self._acting.made
+
+    def scan(
+        self, *, memory: Memory, matters: Callable[[Identity, Credential], bool], now: datetime
+    ) -> Iterator[Identity | Gap | Progress]:
+        """Yield every identity, and a gap for everything that could not be seen. A cloud's fault never raises.
+
+        Ids come with the inventory, so `memory` and `matters` spare nothing here.
+        """
+        try:
+            scan = Scan(self._calls, self._known_scope(), now)
+        except CannotSee as fault:
+            yield Gap(scope=EVERYTHING, reason=fault.reason, hides=frozenset(Aspect))
+            return
+        self._bindings = scan.bindings
+        try:
+            yield from scan.run()
+        finally:
+            self._calls.close()
+
+    def creators(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Evidence | Gap]:
+        """Yield who made these accounts and their keys, as far as the audit logs' 400 days go."""
+        try:
+            yield from logs.creators(self._calls, identities, now)
+        finally:
+            self._calls.close()
+
+    def owner_evidence(self, identity: Identity, *, keys: Sequence[str]) -> Iterator[Evidence]:
+        """Yield what the project's labels and owners, and what people wrote about it, tell of an identity's owner."""
+        return owners.evidence(identity, self._bindings, keys)
+
+    def holds(self, identity: Identity) -> bool:
+        """Whether the identity lies in this scope, as it was last seen."""
+        tags = identity.tags
+        places = (f"projects/{identity.account}", tags.get("gcp:project"), tags.get("gcp:organization"))
+        return self.account in (*places, *tags.get("gcp:folders", "").split())
+
+    def disables(self, credential_kind: str) -> bool:
+        return credential_kind in acts.SWITCHED
+
+    def look(self, target: Target) -> CredentialState | Gap | None:
+        return acts.look(self._calls, target)
+
+    def disable(self, target: Target) -> None:
+        acts.switch(self._acting, self._calls, target, CredentialStatus.INACTIVE)
+
+    def enable(self, target: Target) -> None:
+        acts.switch(self._acting, self._calls, target, CredentialStatus.ACTIVE)
+
+    def _known_scope(self) -> str:
+        if self._scope is None:
+            self._scope = f"projects/{self._calls.ambient_project()}"
+        return self._scope

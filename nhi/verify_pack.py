@@ -1,0 +1,491 @@
+#!/usr/bin/env python3
+"""Check an evidence pack: python3 verify.py [PACK.zip or its folder] [--anchor NOTE] [--key NAME+ID+KEY]
+
+One file, Python 3.11 or newer, nothing to install. Signatures alone need the package `cryptography`
+(`pip install cryptography`); where it is missing that is said, and everything else is checked.
+
+It checks that every file is as MANIFEST says; that the ledger (events.jsonl) is one unbroken chain, that its Merkle roots
+(RFC 6962) are those of the signed checkpoints (c2sp.org/tlog-checkpoint), and that the ledger tells of the other files'
+hashes; that decisions are what the ledger tells; and that each inclusion proof holds. It names the first wrong record.
+
+A pack alone cannot show two things: that it is not an older pack than the newest, and that it was not made anew from end
+to end under another key. A checkpoint that was kept elsewhere shows both (--anchor); a key that you were told of, the second.
+
+Exit status: 0 all is well; 1 something is wrong; 2 it cannot be read; 3 well, but signatures could not be checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+try:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+except ImportError:  # said in the result, and in the exit status
+    CAN_CHECK_SIGNATURES = False
+else:
+    CAN_CHECK_SIGNATURES = True
+
+GENESIS = "0" * 64
+EXPORTED = "evidence.exported"  # the kind of event that tells the hashes of a pack's files
+OF_THE_LEDGER = ("events.jsonl", "checkpoints.jsonl", "checkpoint.note", "proofs.jsonl", "MANIFEST")
+_HEX = re.compile(r"[0-9a-f]{64}")
+_SIGNATURE = re.compile(r"— (?P<name>[^\s+]+) (?P<signature>[A-Za-z0-9+/]+={0,2})")
+
+
+class Unreadable(Exception):
+    """What was given is no pack, no note or no key; the message is a sentence."""
+
+
+class Wrong(Exception):
+    """A record is not what it was; the message names it."""
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+# -- notes and keys ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Key:
+    """Who signs: the text NAME+ID+KEY, taken apart."""
+
+    name: str
+    id: bytes
+    public: bytes
+
+
+def read_key(text: str) -> Key:
+    try:
+        name, key_id, encoded = text.strip().split("+", 2)
+        raw = base64.b64decode(encoded, validate=True)
+        key = Key(name, bytes.fromhex(key_id), raw[1:])
+    except ValueError:
+        raise Unreadable(f"{text!r} is no key; one looks like NAME+ID+KEY") from None
+    if raw[:1] != b"\x01" or len(raw) != 33 or sha256(name.encode() + b"\n" + raw)[:4] != key.id:
+        raise Unreadable(f"{text!r} is no Ed25519 key, or its ID is another key's")
+    return key
+
+
+@dataclass(frozen=True)
+class Note:
+    """A signed checkpoint: so many events, of this root."""
+
+    text: str
+    origin: str
+    size: int
+    root: bytes
+    signatures: tuple[tuple[str, bytes], ...]
+
+    def signed_by(self, keys: Sequence[Key]) -> str | None:
+        """Return what is wrong with the signature; None: one of the keys signed it, as far as that can be checked."""
+        found = [
+            (key, raw[4:]) for name, raw in self.signatures for key in keys if (name, raw[:4]) == (key.name, key.id)
+        ]
+        if not found:
+            return "it is signed with another key: keys were swapped"
+        if CAN_CHECK_SIGNATURES and not any(_holds(key, signature, self.text) for key, signature in found):
+            return "it was changed after it was signed"
+        return None
+
+
+def _holds(key: Key, signature: bytes, text: str) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(key.public).verify(signature, text.encode())
+    except InvalidSignature:
+        return False
+    return True
+
+
+def read_note(note: str) -> Note:
+    text, _, rest = note.replace("\r\n", "\n").partition("\n\n")
+    lines = text.split("\n")
+    try:
+        signatures = [found for line in rest.splitlines() if (found := _SIGNATURE.fullmatch(line))]
+        decoded = tuple((found["name"], base64.b64decode(found["signature"], validate=True)) for found in signatures)
+        read = Note(f"{text}\n", lines[0], int(lines[1]), base64.b64decode(lines[2], validate=True), decoded)
+    except (IndexError, ValueError):
+        raise Unreadable("the checkpoint is none: its lines are not a name, a size, a root and a signature") from None
+    if len(read.root) != 32 or read.size < 0 or str(read.size) != lines[1]:
+        raise Unreadable("the checkpoint is none: its size or its root is not one")
+    return read
+
+
+# -- the ledger --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Ledger:
+    """Where the reading of events.jsonl has come to. `expected` are the roots that checkpoints tell, by size."""
+
+    expected: dict[int, bytes] = field(default_factory=dict)
+    size: int = 0
+    last_hash: str = GENESIS
+    peaks: tuple[bytes, ...] = ()
+    wanted: frozenset[int] = frozenset()  # events whose leaves are to be kept, for proofs
+    leaves: dict[int, bytes] = field(default_factory=dict)
+    attestations: dict[str, tuple[int, dict[str, Any], dict[str, Any] | None]] = field(default_factory=dict)
+    files: dict[str, str] | None = None  # what the last export told of its files
+    withheld: int = 0
+    without_private: int = 0
+
+    def read(self, lines: Iterable[str]) -> None:
+        """Take lines in. Raises Wrong at the first one that is not what it was."""
+        for line in lines:
+            self.step(line)
+
+    def step(self, line: str) -> None:
+        seq = self.size + 1
+        record = _object(line, f"event {seq}")
+        if record.get("prev_hash") != self.last_hash:
+            raise Wrong(f"event {seq} does not follow the event before it")
+        if "withheld" in record:
+            leaf = self._withheld(record, seq)
+        else:
+            body = str(record.get("body"))
+            if hashlib.sha256(bytes.fromhex(self.last_hash) + body.encode()).hexdigest() != record.get("hash"):
+                raise Wrong(f"event {seq} was changed after it was written")
+            leaf = sha256(b"\x00" + body.encode())
+            self._told(_object(body, f"event {seq}", exact=False), record.get("private"), seq)
+        self.last_hash = str(record["hash"])
+        self._append(leaf)
+        if seq in self.wanted:
+            self.leaves[seq] = leaf
+        if seq in self.expected and self.root() != self.expected[seq]:
+            raise Wrong(f"the first {seq} events are not those that the checkpoint of {seq} events sealed")
+
+    def _withheld(self, record: dict[str, Any], seq: int) -> bytes:
+        """Return the leaf of an event whose text is kept back: only the checkpoints hold it in its place."""
+        if (
+            record.get("seq") != seq
+            or not _HEX.fullmatch(str(record["withheld"]))
+            or not _HEX.fullmatch(str(record["hash"]))
+        ):
+            raise Wrong(f"event {seq} is not a record of this ledger")
+        self.withheld += 1
+        return bytes.fromhex(record["withheld"])
+
+    def _told(self, body: dict[str, Any], private: Any, seq: int) -> None:
+        if body.get("seq") != seq:
+            raise Wrong(f"event {seq} says that it is event {body.get('seq')}: one is missing, doubled or moved")
+        personal = self._personal(body, private, seq)
+        facts = body.get("facts") or {}
+        if str(body.get("kind")).startswith("attestation.") and "attestation" in facts:
+            self.attestations[facts["attestation"]] = (seq, body, personal)
+        if body.get("kind") == EXPORTED:
+            self.files = facts.get("files")
+
+    def _personal(self, body: dict[str, Any], private: Any, seq: int) -> dict[str, Any] | None:
+        if private is None:
+            self.without_private += body.get("private") is not None
+            return None
+        try:
+            commitment = sha256(bytes.fromhex(private["salt"]) + private["body"].encode()).hex()
+        except (TypeError, KeyError, ValueError, AttributeError):
+            raise Wrong(f"event {seq} has a personal part that is none") from None
+        if commitment != body.get("private"):
+            raise Wrong(f"event {seq} has another personal part than it was written with")
+        return _object(private["body"], f"event {seq}", exact=False)
+
+    def _append(self, leaf: bytes) -> None:
+        size, peaks = self.size, self.peaks
+        while size & 1:
+            leaf = sha256(b"\x01" + peaks[-1] + leaf)
+            peaks, size = peaks[:-1], size >> 1
+        self.size, self.peaks = self.size + 1, (*peaks, leaf)
+
+    def root(self) -> bytes:
+        root = self.peaks[-1] if self.peaks else sha256(b"")
+        for peak in reversed(self.peaks[:-1]):
+            root = sha256(b"\x01" + peak + root)
+        return root
+
+
+def _object(text: str, what: str, *, exact: bool = True) -> dict[str, Any]:
+    """Return a JSON object; `exact`: written as packs write it, so that no second reading of the line is possible."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or (exact and line_of(found) != text.rstrip("\n")):
+        raise Wrong(f"{what} is not a record of this ledger")
+    return found
+
+
+def line_of(record: dict[str, Any]) -> str:
+    """Return how packs write a record as a line."""
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def check_end(ledger: Ledger, notes: Sequence[Note]) -> None:
+    """Check that the last checkpoint seals all events. Raises Wrong."""
+    if not notes:
+        raise Wrong("no checkpoint seals these events")
+    if notes[-1].size > ledger.size:
+        raise Wrong(f"event {ledger.size + 1} is missing: the last checkpoint saw {notes[-1].size} events")
+    if notes[-1].size < ledger.size:
+        raise Wrong(f"event {notes[-1].size + 1} is not sealed: it was added after the last checkpoint")
+
+
+def check_anchor(ledger: Ledger, anchor: Note) -> None:
+    """Check that the events continue those that a note kept elsewhere sealed. Raises Wrong."""
+    if anchor.size > ledger.size:
+        raise Wrong(
+            f"event {ledger.size + 1} is missing: the anchor saw {anchor.size} events, so this is an older copy or cut"
+        )
+
+
+def expected_roots(notes: Iterable[Note], anchor: Note | None) -> dict[int, bytes]:
+    """Return which root must be found at which size. Raises Wrong where two notes say different things."""
+    expected: dict[int, bytes] = {}
+    for note in (*notes, *([anchor] if anchor else [])):
+        if expected.setdefault(note.size, note.root) != note.root:
+            raise Wrong(f"two checkpoints of {note.size} events have different roots: this ledger was forked")
+    return expected
+
+
+def includes(root: bytes, size: int, index: int, leaf: bytes, path: Sequence[bytes]) -> bool:
+    """Whether a path shows the leaf at `index`, from 0, under the root of so many leaves (RFC 9162, 2.1.3.2)."""
+    if not 0 <= index < size:
+        return False
+    at, last, digest = index, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            digest = sha256(b"\x01" + sibling + digest)
+            while at and not at & 1:
+                at, last = at >> 1, last >> 1
+        else:
+            digest = sha256(b"\x01" + digest + sibling)
+        at, last = at >> 1, last >> 1
+    return last == 0 and digest == root
+
+
+# -- the pack ----------------------------------------------------------------------------------------------------------
+
+
+class Pack:
+    """A zip, or the folder that it was taken apart into."""
+
+    def __init__(self, path: Path) -> None:
+        self._zip: zipfile.ZipFile | None = None
+        self._path = path
+        try:
+            if path.is_dir():
+                self.names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+            else:
+                self._zip = zipfile.ZipFile(path)
+                self.names = self._zip.namelist()
+        except (OSError, zipfile.BadZipFile) as error:
+            raise Unreadable(f"{path} is no pack ({error})") from None
+        if "MANIFEST" not in self.names:
+            raise Unreadable(f"{path} is no pack: it has no MANIFEST")
+
+    def bytes_of(self, name: str) -> bytes:
+        try:
+            return self._zip.read(name) if self._zip else (self._path / name).read_bytes()
+        except (KeyError, OSError, zipfile.BadZipFile):
+            raise Wrong(f"{name} is missing, or cannot be read") from None
+
+    def text_of(self, name: str) -> str:
+        try:
+            return self.bytes_of(name).decode()
+        except UnicodeDecodeError:
+            raise Wrong(f"{name} is no UTF-8 text") from None
+
+    def records(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, line in enumerate(self.text_of(name).splitlines(), start=1):
+            yield number, _object(line, f"{name}, line {number},")
+
+
+def check_manifest(pack: Pack) -> dict[str, str]:
+    """Check every file against MANIFEST; return their hashes. Raises Wrong."""
+    told: dict[str, str] = {}
+    for line in pack.text_of("MANIFEST").splitlines():
+        digest, _, name = line.partition("  ")
+        if not _HEX.fullmatch(digest) or not name or name in told:
+            raise Wrong(f"MANIFEST holds a line that is none: {line[:80]!r}")
+        told[name] = digest
+    for name in pack.names:
+        if pack.names.count(name) > 1:
+            raise Wrong(f"{name} is in the pack twice")
+        if name not in told and name != "MANIFEST":
+            raise Wrong(f"{name} is not in MANIFEST: it was added")
+    for name, digest in told.items():
+        if hashlib.sha256(pack.bytes_of(name)).hexdigest() != digest:
+            raise Wrong(f"{name} is not the file that MANIFEST tells of")
+    return told
+
+
+def check_bound(manifest: dict[str, str], told: dict[str, str] | None) -> None:
+    """Check that the sealed ledger tells of the same files as MANIFEST, which anybody can write. Raises Wrong."""
+    if told is None:
+        raise Wrong(f"no event {EXPORTED} tells of this pack's files")
+    for name in sorted({*manifest, *told} - {*OF_THE_LEDGER}):
+        if manifest.get(name) != told.get(name):
+            raise Wrong(f"{name} is not the file whose hash the ledger tells")
+
+
+def check_decisions(pack: Pack, ledger: Ledger) -> int:
+    """Check each row of decisions.csv against the event that tells of it; return how many there are. Raises Wrong."""
+    rows = list(csv.DictReader(io.StringIO(pack.text_of("decisions.csv"), newline="")))
+    for number, row in enumerate(rows, start=2):
+        found = ledger.attestations.get(row["attestation"])
+        if found is None:
+            if ledger.withheld:
+                continue
+            raise Wrong(f"decisions.csv, line {number}: the ledger does not tell of this decision")
+        seq, body, personal = found
+        says = {
+            "event": str(seq),
+            "verdict": body["kind"].partition(".")[2],
+            "at": body["at"],
+            "identity_id": body["identity"],
+        }
+        if personal is not None:
+            says["email"] = personal.get("email")
+        for column, value in says.items():
+            if row[column].removeprefix("'") != (value or ""):
+                raise Wrong(f"decisions.csv, line {number}: the ledger has another `{column}` in event {seq}")
+    return len(rows)
+
+
+def check_shown(pack: Pack, ledger: Ledger) -> None:
+    """Check that what people were shown is what the ledger has the hash of. Raises Wrong."""
+    for number, record in pack.records("shown.jsonl"):
+        found = ledger.attestations.get(str(record.get("attestation")))
+        if found and found[1]["facts"].get("shown") != sha256(str(record.get("shown")).encode()).hex():
+            raise Wrong(f"shown.jsonl, line {number}: the ledger has another hash in event {found[0]}")
+
+
+def check_proofs(proofs: Iterable[tuple[int, dict[str, Any]]], ledger: Ledger, last: Note) -> int:
+    """Check each inclusion proof against the last checkpoint; return how many there are. Raises Wrong."""
+    count = 0
+    for number, record in proofs:
+        seq, path = record["seq"], [bytes.fromhex(digest) for digest in record["path"]]
+        leaf = ledger.leaves.get(seq, b"")
+        if record["size"] != last.size or not includes(last.root, last.size, seq - 1, leaf, path):
+            raise Wrong(f"proofs.jsonl, line {number}: the proof of event {seq} does not hold")
+        count += 1
+    return count
+
+
+def read_notes(pack: Pack) -> list[Note]:
+    """Return the checkpoints, the smallest first; the last one lies beside them as a file. Raises Wrong."""
+    notes: list[Note] = []
+    for number, record in pack.records("checkpoints.jsonl"):
+        try:
+            note = read_note(str(record.get("note")))
+        except Unreadable:
+            raise Wrong(f"checkpoints.jsonl, line {number}: its note is no checkpoint") from None
+        if (note.size, note.root.hex()) != (record.get("size"), record.get("root")):
+            raise Wrong(f"checkpoints.jsonl, line {number}: it does not say what its note says")
+        if notes and notes[-1].size >= note.size:
+            raise Wrong(f"checkpoints.jsonl, line {number}: it is not after the one before")
+        notes.append(note)
+    if not notes or read_note(pack.text_of("checkpoint.note")) != notes[-1]:
+        raise Wrong("checkpoint.note is not the last of checkpoints.jsonl")
+    return notes
+
+
+def verify(path: Path, anchor: str | None = None, key: str | None = None) -> list[str]:
+    """Check a pack; return what was seen, in sentences. Raises Wrong, or Unreadable."""
+    pack = Pack(path)
+    outside = read_note(anchor) if anchor is not None else None
+    manifest = check_manifest(pack)
+    notes = read_notes(pack)
+    keys = [read_key(line) for line in ([key] if key else pack.text_of("KEYS").splitlines())]
+    for note in notes:
+        if why := note.signed_by(keys):
+            raise Wrong(f"the checkpoint of {note.size} events: {why}")
+    if outside and (why := outside.signed_by(keys)):
+        raise Wrong(f"the anchor: {why}")
+    ledger = Ledger(expected_roots(notes, outside), wanted=frozenset(r["seq"] for _, r in pack.records("proofs.jsonl")))
+    ledger.read(pack.text_of("events.jsonl").split("\n")[:-1])
+    if outside:
+        check_anchor(ledger, outside)
+    check_end(ledger, notes)
+    check_bound(manifest, ledger.files)
+    decisions = check_decisions(pack, ledger)
+    check_shown(pack, ledger)
+    proofs = check_proofs(pack.records("proofs.jsonl"), ledger, notes[-1])
+    return list(
+        _said(
+            manifest, ledger, notes, keys, decisions, proofs, is_anchored=outside is not None, is_told=key is not None
+        )
+    )
+
+
+def _said(
+    manifest: dict[str, str],
+    ledger: Ledger,
+    notes: Sequence[Note],
+    keys: Sequence[Key],
+    decisions: int,
+    proofs: int,
+    *,
+    is_anchored: bool,
+    is_told: bool,
+) -> Iterator[str]:
+    yield f"{len(manifest)} files are as MANIFEST and the ledger tell."
+    yield f"{ledger.size} events are one unbroken chain, sealed by {len(notes)} checkpoints, the last over all of them."
+    yield f"{decisions} decisions are as the ledger tells; {proofs} inclusion proofs hold."
+    if ledger.withheld:
+        yield f"The text of {ledger.withheld} events is kept back, as it looks like a secret; the roots cover them."
+    if ledger.without_private:
+        yield f"The personal parts of {ledger.without_private} events are not here: they were erased, or kept back."
+    ids = ", ".join(f"{key.name} {key.id.hex()}" for key in keys)
+    if not CAN_CHECK_SIGNATURES:
+        yield "Signatures were NOT checked: the package `cryptography` is not installed."
+    elif is_told:
+        yield f"The signatures are by the key that you gave: {ids}."
+    else:
+        yield f"The signatures are by the pack's own key ({ids}): compare it with the one that you were told of."
+    if is_anchored:
+        yield "It continues the anchor."
+    else:
+        yield "Without --anchor two things cannot be seen: whether an older pack was put in a newer one's place, and (unless"
+        yield "you know the key) whether everything was made anew under another key."
+
+
+def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] | None = None) -> int:
+    """Run as a command; return the exit status."""
+    say = say or (lambda line: sys.stdout.write(f"{line}\n"))
+    parser = argparse.ArgumentParser(description="Check an evidence pack.", epilog=(__doc__ or "").partition("\n\n")[2])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "pack", nargs="?", type=Path, default=Path(__file__).resolve().parent, help="the zip, or its folder"
+    )
+    parser.add_argument("--anchor", type=Path, metavar="NOTE", help="a checkpoint that was kept elsewhere")
+    parser.add_argument("--key", metavar="NAME+ID+KEY", help="the key that you were told of")
+    chosen = parser.parse_args(arguments)
+    try:
+        anchor = chosen.anchor.read_text("utf-8") if chosen.anchor else None
+        for sentence in verify(chosen.pack, anchor, chosen.key):
+            say(sentence)
+    except (Unreadable, OSError, UnicodeDecodeError) as error:
+        say(f"It cannot be read: {error}")
+        return 2
+    except Wrong as error:
+        say(f"WRONG: {error}.")
+        return 1
+    return 0 if CAN_CHECK_SIGNATURES else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,471 @@
+"""The `nhi` command as people and scripts use it: a process of its own, its exit status, its stdout and its stderr."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, update
+
+from demo.cloud import Cloud
+from demo.workspace import Workspace
+from nhi import database
+from nhi.tables import EventRow
+from tests.conftest import PEOPLE
+from tests.jobs_world import POLICY, environment_of
+
+Json = dict[str, Any]
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+# Questions are asked in working hours only, and tests run on Sundays too: a process may be given a Monday noon.
+AT_MONDAY_NOON = """
+from freezegun import freeze_time
+freeze_time("2026-11-23T12:00:00Z", tick=True).start()
+from jobs.cli import main
+main()
+"""
+FORMULAS = ("=1+1", "+2", "-3", "@sum")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """Somebody's shell: a folder, an environment, and `nhi`."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    cloud: Cloud
+    workspace: Workspace
+
+    def nhi(self, *words: str, at_monday_noon: bool = False, **environment: str) -> Ran:
+        """Run `nhi` with these words; keyword arguments set, or with "" unset, settings."""
+        program = ["-c", AT_MONDAY_NOON] if at_monday_noon else ["-m", "jobs.cli"]
+        env = {name: value for name, value in {**self.environment, **environment}.items() if value}
+        ran = subprocess.run(
+            [sys.executable, *program, *words],
+            check=False,
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A desk whose account has been scanned once. Tests leave the inventory as it is."""
+    folder = tmp_path_factory.mktemp("desk")
+    now = datetime.now(UTC)
+    (folder / "policy.toml").write_text(POLICY)
+    with Cloud() as cloud, Workspace(PEOPLE) as workspace:
+        for name in ("ci-deploy", *FORMULAS):
+            cloud.add_user(name, tags={"owner": "ana@example.com"}, created_at=now - timedelta(days=400))
+            cloud.add_access_key(name, created_at=now - timedelta(days=300), last_used_at=now - timedelta(days=200))
+        opened = Desk(
+            folder=folder,
+            environment=environment_of(folder, cloud, workspace),
+            cloud=cloud,
+            workspace=workspace,
+        )
+        first = opened.nhi("scan", "--json")
+        assert (first.status, first.err) == (0, "")
+        yield opened
+
+
+@pytest.fixture
+def blank(tmp_path: Path) -> Iterator[Desk]:
+    """A desk where nothing was done yet, with nothing that is reached."""
+    with Cloud() as cloud, Workspace(PEOPLE) as workspace:
+        env = environment_of(tmp_path, cloud, workspace)
+        yield Desk(folder=tmp_path, environment=env, cloud=cloud, workspace=workspace)
+
+
+def is_one_sentence(ran: Ran) -> bool:
+    """Whether a refusal is one line on stderr, nothing on stdout, and no traceback."""
+    return ran.out == "" and len(ran.err.strip().splitlines()) == 1 and "Traceback" not in ran.err
+
+
+# -- scan --------------------------------------------------------------------------------------------------------------
+
+
+def test_scan_json_is_one_document_with_the_promised_keys_and_nothing_else_is_said(desk: Desk) -> None:
+    ran = desk.nhi("scan", "--json")
+    told = ran.json()
+    assert (ran.status, ran.err) == (0, "")
+    assert (told["opened"], told["resolved"]) == (0, 0)
+    assert isinstance(told["seconds"], float)
+    (source,) = told["sources"]
+    assert {"provider", "scope", "identities", "credentials", "complete", "gaps", "api_calls"} <= set(source)
+    assert (source["provider"], source["scope"]) == ("aws", desk.cloud.account)
+    assert (source["identities"], source["credentials"], source["complete"], source["gaps"]) == (5, 5, True, [])
+    assert source["api_calls"]["iam:GetCredentialReport"] == 1
+    assert sum(source["api_calls"].values()) <= 14
+
+
+def test_scan_says_its_tally_in_a_sentence_and_shows_no_progress_in_a_pipe(desk: Desk) -> None:
+    ran = desk.nhi("scan", "--provider", "aws")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out == "Saw 5 identities and 5 credentials in 1 source. Opened 0 findings, resolved 0.\n"
+
+
+def test_a_scan_that_could_not_see_exits_3_and_says_what(blank: Desk) -> None:
+    blank.cloud.faults.deny("iam:GetAccountAuthorizationDetails")
+    ran = blank.nhi("scan", "--json")
+    gaps = ran.json()["sources"][0]["gaps"]
+    assert ran.status == 3
+    assert gaps == [
+        {"scope": f"aws/{blank.cloud.account}", "reason": "AccessDenied: iam:GetAccountAuthorizationDetails"}
+    ]
+    assert "Could not see" in ran.err
+    assert blank.nhi("scan").status == 3
+
+
+def test_a_scan_of_an_account_out_of_reach_exits_3(blank: Desk) -> None:
+    ran = blank.nhi("scan", "--json", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert ran.status == 3
+    assert ran.json()["sources"][0]["complete"] is False
+
+
+def test_an_unknown_provider_is_wrong_usage_and_the_known_ones_are_named(desk: Desk) -> None:
+    ran = desk.nhi("scan", "--provider", "awz")
+    assert (ran.status, is_one_sentence(ran)) == (2, True)
+    assert ran.err == "nhi: --provider awz is not known; there are: aws\n"
+
+
+# -- findings ----------------------------------------------------------------------------------------------------------
+
+
+def test_findings_json_has_the_promised_keys_and_types(desk: Desk) -> None:
+    ran = desk.nhi("findings", "--json")
+    found = ran.json()
+    assert (ran.status, ran.err, len(found)) == (0, "", 15)
+    for one in found:
+        check_finding(one)
+    unowned = [one for one in found if one["kind"] == "unowned"]
+    assert all(one["credential"] is None for one in unowned)
+
+
+def check_finding(one: Json) -> None:
+    """Hold a finding to interface.md."""
+    for name, values in {
+        "kind": {"unused", "unowned", "unrotated"},
+        "owasp": {"NHI1", "NHI7"},
+        "severity": {"low", "medium", "high", "critical"},
+        "status": {"open", "asked", "justified", "snoozed"},
+    }.items():
+        assert one[name] in values
+    assert INSTANT.fullmatch(one["since"])
+    assert all(isinstance(one[name], str) and one[name] for name in ("id", "why", "coverage"))
+    assert all(
+        isinstance(one["identity"][name], str) and one["identity"][name]
+        for name in ("id", "provider", "kind", "account", "name", "principal")
+    )
+    if one["credential"]:
+        credential = one["credential"]
+        assert credential["id"].startswith("AKIA")
+        assert credential["kind"] == "access_key"
+        assert INSTANT.fullmatch(credential["created_at"])
+        assert credential["last_used_at"] is None or INSTANT.fullmatch(credential["last_used_at"])
+    owner = one["owner"]
+    assert (owner["state"], owner["email"]) == ("likely", "ana@example.com")
+    assert 0 < owner["confidence"] <= 1
+    for fact in owner["evidence"]:
+        assert {"source", "fact", "at"} <= set(fact)
+
+
+def test_findings_are_filtered_by_kind_owner_and_provider(desk: Desk) -> None:
+    assert {one["kind"] for one in desk.nhi("findings", "--kind", "unused", "--json").json()} == {"unused"}
+    assert len(desk.nhi("findings", "--owner", "ANA@example.com", "--json").json()) == 15
+    assert desk.nhi("findings", "--owner", "bea@example.com", "--json").json() == []
+    assert len(desk.nhi("findings", "--provider", "aws", "--json").json()) == 15
+
+
+def test_a_finding_kind_that_does_not_exist_gets_the_nearest_one(desk: Desk) -> None:
+    ran = desk.nhi("findings", "--kind", "unusd")
+    assert (ran.status, ran.err) == (2, "nhi: --kind unusd is not known; did you mean unused?\n")
+
+
+def test_no_cell_of_the_csv_runs_as_a_formula(desk: Desk) -> None:
+    ran = desk.nhi("findings", "--csv")
+    rows = list(csv.DictReader(io.StringIO(ran.out)))
+    assert (ran.status, ran.err, len(rows)) == (0, "", 15)
+    assert {row["identity"] for row in rows} == {"ci-deploy", *(f"'{name}" for name in FORMULAS)}
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
+
+
+def test_json_and_csv_at_once_is_wrong_usage(desk: Desk) -> None:
+    ran = desk.nhi("findings", "--json", "--csv")
+    assert (ran.status, ran.out) == (2, "")
+    assert "choose one of --json and --csv" in ran.err
+
+
+def test_findings_for_people_are_a_table_with_whole_sentences(desk: Desk) -> None:
+    ran = desk.nhi("findings", "--kind", "unused")
+    assert ran.status == 0
+    assert "5 open findings" in ran.out
+    assert "ci-deploy" in ran.out
+    assert "\x1b[" not in ran.out
+
+
+# -- whois -------------------------------------------------------------------------------------------------------------
+
+
+def test_whois_json_tells_everything_known_newest_first(desk: Desk) -> None:
+    key_id = desk.nhi("findings", "--kind", "unused", "--json").json()[0]["credential"]["id"]
+    for query in ("ci-deploy", f"arn:aws:iam::{desk.cloud.account}:user/ci-deploy"):
+        (match,) = desk.nhi("whois", query, "--json").json()["matches"]
+        assert match["identity"]["name"] == "ci-deploy"
+        assert {"identity", "owner", "credentials", "permissions", "findings", "history"} <= set(match)
+        for one in match["findings"]:
+            check_finding(one)
+        numbers = [event["seq"] for event in match["history"]]
+        assert numbers == sorted(numbers, reverse=True)
+        assert {"identity.seen", "finding.opened"} <= {event["kind"] for event in match["history"]}
+    text = f'the log says "{key_id}" was refused'
+    (match,) = desk.nhi("whois", text, "--json").json()["matches"]
+    assert key_id in {credential["id"] for credential in match["credentials"]}
+
+
+def test_whois_of_a_stranger_is_an_empty_list_and_exit_1(desk: Desk) -> None:
+    ran = desk.nhi("whois", "nobody-at-all", "--json")
+    assert (ran.status, ran.json(), ran.err) == (1, {"matches": []}, "")
+    words = desk.nhi("whois", "nobody-at-all")
+    assert (words.status, words.out.startswith("Nothing by that name was seen.")) == (1, True)
+
+
+@pytest.mark.parametrize("query", ["'; DROP TABLE identity; --", "%", "\u202e\u200b", "[bold]x[/nope]", "x" * 30_000])
+def test_whois_takes_any_text_without_a_traceback(desk: Desk, query: str) -> None:
+    ran = desk.nhi("whois", "--", query)
+    assert (ran.status, "Traceback" in ran.err) == (1, False)
+
+
+# -- ask, remediate, undo ----------------------------------------------------------------------------------------------
+
+
+def test_ask_and_its_rehearsal_then_remediate_and_undo(blank: Desk) -> None:
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    (blank.folder / "policy.toml").write_text(POLICY)
+    blank.cloud.add_user("ci-deploy", tags={"owner": "bea@example.com"}, created_at=now - timedelta(days=400))
+    key_id = blank.cloud.add_access_key("ci-deploy", created_at=now - timedelta(days=300))
+    assert blank.nhi("scan", at_monday_noon=True).status == 0
+
+    rehearsed = blank.nhi("ask", "--dry-run", "--json", at_monday_noon=True)
+    assert (rehearsed.status, rehearsed.err) == (0, "")
+    assert {name: rehearsed.json()[name] for name in ("sent", "people", "items", "skipped")} == {
+        "sent": 1,
+        "people": 1,
+        "items": 1,
+        "skipped": [],
+    }
+    assert blank.workspace.as_("bea").messages() == []
+    words = blank.nhi("ask", "--dry-run", at_monday_noon=True)
+    assert words.out == "Would have: Asked 1 people about 1 identities in 1 messages.\n"
+
+    asked = blank.nhi("ask", "--json", at_monday_noon=True)
+    assert (asked.status, asked.json()["sent"]) == (0, 1)
+    assert len(blank.workspace.as_("bea").messages()) == 1
+    again = blank.nhi("ask", "--json", at_monday_noon=True)
+    assert again.json()["skipped"] == [{"reason": "asked, waiting for the answer", "count": 1}]
+    assert len(blank.workspace.as_("bea").messages()) == 1
+
+    idle = blank.nhi("remediate", "--json")
+    assert (idle.status, idle.json()) == (
+        0,
+        {"done": [], "undone": [], "proposed": [], "refused": [], "waiting": []},
+    )
+    assert blank.nhi("undo", "abc").err == "nhi: No remediation starts with 'abc'; `nhi whois` shows their ids.\n"
+    assert blank.cloud.key_status(key_id) == "Active"
+
+
+def test_ask_without_a_bot_token_names_the_setting(desk: Desk) -> None:
+    ran = desk.nhi("ask", SLACK_BOT_TOKEN="")
+    assert (ran.status, is_one_sentence(ran)) == (2, True)
+    assert ran.err.startswith("nhi: SLACK_BOT_TOKEN is not set: ")
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"DATABASE_URL": "nonsense"}, "DATABASE_URL is not a database address"),
+        ({"DATABASE_URL": "mysql://x/y"}, "DATABASE_URL names mysql"),
+        ({"DATABASE_URL": "sqlite:////nowhere/at/all.db"}, "The database cannot be opened"),
+        ({"DATABASE_URL": "postgresql://127.0.0.1:9/x"}, "The database cannot be opened"),
+        ({"PORT": "many"}, "PORT"),
+        ({"SLACK_BOT_TOKEN": "xoxp-wrong-kind"}, "SLACK_BOT_TOKEN should start with `xoxb-`"),
+    ],
+    ids=lambda value: next(iter(value.values())) if isinstance(value, dict) else "",
+)
+def test_a_wrong_setting_is_one_sentence_and_exit_2(desk: Desk, setting: dict[str, str], words: str) -> None:
+    ran = desk.nhi("scan", at_monday_noon=False, **setting)
+    assert (ran.status, is_one_sentence(ran)) == (2, True), ran.err
+    assert ran.err.startswith(f"nhi: {words}")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"[rules]\nunused_afer = '30d'\n", "did you mean `unused_after`"),
+        (b"[rules]\nunused_after = 'soon'\n", "a duration is a whole number above 0 with a unit"),
+        (b"[rules\n", "is not TOML"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"[[sources]]\nprovider = 'azure'\n", "provider"),
+    ],
+    ids=["unknown key", "wrong duration", "not TOML", "not text", "unknown provider"],
+)
+def test_a_policy_that_does_not_read_is_one_sentence_and_exit_2(blank: Desk, text: bytes, words: str) -> None:
+    (blank.folder / "policy.toml").write_bytes(text)
+    for command in (("scan",), ("policy", "check")):
+        ran = blank.nhi(*command)
+        assert (ran.status, is_one_sentence(ran)) == (2, True), ran.err
+        assert words in ran.err
+        assert "policy.toml" in ran.err
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_postgresql_without_a_schema_gets_the_command_to_run(desk: Desk, engine: Engine, database_url: str) -> None:
+    from alembic import command
+
+    command.downgrade(database.alembic_config(database_url), "base")
+    ran = desk.nhi("findings", DATABASE_URL=database_url)
+    assert (ran.status, is_one_sentence(ran)) == (2, True)
+    assert "run `alembic upgrade head`" in ran.err
+    command.upgrade(database.alembic_config(database_url), "head")
+    assert desk.nhi("findings", "--json", DATABASE_URL=database_url).json() == []
+
+
+def test_an_unknown_command_or_option_is_wrong_usage(desk: Desk) -> None:
+    for words in (("scn",), ("scan", "--jsn"), ("whois",)):
+        ran = desk.nhi(*words)
+        assert (ran.status, ran.out) == (2, "")
+
+
+def test_every_command_has_help_with_an_example(desk: Desk) -> None:
+    from jobs.cli import main
+
+    commands: list[tuple[str, ...]] = [(name,) for name in main.commands]
+    for name, group in main.commands.items():
+        commands += [(name, each) for each in getattr(group, "commands", {})]
+    groups = {name for name, group in main.commands.items() if hasattr(group, "commands")}
+    for words in commands:
+        if words[-1] in groups and len(words) == 1:
+            continue
+        command: Any = main
+        for word in words:
+            command = command.commands[word]
+        assert command.help
+        assert "Example: " in (command.epilog or ""), words
+    shown = desk.nhi("scan", "--help")
+    assert (shown.status, "Example: nhi scan --provider aws --json" in shown.out) == (0, True)
+
+
+# -- policy, doctor, ledger, manifest ----------------------------------------------------------------------------------
+
+
+def test_policy_check_shows_what_each_rule_would_match_today(desk: Desk, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(
+        "[rules]\nunused_after = '201d'\n[[rules.exceptions]]\nmatch = {name = 'ci-*'}\nunused_after = '10d'\n"
+    )
+    ran = desk.nhi("policy", "check", str(other))
+    assert (ran.status, ran.err) == (0, "")
+    assert "reads well." in ran.out
+    assert re.search(r"rules.unused_after +│ 201d +│ 1 unused", ran.out)
+    assert re.search(r"rules.unrotated_after +│ 90d +│ 5 unrotated", ran.out)
+    assert re.search(r"1 identities +│ unused_after = 10d", ran.out)
+
+
+def test_policy_check_of_a_file_that_is_not_there_says_so(desk: Desk) -> None:
+    ran = desk.nhi("policy", "check", "missing.toml")
+    assert (ran.status, is_one_sentence(ran)) == (2, True)
+    assert "missing.toml is not there" in ran.err
+
+
+def test_policy_check_before_the_first_scan_says_what_to_do(blank: Desk) -> None:
+    ran = blank.nhi("policy", "check")
+    assert (ran.status, "run `nhi scan`" in ran.out) == (0, True)
+
+
+def test_doctor_json_names_each_check_with_what_to_do(desk: Desk) -> None:
+    ran = desk.nhi("doctor", "--json")
+    checks = ran.json()["checks"]
+    assert (ran.status, ran.err) == (0, "")
+    assert all(set(check) >= {"name", "status", "detail", "fix"} for check in checks)
+    assert {check["status"] for check in checks} == {"ok"}
+    assert {"database", "policy", "slack", "scan", "outbox", "ledger"} <= {check["name"] for check in checks}
+
+
+def test_doctor_exits_1_where_something_fails_and_says_what_to_do(desk: Desk) -> None:
+    ran = desk.nhi("doctor", "--json", SLACK_BOT_TOKEN="xoxb-wrong")
+    failing = [check for check in ran.json()["checks"] if check["status"] == "fail"]
+    assert (ran.status, [check["name"] for check in failing]) == (1, ["slack"])
+    assert "invalid_auth" in failing[0]["detail"]
+    assert failing[0]["fix"]
+
+
+def test_doctor_of_a_machine_with_nothing_set_still_answers(blank: Desk) -> None:
+    ran = blank.nhi(
+        "doctor", "--json", SLACK_BOT_TOKEN="", SLACK_SIGNING_SECRET="", AWS_ENDPOINT_URL="http://127.0.0.1:9"
+    )
+    failing = {check["name"].split()[0] for check in ran.json()["checks"] if check["status"] == "fail"}
+    assert (ran.status, failing) == (1, {"slack", "source"})
+    broken = blank.nhi("doctor", "--json", DATABASE_URL="nonsense")
+    assert (broken.status, broken.json()["checks"][0]["status"]) == (1, "fail")
+
+
+def test_ledger_verify_tells_an_unbroken_chain_and_a_broken_one(blank: Desk) -> None:
+    assert blank.nhi("scan").status == 0
+    fine = blank.nhi("ledger", "verify")
+    assert (fine.status, "unbroken" in fine.out) == (0, True)
+    engine = create_engine(blank.environment["DATABASE_URL"])
+    with engine.begin() as connection:
+        for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.exec_driver_sql(f"DROP TRIGGER {name}")
+        connection.execute(update(EventRow).values(body='{"seq": 1}'))
+    engine.dispose()
+    broken = blank.nhi("ledger", "verify")
+    assert (broken.status, "was tampered with" in broken.err) == (1, True)
+
+
+@pytest.mark.parametrize("mode", ["socket", "http"])
+def test_the_manifest_is_one_json_document_that_names_the_scopes_we_need(desk: Desk, mode: str) -> None:
+    ran = desk.nhi("slack", "manifest", "--mode", mode, "--url", "https://bot.example.com/")
+    told = ran.json()
+    assert ran.status == 0
+    assert told["settings"]["socket_mode_enabled"] is (mode == "socket")
+    command = told["features"]["slash_commands"][0]
+    assert command.get("url") == (None if mode == "socket" else "https://bot.example.com/slack/events")
+    assert set(told["oauth_config"]["scopes"]["bot"]) >= {"chat:write", "commands", "im:write", "users:read.email"}
+    assert "admin" not in f"{told['oauth_config']}"
+    assert "https://api.slack.com/apps?new_app=1&manifest_json=" in ran.err
+
+
+def test_secrets_are_never_said(desk: Desk) -> None:
+    ran = desk.nhi("-v", "doctor", "--json")
+    for secret in (desk.environment["SLACK_BOT_TOKEN"], desk.environment["SLACK_SIGNING_SECRET"]):
+        assert secret not in ran.out + ran.err

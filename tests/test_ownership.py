@@ -1,0 +1,181 @@
+"""Who is answerable, as far as evidence tells, and when nobody is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nhi.identity import Evidence, Person
+from nhi.ownership import Directory, LikelyOwner, names_of, rank, tag_evidence
+from nhi.policy import Owners, People
+from tests.factories import NOW
+from tests.strategies import HOSTILE_TEXTS, MAYBE, a_fact, a_user, ago
+
+
+def person(handle: str, **changes: Any) -> Person:
+    values: dict[str, Any] = {
+        "email": f"{handle}@example.com",
+        "slack_id": "U" + handle.upper(),
+        "name": handle.title(),
+        "tz": "UTC",
+        "active": True,
+        "handle": handle,
+    }
+    return Person(**(values | changes))
+
+
+PEOPLE = (
+    person("ana"),
+    person("bea"),
+    person("otto", active=False),
+    person("gus", guest=True),
+    person("robo", bot=True),
+    person("sam", stranger=True),
+)
+COMPANY = People(domains=("example.com",))
+
+
+def likely(*facts: Evidence, people: Sequence[Person] = PEOPLE, **owners: Any) -> tuple[LikelyOwner, ...]:
+    return rank(facts, directory=people, people=COMPANY, owners=Owners(**owners), now=NOW)
+
+
+def emails(*facts: Evidence, **owners: Any) -> list[str]:
+    return [owner.email for owner in likely(*facts, **owners)]
+
+
+def test_a_tag_makes_a_likely_owner_with_the_tag_as_the_reason() -> None:
+    [owner] = likely(a_fact("tag"))
+
+    assert (owner.email, owner.evidence) == ("ana@example.com", (a_fact("tag"),))
+    assert 0.6 <= owner.confidence < 1
+
+
+def test_a_tag_speaks_louder_than_the_creator() -> None:
+    facts = [a_fact("creator", "bea@example.com", ago(0)), a_fact("tag", "ana@example.com")]
+
+    assert emails(*facts) == ["ana@example.com", "bea@example.com"]
+
+
+def test_facts_that_agree_add_up_and_the_strongest_is_told_first() -> None:
+    tag, creator = a_fact("tag"), a_fact("creator", at=ago(1))
+    [both], [alone] = likely(creator, tag), likely(tag)
+
+    assert both.confidence > alone.confidence
+    assert both.evidence == (tag, creator)
+
+
+def test_an_old_creation_fades_until_nobody_is_good_enough() -> None:
+    assert emails(a_fact("creator", at=ago(1))) == ["ana@example.com"]
+    assert emails(a_fact("creator", at=ago(2000))) == []
+
+
+def test_not_mine_outweighs_a_tag_and_a_creator_together() -> None:
+    assert emails(a_fact("tag"), a_fact("creator", at=ago(1)), a_fact("not_mine", at=ago(0))) == []
+
+
+def test_nobody_is_better_than_somebody_below_the_threshold() -> None:
+    fact = a_fact("creator", at=ago(1))
+    [owner] = likely(fact)
+
+    assert emails(fact, threshold=owner.confidence) == ["ana@example.com"]
+    assert emails(fact, threshold=owner.confidence + 0.0001) == []
+    assert emails(a_fact("rumour")) == []
+
+
+@pytest.mark.parametrize("handle", ["otto", "gus", "robo", "sam", "nobody"])
+def test_the_deactivated_guests_bots_strangers_and_the_unknown_are_no_owners(handle: str) -> None:
+    assert emails(a_fact("tag", f"{handle}@example.com")) == []
+
+
+def test_where_the_directory_could_not_be_looked_into_an_address_stands_for_itself() -> None:
+    assert [owner.email for owner in likely(a_fact("tag"), people=())] == ["ana@example.com"]
+    assert likely(a_fact("tag", "UANA12"), people=()) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("ana@example.com", ("ana@example.com",)),
+        (" Ana@Example.COM ", ("ana@example.com",)),
+        ("mailto:ana@example.com", ("ana@example.com",)),
+        ("UANA12", ("UANA12",)),
+        ("ana", ("ana@example.com",)),
+        ("@ana", ("ana@example.com",)),
+        ("Platform Team", ()),
+        ("<!channel>", ()),
+        ("<@UANA12>", ()),
+        ("ana@example.com, bea@example.com", ()),
+        ("a@b", ()),
+        ("", ()),
+        ("x" * 10_000, ()),
+    ],
+)
+def test_a_value_stands_for_an_address_a_slack_id_or_a_login_and_else_for_nobody(
+    value: str, names: tuple[str, ...]
+) -> None:
+    assert names_of(value, COMPANY) == names
+
+
+def test_a_login_is_looked_for_at_the_domains_of_the_company_or_else_of_its_admins() -> None:
+    assert names_of("ana", People(domains=("a.example", "b.example"))) == ("ana@a.example", "ana@b.example")
+    assert names_of("ana", People(admins=("dora@c.example", "UDORA"))) == ("ana@c.example",)
+    assert names_of("ana", People()) == ()
+
+
+def test_tags_speak_in_the_order_of_policy_and_empty_ones_not_at_all() -> None:
+    user = a_user(tags={"Owner": " bea@example.com ", "owner": "", "team-email": "t@example.com", "other": "ana"})
+
+    found = tag_evidence(user, Owners())
+
+    assert [(fact.fact, fact.points_to) for fact in found] == [
+        ("Owner= bea@example.com ", "bea@example.com"),
+        ("team-email=t@example.com", "t@example.com"),
+    ]
+
+
+def test_people_are_found_by_address_in_any_case_and_by_slack_id() -> None:
+    directory = Directory(PEOPLE)
+
+    assert directory.find("ANA@example.com") == directory.find("UANA") == PEOPLE[0]
+    assert directory.find("eve@example.com") is None
+
+
+FACTS = st.builds(
+    Evidence,
+    source=st.sampled_from(["tag", "creator", "not_mine", "rumour"]),
+    fact=HOSTILE_TEXTS,
+    points_to=st.sampled_from(["ana@example.com", "BEA@example.com", "UOTTO", "gus@example.com", "ana"])
+    | HOSTILE_TEXTS,
+    at=MAYBE,
+    identity_key=st.just("AIDAEXAMPLE"),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(facts=st.lists(FACTS, max_size=8), threshold=st.floats(min_value=0.01, max_value=0.99))
+def test_whatever_evidence_says_only_people_who_can_own_are_ranked_each_with_reasons(
+    facts: list[Evidence], threshold: float
+) -> None:
+    found = likely(*facts, threshold=threshold)
+
+    assert {owner.email for owner in found} <= {"ana@example.com", "bea@example.com"}
+    assert [owner.confidence for owner in found] == sorted((owner.confidence for owner in found), reverse=True)
+    for owner in found:
+        assert threshold <= owner.confidence <= 1
+        assert owner.evidence
+        assert set(owner.evidence) <= set(facts)
+
+
+@settings(max_examples=100, deadline=None)
+@given(facts=st.lists(FACTS, max_size=6), data=st.data())
+def test_the_order_in_which_facts_come_does_not_matter(facts: list[Evidence], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(facts))
+
+    def ranking(found: Sequence[Evidence]) -> list[tuple[str, float]]:
+        return [(owner.email, round(owner.confidence, 3)) for owner in likely(*found, threshold=0.01)]
+
+    assert sorted(ranking(facts)) == sorted(ranking(shuffled))

@@ -16,7 +16,7 @@ from slack_bolt import Ack, App
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from bot import events, messages, metrics, modals
+from bot import events, messages, metrics, modals, suggest
 from bot.slack import UNWELL, Bot, Json, one_sentence, tell, trouble
 from nhi import answers, authority, decisions, facts, ledger
 from nhi.answers import Answered, Answering
@@ -43,6 +43,7 @@ def register(app: App, bot: Bot) -> None:
     app.action("nhi:rotate")(clicks.rotate)
     app.action("nhi:disable")(clicks.disable)
     app.action("nhi:go")(clicks.go)
+    suggest.register(app, bot)
     app.view("nhi:justify")(forms.justify)
     app.view("nhi:rotate")(forms.rotate)
     app.view("nhi:disable")(forms.disable)
@@ -58,18 +59,21 @@ class Clicks:
         self._decide(ack, body, Verdict.CLAIM, decisions.claim)
 
     def not_mine(self, ack: Ack, body: Json) -> None:
-        self._decide(ack, body, Verdict.NOT_MINE, decisions.not_mine)
+        """Record it, and only then ask whose it may be: closing that form loses nothing."""
+        answered = self._decide(ack, body, Verdict.NOT_MINE, decisions.not_mine)
+        self.bot.later(suggest.offer, self.bot, body, answered)
 
     def undo(self, ack: Ack, body: Json) -> None:
         self._decide(ack, body, Verdict.UNDO, decisions.undo)
 
-    def _decide(self, ack: Ack, body: Json, verdict: Verdict, decide: Decide) -> None:
+    def _decide(self, ack: Ack, body: Json, verdict: Verdict, decide: Decide) -> Answered:
         now, policy = self.bot.clock(), self.bot.policy()
         with self.bot.writing() as session:
             answering = _begin(session, body, verdict, policy, now)
             answered, on_card = decide(session, answering, now), answering.offer.card_id is not None
         ack()
         _follow_up(self.bot, answered, None if on_card else body)
+        return answered
 
     def justify(self, ack: Ack, body: Json) -> None:
         now, policy = self.bot.clock(), self.bot.policy()

@@ -20,7 +20,7 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.middleware import Middleware
 from slack_sdk import WebClient
 
-from bot import actions, commands, delivery, directory, events, messages, metrics
+from bot import actions, commands, delivery, directory, events, handover, messages, metrics, review
 from bot.after import AfterAck, Completed, Started
 from bot.slack import CALL_SECONDS, UNWELL, Bot, Json, Kind, one_sentence, tell, trouble
 from nhi.database import Sessions, reading
@@ -86,8 +86,10 @@ def build_app(
     app.middleware(_only_ours)
     app.error(_Errors(bot).answer)
     actions.register(app, bot)
+    handover.register(app, bot)
     commands.register(app, bot)
     events.register(app, bot)
+    review.register(app, bot)
     return app
 
 

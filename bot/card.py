@@ -53,6 +53,8 @@ def is_open(facts: Json) -> bool:
 
 
 def _open(facts: Json, reader_is_asked: bool) -> Blocks:
+    if facts.get("claim") and not facts["claim"]["handed_at"]:
+        return _to_claim(facts)
     findings = facts["findings"]
     who = {"asked_is_reader": reader_is_asked, "ask": facts["ask"]}
     body = join(
@@ -65,6 +67,13 @@ def _open(facts: Json, reader_is_asked: bool) -> Blocks:
         say("card.known", use=last_use(facts), coverages=_coverages(findings)).context(),
         say("card.silence", **who, **_silence(facts, reader_is_asked)).context(),
     ]
+
+
+def _to_claim(facts: Json) -> Blocks:
+    """Draw the card that a whole team sees: until when to claim it, and to whom it goes then."""
+    body = join(header(facts), findings_list(facts["findings"]), say("handover.claim_why", **facts["claim"]))
+    known = say("card.known", use=last_use(facts), coverages=_coverages(facts["findings"]))
+    return [body.rich(), known.context(), say("handover.claim_note").context()]
 
 
 def _ended(facts: Json) -> Blocks:

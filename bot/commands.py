@@ -18,7 +18,7 @@ from slack_bolt import Ack, App
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot import card, directory, lists, messages, offers, whois
+from bot import card, directory, lists, messages, offers, review, whois
 from bot.messages import Message
 from bot.slack import Bot, Json, tell
 from nhi import authority, decisions, facts, ledger
@@ -255,6 +255,21 @@ def _scan(asked: Asked) -> Message:
     return messages.note("I asked the worker to look again; if it is busy, the next scan on its timetable does.")
 
 
+def _review(asked: Asked) -> Message:
+    """Bring the sender's part of the review to the end of their direct messages; admins open it, or see how far it is."""
+    word = asked.rest.lower()
+    if word in ("open", "status") and not authority.is_admin(asked.who, asked.policy):
+        raise NotAllowed("Only admins can do that; `/nhi review` alone brings your own part of it.")
+    if word == "open":
+        asked.later(asked.bot.defer, "review", "asked for in Slack", opened_by=asked.who.email)
+        return messages.note("I asked the worker to open this quarter's review; I tell you if its data is too old.")
+    if word == "status":
+        return review.status(asked.session)
+    message, boards = review.bring(asked.session, asked.who, asked.now)
+    asked.later(review.redraw, asked.bot, boards)
+    return message
+
+
 COMMANDS: dict[str, Callable[[Asked], Message]] = {
     "help": _help,
     "whois": _whois,
@@ -266,4 +281,5 @@ COMMANDS: dict[str, Callable[[Asked], Message]] = {
     "delegate": _delegate,
     "undo": _undo,
     "scan": _scan,
+    "review": _review,
 }

@@ -97,14 +97,19 @@ def drain(
     *,
     limit: int = 100,
     only_ask: str | None = None,
+    only_deliveries: Sequence[str] | None = None,
 ) -> Tally:
     """Say what is due, oldest first: at most `limit` messages, posts and redraws together.
 
-    `only_ask` keeps to the copies of one ask's card. Raises nothing that Slack says: the tally and the rows tell it.
+    `only_ask` keeps to the copies of one ask's card, `only_deliveries` to these messages. Raises nothing that Slack
+    says: the tally and the rows tell it.
     """
     outbox = _Outbox(sessions=sessions, client=client, policy=policy, clock=now_clock, tally=Tally())
     with reading(sessions) as session:
-        ids = session.scalars(_due_ids(now_clock(), limit, only_ask)).all()
+        due = _due_ids(now_clock(), limit, only_ask)
+        if only_deliveries is not None:
+            due = due.where(DeliveryRow.id.in_(only_deliveries))
+        ids = session.scalars(due).all()
     for delivery_id in ids:
         if not outbox.work_on(delivery_id):
             break

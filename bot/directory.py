@@ -17,11 +17,12 @@ from slack_sdk.errors import SlackApiError
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from bot.slack import UNWELL, Json, Kind, is_shut, shut, trouble
+from bot.slack import UNWELL, Json, Kind, Trouble, is_shut, shut, trouble
+from nhi import roster
 from nhi.database import Sessions, reading
 from nhi.identity import Aspect, Gap
 from nhi.records import storable
-from nhi.tables import GateRow, PersonRow
+from nhi.tables import DirectoryPullRow, GateRow, PersonRow
 
 MISSED_FOR = timedelta(hours=1)
 PAUSE = timedelta(minutes=1)  # of all look-ups, where Slack is in trouble and does not say how long
@@ -30,6 +31,9 @@ SCOPE = "slack/users"
 _SLACK_ID = re.compile(r"[UW][A-Z0-9]{2,20}")
 _NOBODY = frozenset(["users_not_found", "user_not_found", "user_not_visible"])
 _GATES_KEPT = timedelta(days=1)
+SLACK = "slack"
+A_PAGE = 200  # what Slack recommends
+PAGES_AT_ONCE = 15  # a minute's worth of the 20 calls that tier 2 allows
 
 
 def refresh(
@@ -145,7 +149,7 @@ def _write(session: Session, user: Json, asked_for: str, team_id: str, now: date
     email = profile.get("email") or (asked_for if "@" in asked_for else "")
     teams = (user.get("enterprise_user") or {}).get("teams") or [user.get("team_id")]
     row = session.get(PersonRow, user["id"]) or PersonRow(slack_id=user["id"], email="")
-    row.email = storable(str(email or row.email).lower())[:320]
+    former, row.email = row.email, storable(str(email or row.email).lower())[:320]
     row.name = storable(str(profile.get("real_name") or user.get("real_name") or user.get("name") or user["id"]))
     row.handle = storable(str(user.get("name") or ""))[:255]
     row.tz = storable(str(user.get("tz") or "UTC"))[:255]
@@ -156,3 +160,58 @@ def _write(session: Session, user: Json, asked_for: str, team_id: str, now: date
     row.checked_at = now
     session.add(row)
     session.flush()
+    if former and former != row.email:
+        roster.add_former_address(session, row.email, former, now)
+
+
+# -- everybody ---------------------------------------------------------------------------------------------------------
+
+
+def pull(sessions: Sessions, client: WebClient, now: datetime) -> tuple[int, tuple[Gap, ...]]:
+    """Read the whole directory, page by page, and go on where a limit stopped the last pull.
+
+    Returns how many people this pull has seen so far, and a Gap where it is not complete yet. Each page is written down
+    at once, with the cursor of the next. The Web API's method is users.list, tier 2: 20 calls a minute.
+    """
+    with sessions.begin() as session:
+        if is_shut(session, LOOKUPS, now):
+            return 0, (_gap("Slack asked us to wait"),)
+        at = session.get(DirectoryPullRow, SLACK)
+        if at is None or not at.cursor:
+            at = at or DirectoryPullRow(source=SLACK, finished_at=None)
+            at.cursor, at.started_at, at.people = "", now, 0
+            session.add(at)
+        cursor, seen = at.cursor, at.people
+    try:
+        team_id = str(client.auth_test()["team_id"])
+        for _ in range(PAGES_AT_ONCE):
+            page = client.users_list(limit=A_PAGE, cursor=cursor)
+            seen += len(page["members"])
+            cursor = str((page.get("response_metadata") or {}).get("next_cursor") or "")
+            _keep_page(sessions, page["members"], cursor, seen, team_id, now)
+            if not cursor:
+                return seen, ()
+    except UNWELL as error:
+        return seen, (_stopped(sessions, trouble(error), now),)
+    return seen, (_gap(f"{seen} people read so far; the next tick goes on"),)
+
+
+def _keep_page(
+    sessions: Sessions, members: Iterable[Json], cursor: str, seen: int, team_id: str, now: datetime
+) -> None:
+    with sessions.begin() as session:
+        for user in members:
+            if isinstance(user.get("id"), str):
+                _write(session, user, "", team_id, now)
+        at = session.get_one(DirectoryPullRow, SLACK)
+        at.cursor, at.people = cursor, seen
+        if not cursor:
+            at.finished_at = now
+
+
+def _stopped(sessions: Sessions, what: Trouble, now: datetime) -> Gap:
+    with sessions.begin() as session:
+        if what.code == "invalid_cursor":  # they live for a while only: the next pull begins anew
+            session.get_one(DirectoryPullRow, SLACK).cursor = ""
+        shut(session, LOOKUPS, now + (what.retry_after or PAUSE), what.code)
+    return _gap(f"{what.code}: the directory could not be read to its end")

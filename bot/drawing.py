@@ -12,7 +12,7 @@ from functools import partial
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from bot import messages, offers
+from bot import handover, messages, offers, review_boards
 from bot.slack import Json
 from nhi import cards
 from nhi.database import Sessions, reading
@@ -36,10 +36,16 @@ def draw(sessions: Sessions, delivery_id: str, policy: Policy, now: datetime) ->
         row = session.get_one(DeliveryRow, delivery_id)
         version = row.wanted_version  # read before the facts: an answer that comes in while we draw counts as not shown
         kind, words = row.kind, row.words
+        if kind in handover.KINDS:
+            drawn_anew = handover.draw(sessions, delivery_id, version, words, policy, now)
+            return Drawn(message=drawn_anew.message, version=version, offers=drawn_anew.offers)
         seen = [_look(session, card, policy, now) for card in _cards(session, delivery_id)]
+    if kind in review_boards.KINDS:
+        message, offer_ids = review_boards.draw(sessions, delivery_id, policy, now)
+        return Drawn(message=message, version=version, offers=offer_ids)
     if any(card.needs_offer for card in seen):
         with sessions.begin() as session:
-            drawn = [_offered(session, card, now, reader_is_asked=kind != "escalation") for card in seen]
+            drawn = [_offered(session, card, now, reader_is_asked=kind not in ("escalation", "claim")) for card in seen]
     else:
         drawn = [(card.facts, card.offer_id) for card in seen]
     shown = frozenset(offer_id for _, offer_id in drawn if offer_id)
@@ -99,6 +105,7 @@ def _offered(session: Session, card: _Seen, now: datetime, *, reader_is_asked: b
 
 def void_older(session: Session, delivery_id: str, drawn: Drawn, now: datetime) -> None:
     """Let the buttons of earlier drawings of these cards stand for nothing any more."""
+    review_boards.void_older(session, delivery_id, drawn.offers, now)
     shown = select(CardRow.id).where(CardRow.delivery_id == delivery_id)
     session.execute(
         update(OfferRow)

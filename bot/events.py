@@ -9,7 +9,7 @@ from slack_bolt import Ack, App
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from bot import directory, home, messages, offers
+from bot import directory, home, messages, offers, review
 from bot.slack import Bot, Json, passes
 from nhi import authority
 from nhi.errors import NotAllowed
@@ -79,7 +79,9 @@ def _home_of(session: Session, slack_id: str, policy: Policy, now: datetime) -> 
     except NotAllowed:
         return home.home([], [], [], None)
     items, decided = offers.owned_by(session, who), offers.decided_by(session, who)
-    return home.home(items, offers.asked_of(session, who, policy, now), decided, _admin(session, who, policy))
+    view = home.home(items, offers.asked_of(session, who, policy, now), decided, _admin(session, who, policy))
+    view["blocks"] = [*review.home_of(session, who, now), *view["blocks"]]
+    return view
 
 
 def _admin(session: Session, who: PersonRow, policy: Policy) -> Json | None:

@@ -34,7 +34,7 @@ CARDS_AT_MOST = 6  # a message
 CARDS_BESIDE_A_LIST = 4
 ITEMS_AT_MOST = 15  # of what somebody owns, in one list
 SECONDS_A_QUESTION = 20
-_KINDS = frozenset({"digest", "reminder", "escalation", "shadow"})
+_KINDS = frozenset({"digest", "reminder", "escalation", "shadow", "claim"})
 
 
 def card(facts: Json, offer_id: str | None, *, reader_is_asked: bool = True) -> Blocks:
@@ -59,7 +59,7 @@ def digest(words: Json, cards: Cards) -> Message:
     blocks: Blocks = [
         {"type": "header", "text": say(f"messages.{kind}_heading", **about).plain_text(150)},
         say(f"messages.{kind}_intro", **about).rich(),
-        *_drawn(cards[:CARDS_AT_MOST], reader_is_asked=kind != "escalation"),
+        *_drawn(cards[:CARDS_AT_MOST], reader_is_asked=kind not in ("escalation", "claim")),
     ]
     if len(cards) > CARDS_AT_MOST:
         blocks.append(say("messages.more_cards", count=len(cards) - CARDS_AT_MOST).rich())

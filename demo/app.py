@@ -52,6 +52,7 @@ HINTS = (
     "Be Dora, the security lead: try `/nhi whois old-jenkins`, which nobody owns.",
     "Press Next day: silence is reminded of, then told to #security. It never turns anything off.",
 )
+BEGINS_WITHIN = 15.0  # seconds; it takes about four
 OPENS_AT = time(10, 30)  # working hours for the whole cast
 
 
@@ -83,7 +84,7 @@ class Demo:
 
     def __init__(self, *, port: int = 0, clock: DemoClock | None = None) -> None:
         self.clock = clock or DemoClock()
-        self._folder = tempfile.TemporaryDirectory(prefix="nhi-demo-")
+        self._folder = tempfile.TemporaryDirectory(prefix="nhi-demo-", ignore_cleanup_errors=True)
         self.cloud = Cloud(now=self.clock)
         self.workspace = Workspace(
             PEOPLE,
@@ -211,8 +212,10 @@ def run(*, port: int, browser: bool) -> None:
     )
     sys.stdout.write("\n".join(said) + "\n")
     sys.stdout.flush()
-    threading.Thread(target=demo.begin, name="begin", daemon=True).start()
+    beginning = threading.Thread(target=demo.begin, name="begin", daemon=True)
+    beginning.start()
     if browser:
         webbrowser.open(demo.workspace.url)
     asked.wait()
+    beginning.join(BEGINS_WITHIN)  # who ends it at once must not take its database away under it
     demo.stop()

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from demo.slack_files import complete_upload, refuse_unknown
 from demo.slack_rules import (
     ALL_BLOCKS_TEXT_AT_MOST,
     TEXT_AT_MOST,
@@ -139,7 +140,9 @@ def replace_content(state: State, message: Message, args: Json, content: Json) -
 def post_message(state: State, args: Json) -> Json:
     """chat.postMessage."""
     channel = _find_writable(state, args)
-    message = add_message(state, channel, BOT_USER_ID, check_content(args) | {"thread_ts": args.get("thread_ts")})
+    content = check_content(args) | {"thread_ts": args.get("thread_ts")}
+    refuse_unknown(state, content["blocks"])
+    message = add_message(state, channel, BOT_USER_ID, content)
     return {"channel": channel.id, "ts": message.ts, "message": message.as_json(), **_warnings(args)}
 
 
@@ -308,6 +311,7 @@ METHODS: dict[str, Method] = {
     "conversations.list": list_conversations,
     "conversations.members": members,
     "conversations.open": open_conversation,
+    "files.completeUploadExternal": complete_upload,
     "users.info": user_info,
     "users.list": list_users,
     "users.lookupByEmail": lookup_by_email,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from demo.slack_api import decode
 from demo.slack_faults import Fault, Faults, answer_of
+from demo.slack_files import get_upload_url
 from demo.slack_socket import Links
 from demo.slack_state import APP_ID, Json, RefusalError, State
 from demo.slack_views import ALL_METHODS
@@ -38,6 +39,7 @@ class Gate:
         self.revoked = False
         self.stopping = threading.Event()  # ends what hangs on purpose
         self.socket_url = ""
+        self.web_url = ""  # where files are uploaded to
         self.calls: list[Json] = []
 
     def call(self, method: str, args: Json, token: str) -> Reply:
@@ -64,6 +66,9 @@ class Gate:
             self._check_token(method, token)
             if method == "apps.connections.open":
                 return {"ok": True, "url": f"{self.socket_url}?ticket={self.links.new_ticket()}&app_id={APP_ID}"}
+            if method == "files.getUploadURLExternal":
+                with self.state.changing():
+                    return {"ok": True, **get_upload_url(lambda: self.web_url)(self.state, args)}
             if method not in ALL_METHODS:
                 raise RefusalError("unknown_method", f"[ERROR] the stand-in has no {method}")
             with self.state.changing():

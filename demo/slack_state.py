@@ -212,6 +212,7 @@ class State:
         self.homes: dict[str, View] = {}
         self.triggers: dict[str, Trigger] = {}
         self.response_urls: dict[str, ResponseUrl] = {}
+        self.files: dict[str, Any] = {}  # demo.slack_files.File by id
         self.reads: dict[tuple[str, str], str] = {}  # (person, channel) -> ts of the last message read
         self.chosen: dict[tuple[str, str], Json] = {}  # (person, message ts or view id) -> state.values
         self._last_ts = 0

@@ -29,6 +29,7 @@ from demo.slack_faults import (
     refuse,
     server_error,
 )
+from demo.slack_files import upload
 from demo.slack_gate import Gate, Tokens
 from demo.slack_hands import Hands
 from demo.slack_server import Request, Response, Server, as_json
@@ -120,6 +121,7 @@ class Workspace:
         """Listen and serve in the background."""
         self._server = Server(self._answer, *self._address)
         self.gate.socket_url = f"ws://{self._address[0]}:{self._server.port}/link/"
+        self.gate.web_url = self.url
         self._server.start()
         return self
 
@@ -155,11 +157,19 @@ class Workspace:
     def _answer(self, request: Request) -> Response:
         if request.path.startswith("/ui/"):
             return serve_ui(self, request)
-        if "origin" in request.headers and request.path.startswith(("/api/", "/response/", "/link/")):
+        if "origin" in request.headers and request.path.startswith(("/api/", "/response/", "/link/", "/upload/")):
             # Only a browser says where it comes from, and no page has business here: the tokens are well known.
             return Response(status=403)
         if request.path.startswith("/api/"):
             return self._answer_call(request)
+        if request.path.startswith("/upload/") and request.method == "POST":
+            with self.state.changing():
+                return Response(status=upload(self.state, request.path.removeprefix("/upload/"), request.body))
+        if request.path.startswith("/files/") and request.method == "GET":
+            file = self.state.files.get(request.path.removeprefix("/files/"))
+            if file is not None and file.complete and file.data is not None:
+                return Response(status=200, body=file.data, content_type="image/png")
+            return Response(status=404)
         if request.path.startswith("/response/") and request.method == "POST":
             return self._answer_response_url(request)
         if request.path == "/link/" and request.headers.get("upgrade", "").lower() == "websocket":

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from jobs import cli_proof, doctor, manifest, rehearse, show, work
+from jobs import cli_people, cli_proof, doctor, manifest, rehearse, review_cli, show, work
 from jobs.command import INCOMPLETE, as_json, example, put, with_program
 from jobs.logs import log_to_stderr
 from jobs.program import Program, open_program
@@ -112,7 +112,7 @@ def scan(program: Program, only: Sequence[str], as_json: bool) -> None:
 
 @example("nhi findings --kind unused --owner ana@example.com --json")
 @main.command()
-@click.option("--kind", metavar="K", help="Only findings of this kind: unused, unowned, unrotated.")
+@click.option("--kind", metavar="K", help="Only findings of this kind: unused, unowned, orphaned, unrotated.")
 @click.option("--owner", metavar="EMAIL", help="Only those whose confirmed or likely owner this is.")
 @providers_option
 @as_json
@@ -210,8 +210,10 @@ def undo(program: Program, remediation: str, as_json: bool) -> None:
         sys.exit(INCOMPLETE)
 
 
+main.add_command(cli_people.people_group)
 main.add_command(cli_proof.ledger_group)
 main.add_command(cli_proof.evidence_group)
+main.add_command(review_cli.review_group)
 
 
 @main.group("policy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import click
 
 from jobs import anchors, checkpoint, work
 from jobs.command import INCOMPLETE, as_json, example, put, with_program
+from jobs.pack import archive
 from jobs.program import Program
-from nhi import erasure, facts, proof
+from nhi import erasure, facts, proof, reviews, verify_pack
 from nhi.checkpoint import write_key
 from nhi.database import reading
 from nhi.errors import NhiError
@@ -140,3 +142,35 @@ def ledger_erase(program: Program, email: str, as_json: bool) -> None:
 @click.group("evidence")
 def evidence_group() -> None:
     """The auditor's pack."""
+
+
+@example("nhi evidence export --quarter 2026Q4 --out evidence.zip")
+@evidence_group.command("export")
+@click.option("--quarter", metavar="Q", help="Like 2026Q4; without it, the quarter that we are in.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.zip")
+@click.option("--no-scan", is_flag=True, help="Tell of the last scan; what was turned off is read back all the same.")
+@as_json
+@with_program
+def evidence_export(program: Program, quarter: str | None, out: Path, no_scan: bool, as_json: bool) -> None:
+    """Scan afresh, read back what was turned off, and write the auditor's pack. Never writes to a cloud."""
+    chosen = reviews.read_quarter(quarter) if quarter else reviews.quarter_of(program.clock())
+    exported = archive.export(program, chosen, out, by=f"{getpass.getuser()} on the command line", scan=not no_scan)
+    if as_json:
+        put(exported.as_json())
+    else:
+        click.echo(exported.sentence())
+    if exported.evidence.incomplete:
+        sys.exit(INCOMPLETE)
+
+
+@example("nhi evidence verify evidence.zip --anchor checkpoint-000000012345.note")
+@evidence_group.command("verify")
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
+@anchor_option
+@click.option("--key", metavar="NAME+ID+KEY", help="The key that you were told of.")
+def evidence_verify(file: Path, anchor: Path | None, key: str | None) -> None:
+    """Check a pack, as the verify.py in it does. Needs neither settings nor database."""
+    chosen = [str(file), *(("--anchor", str(anchor)) if anchor else ()), *(("--key", key) if key else ())]
+    status = verify_pack.main(chosen, click.echo)
+    if status:
+        sys.exit(1 if status == 2 else status)

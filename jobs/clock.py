@@ -21,10 +21,13 @@ log = logging.getLogger(__name__)
 # The timetable, as data: how often each task looks whether something is due.
 TIMETABLE: dict[str, timedelta] = {
     "scan": timedelta(minutes=5),
+    "people": timedelta(minutes=1),
+    "leavers": timedelta(minutes=1),
     "ask": timedelta(minutes=1),
     "remediate": timedelta(seconds=15),
     "checkpoint": timedelta(minutes=5),
     "deliver": timedelta(seconds=2),
+    "review": timedelta(minutes=1),
 }
 THREADS = 8
 

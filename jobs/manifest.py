@@ -14,6 +14,7 @@ SCOPES = {
     "im:history": "conversations.history: finding a message whose posting was cut short, before trying again",
     "channels:history": "the same, for escalations to a public channel",
     "channels:read": "conversations.list: finding the channel that policy names",
+    "files:write": "files.getUploadURLExternal, files.completeUploadExternal: the review's burn-down picture",
     "users:read": "users.info: whether somebody is active, a guest, a bot; their time zone",
     "users:read.email": "users.lookupByEmail: an owner's tag to a person",
 }

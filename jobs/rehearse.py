@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 
 from jobs.program import Program
 from jobs.show import console
-from nhi import findings
+from nhi import findings, roster
 from nhi.database import reading
 from nhi.identity import Gap, Identity
 from nhi.policy import NEVER, Policy
 from nhi.records import gap_of, identity_of
-from nhi.tables import IdentityRow, OwnerRow, ScanRow
+from nhi.tables import IdentityRow, ScanRow
 
 
 def show(program: Program, policy: Policy, path: Path) -> None:
@@ -27,7 +27,7 @@ def show(program: Program, policy: Policy, path: Path) -> None:
             (row.id, identity_of(row))
             for row in session.scalars(select(IdentityRow).where(IdentityRow.gone_at.is_(None)))
         ]
-        owned = set(session.scalars(select(OwnerRow.identity_id).where(OwnerRow.ended_at.is_(None))))
+        owned = roster.owners_active(session, [identity_id for identity_id, _ in identities], program.clock())
         gaps = last_gaps(session)
     out = console()
     out.print(f"{path} reads well." if path.exists() else "There is no policy file: the defaults are in force.")
@@ -36,9 +36,8 @@ def show(program: Program, policy: Policy, path: Path) -> None:
         return
     counted: Counter[str] = Counter()
     for identity_id, identity in identities:
-        owner_active = True if identity_id in owned else None
         for finding in findings.assess(
-            identity, owner_active=owner_active, gaps=gaps, policy=policy, now=program.clock()
+            identity, owner_active=owned.get(identity_id), gaps=gaps, policy=policy, now=program.clock()
         ):
             counted[finding.kind.value] += 1
     out.print(_rules(policy, counted, identities))
@@ -58,7 +57,8 @@ def _rules(policy: Policy, counted: Counter[str], identities: list[tuple[str, Id
     table = Table("rule", "is", "would match today", title=f"{len(identities)} identities")
     table.add_row("rules.unused_after", in_words(policy.rules.unused_after), f"{counted['unused']} unused")
     table.add_row("rules.unrotated_after", in_words(policy.rules.unrotated_after), f"{counted['unrotated']} unrotated")
-    table.add_row("(always)", "a confirmed, active owner", f"{counted['unowned']} unowned")
+    without = f"{counted['unowned']} unowned, {counted['orphaned']} orphaned"
+    table.add_row("(always)", "a confirmed, active owner", without)
     return table
 
 

@@ -138,11 +138,11 @@ def _one(
     row = _claim(sessions, remediation_id, clock())
     if row is None:
         return
-    provider = _open(row, policy, providers)
+    provider = open_source(row, policy, providers)
     if provider is None:
         _postpone(sessions, row, "No source of policy.toml reaches this account any more.", clock(), tally)
         return
-    work = Work(row=row, provider=provider, target=_target(row), sessions=sessions, clock=clock, tally=tally)
+    work = Work(row=row, provider=provider, target=target_of(row), sessions=sessions, clock=clock, tally=tally)
     if row.status is RemediationStatus.UNDOING:
         _undo(work)
     else:
@@ -167,7 +167,7 @@ def _claim(sessions: Sessions, remediation_id: str, now: datetime) -> Remediatio
         return row
 
 
-def _open(row: RemediationRow, policy: Policy, providers: Providers) -> Provider | None:
+def open_source(row: RemediationRow, policy: Policy, providers: Providers) -> Provider | None:
     """Open the source that reaches the account of this credential."""
     for source in policy.sources:
         if source.provider != row.identity.provider or source.provider not in providers:
@@ -184,7 +184,8 @@ def _reaches(provider: Provider, row: IdentityRow) -> bool:
     return provider.account == row.account
 
 
-def _target(row: RemediationRow) -> Target:
+def target_of(row: RemediationRow) -> Target:
+    """Return the one credential that a row is about; it has a public id."""
     assert row.credential.external_id is not None
     return Target(
         account=row.identity.account,

@@ -19,7 +19,7 @@ from nhi import findings, inventory, ledger
 from nhi.database import Sessions, reading
 from nhi.identity import Credential, Evidence, Gap, Identity
 from nhi.policy import Policy, Source
-from nhi.providers import Connect, Memory, Progress, Provider, SpansAccounts, TellsCreators
+from nhi.providers import Connect, Memory, Progress, Provider, SpansAccounts, TellsCreators, TellsQueries
 from nhi.records import identity_of, storable, write_identity
 from nhi.tables import CredentialRow, EvidenceRow, GapRow, IdentityRow, ScanRow, new_id
 
@@ -38,6 +38,7 @@ class SourceTally:
     credentials: int = 0
     gaps: list[Gap] = field(default_factory=list)
     api_calls: dict[str, int] = field(default_factory=dict)
+    queries: dict[str, str] = field(default_factory=dict)  # with which parameters it was asked, by action
     opened: int = 0
     resolved: int = 0
 
@@ -50,6 +51,7 @@ class SourceTally:
             "complete": not self.gaps,
             "gaps": [{"scope": gap.scope, "reason": gap.reason} for gap in self.gaps],
             "api_calls": dict(sorted(self.api_calls.items())),
+            "queries": dict(sorted(self.queries.items())),
         }
 
 
@@ -109,6 +111,7 @@ def scan_source(
     _write_inventory(sessions, provider, identities, tally, policy, now)
     _gather_creators(sessions, provider, tally, now)
     tally.api_calls = dict(provider.api_calls)
+    tally.queries = dict(provider.queries) if isinstance(provider, TellsQueries) else {}
     with sessions.begin() as session:
         _write_scan(session, tally, now)
     return tally

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from bot import delivery
-from jobs import anchors, ask, checkpoint, people, periods, remediate, scan
+from jobs import anchors, ask, checkpoint, directories, leavers, people, periods, remediate, review, scan
 from jobs.program import Program
 from nhi.errors import NhiError
 from nhi.identity import Gap
@@ -83,6 +83,19 @@ def task_scan(program: Program, **_: Any) -> None:
     periods.once(program.sessions, "scan", day, lambda: _logged(scan_all(program)), program.clock)
 
 
+def task_people(program: Program, **_: Any) -> None:
+    """Read Slack's directory and the identity provider's once a day."""
+    directories.tick(program)
+
+
+def task_leavers(program: Program, **_: Any) -> None:
+    """See who leaves, and let what they own be handed over."""
+    tally = leavers.run(program.sessions, program.policy(), now=program.clock())
+    if not tally.is_quiet:
+        log.info(tally.sentence())
+        deliver_all(program)
+
+
 def task_ask(program: Program, **_: Any) -> None:
     """Say what is due, every five minutes."""
     now = program.clock()
@@ -114,16 +127,52 @@ def task_deliver(program: Program, **_: Any) -> None:
     deliver_all(program)
 
 
-def _logged(tally: scan.Tally | ask.Tally | remediate.Tally | checkpoint.Made | anchors.Tally) -> str:
+def _logged(tally: scan.Tally | ask.Tally | remediate.Tally | checkpoint.Made | anchors.Tally | review.Tally) -> str:
     sentence = tally.sentence()
     log.info(sentence)
     return sentence
 
 
+def review_all(program: Program, *, opened_by: str | None = None) -> review.Tally:
+    """Do what the quarter's review needs now; `opened_by` opens it at somebody's word."""
+    policy, now = program.policy(), program.clock()
+    tally = review.run(program.sessions, policy, program.slack, now=now, opened_by=opened_by)
+    if tally.closed is not None:
+        seal_review(program, tally.closed)
+    return tally
+
+
+def seal_review(program: Program, quarter: str) -> None:
+    """Seal the ledger at a review's close. Without a signing key it goes unsealed, and the log says so."""
+    try:
+        log.info(checkpoint.seal(program, because=f"review {quarter} closed").sentence())
+    except NhiError as error:
+        log.warning("the ledger was not sealed at the close of the review of %s: %s", quarter, error)
+
+
+def task_review(program: Program, opened_by: str | None = None, **_: Any) -> None:
+    """Look once in five minutes, or at once where somebody asks for it, what the review needs."""
+    now = program.clock()
+    if opened_by is not None:
+        _logged(review_all(program, opened_by=opened_by))
+    else:
+        period = f"{now:%Y-%m-%dT%H}:{now.minute // 5 * 5:02d}"
+        periods.once(program.sessions, "review", period, lambda: _review_line(program), program.clock)
+    deliver_all(program)
+
+
+def _review_line(program: Program) -> str:
+    tally = review_all(program)
+    return _logged(tally) if tally.is_worth_a_line else tally.sentence()
+
+
 TASKS: dict[str, Callable[..., None]] = {
     "scan": task_scan,
+    "people": task_people,
+    "leavers": task_leavers,
     "ask": task_ask,
     "remediate": task_remediate,
     "checkpoint": task_checkpoint,
     "deliver": task_deliver,
+    "review": task_review,
 }

@@ -31,7 +31,7 @@ _SHAPES = {
     Place.FILE: re.compile(r"[^\0]{1,200}"),
     Place.S3: re.compile(r"//([a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[A-Za-z0-9!_.*'()/-]{0,150})?)"),
     Place.MAIL: re.compile(r"[^\s@<>,;:]{1,64}@[A-Za-z0-9.-]{1,150}"),
-    Place.TIMESTAMP: re.compile(r"https?://[^\s]{1,200}"),
+    Place.TIMESTAMP: re.compile(r"https?://[^\s@]{1,200}"),
 }
 _EXAMPLES = (
     "slack:#audit, file:/mnt/worm/nhi, s3://bucket/prefix, mailto:audit@example.com, rfc3161:https://tsa.example.com/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,6 +28,8 @@ from nhi.tables import (
     PersonRow,
     new_id,
 )
+
+_OPAQUE = re.compile(r"[0-9a-f]{32}")
 
 SAID = {
     Verdict.CLAIM: "claimed it",
@@ -68,7 +71,7 @@ def begin(
     Raises OutOfDate for a button that stands for nothing any more, AlreadyAnswered where somebody was faster, and
     NotAllowed for anyone but the person asked, the owner, their delegate or an admin.
     """
-    offer = session.get(OfferRow, offer_id)
+    offer = session.get(OfferRow, offer_id) if _OPAQUE.fullmatch(offer_id) else None
     if offer is None or action.value not in offer.actions:
         raise OutOfDate("This card is out of date. `/nhi mine` shows what is open now.")
     identity = session.get_one(IdentityRow, offer.identity_id)

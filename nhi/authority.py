@@ -13,7 +13,6 @@ from nhi.escalation import AskStatus
 from nhi.policy import Policy
 from nhi.tables import AskRow, DelegationRow, IdentityRow, OwnerRow, PersonRow, TeamClaimRow
 
-
 MEMBER_OF = "member of "
 
 
@@ -36,7 +35,7 @@ def is_able(row: PersonRow) -> bool:
 def is_admin(row: PersonRow, policy: Policy) -> bool:
     """Whether policy names this person as an admin, by e-mail or Slack id."""
     admins = {admin.lower() for admin in policy.people.admins}
-    return is_able(row) and (row.email.lower() in admins or row.slack_id.lower() in admins)
+    return is_able(row) and bool({row.email.lower(), row.slack_id.lower()} & (admins - {""}))
 
 
 def authority(
@@ -47,8 +46,8 @@ def authority(
     The right is one of: `owner`, `asked`, `delegate of <e-mail>`, `manager of <e-mail>` (once silence was told to
     them), `admin`, or `member of <team>`, which may claim what their team is asked about and say nothing else.
     """
-    if not is_able(who):
-        return None
+    if not is_able(who) or not who.email:
+        return None  # rights are held by e-mail address: two people whom Slack tells none of are not one
     owner = current_owner(session, identity.id)
     answerable = [owner.email] if owner else []
     if owner and owner.email == who.email:

@@ -1,7 +1,8 @@
-"""The quarter's campaign: opened on fresh data, added to, closed once, signed. Each use case is one short transaction.
+"""The quarter's campaign: opened on fresh data, added to, closed once. Each use case is one short transaction.
 
 Facts are gathered and decided on before the transaction begins, so that clicks do not wait; the ledger's event is
-written with the change. What people answer is in nhi/review_answers.py.
+written with the change. What people answer is in nhi/review_answers.py, and who
+signs in nhi/signing.py.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ from sqlalchemy.orm import Session
 
 from nhi import ledger, review_facts, reviews
 from nhi.database import Sessions, lock_writers, reading
-from nhi.errors import AlreadyAnswered, BadAnswer, NhiError, NotAllowed, OutOfDate
+from nhi.errors import AlreadyAnswered, NhiError, OutOfDate
 from nhi.policy import Policy
-from nhi.redact import holds_secret, one_line
 from nhi.review_facts import Snapshot
 from nhi.reviews import Before, ItemStatus, Quarter, Risk
 from nhi.tables import (
-    PersonRow,
+    IdentityRow,
     ReviewCampaignRow,
     ReviewItemRow,
     ReviewReviewerRow,
@@ -34,7 +34,6 @@ from nhi.tables import (
 
 Json = dict[str, Any]
 BATCH = 500
-LONGEST_WORDS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +87,9 @@ def _refuse_second(session: Session, quarter: Quarter) -> None:
     if known is None:
         return
     if known.closed_at is not None:
-        raise OutOfDate(f"The review of {quarter} is closed, and a closed one does not reopen; the next quarter's will.")
+        raise OutOfDate(
+            f"The review of {quarter} is closed, and a closed one does not reopen; the next quarter's will."
+        )
     raise AlreadyAnswered(f"The review of {quarter} is open already; `nhi review status` shows it.")
 
 
@@ -124,14 +125,28 @@ def _items(
     after: int = 0,
 ) -> list[Json]:
     """Return the rows of new items, in the order of their cards. Raises NhiError where nobody can review one."""
-    drawn = [_item(campaign_id, one, before.get(one.identity_id), policy, now, late=late) for one in taken]
-    drawn.sort(key=lambda pair: pair[0])
-    return [item | {"position": after + number} for number, (_, item) in enumerate(drawn)]
+    items = [_item(campaign_id, one, before.get(one.identity_id), policy, now, late=late) for one in taken]
+    first: dict[str, str] = {}
+    for item in items:
+        if item["kin"]:
+            first[item["kin"]] = min(first.get(item["kin"], _name(item)), _name(item))
+    items.sort(key=lambda item: _order(item, first))
+    return [item | {"position": after + number} for number, item in enumerate(items)]
+
+
+def _name(item: Json) -> str:
+    return str(item["facts"]["identity"]["name"])
+
+
+def _order(item: Json, first: dict[str, str]) -> tuple[object, ...]:
+    is_new = item["facts"]["last_decided_at"] is None
+    first_of_kin = first.get(item["kin"] or "", _name(item))
+    return reviews.order_of(item["changes"], is_new, item["risk"], first_of_kin, _name(item))
 
 
 def _item(
     campaign_id: str, taken: Snapshot, before: Before | None, policy: Policy, now: datetime, *, late: bool
-) -> tuple[tuple[object, ...], Json]:
+) -> Json:
     if taken.assigned is None:
         raise NhiError(
             "Nobody can review: no owner, no manager, and nobody of `[people] admins` or `owners.fallback` in"
@@ -143,7 +158,7 @@ def _item(
     carries = reviews.carries(before, gist, risk, _allowed(policy), now)
     kin = reviews.kin_of(taken.facts, gist, since, risk)
     frozen = taken.facts | {"gist": gist, "last_decided_at": ledger.instant(before.at) if before else None}
-    item: Json = {
+    return {
         "id": new_id(),
         "campaign_id": campaign_id,
         "identity_id": taken.identity_id,
@@ -162,7 +177,6 @@ def _item(
         "added_at": now,
         "carried_from": before.decision_id if carries and before else None,
     }
-    return reviews.order_of(since, before is not None, risk, kin, taken.name), item
 
 
 def _allowed(policy: Policy) -> dict[Risk, Any]:
@@ -236,7 +250,6 @@ def add_late(sessions: Sessions, campaign_id: str, policy: Policy, now: datetime
 
 def end_gone(sessions: Sessions, campaign_id: str, now: datetime) -> int:
     """End the items of identities that were deleted before anybody answered; return how many."""
-    from nhi.tables import IdentityRow
 
     with sessions.begin() as session:
         query = (
@@ -260,7 +273,7 @@ def _is_open(session: Session, campaign_id: str) -> bool:
     return row is not None and row.closed_at is None
 
 
-# -- close and sign ----------------------------------------------------------------------------------------------------
+# -- close -------------------------------------------------------------------------------------------------------------
 
 
 def close(session: Session, quarter: Quarter | str, *, by: str, now: datetime) -> ReviewCampaignRow:
@@ -297,9 +310,7 @@ def _end_unanswered(session: Session, campaign_id: str, now: datetime) -> list[s
         ids.append(row.identity_id)
         facts = {"campaign": campaign_id, "item": row.id, "asked_again": row.asked_again_at is not None}
         private = {"reviewer": row.reviewer}
-        ledger.record(
-            session, "review.unanswered", now=now, identity_id=row.identity_id, facts=facts, private=private
-        )
+        ledger.record(session, "review.unanswered", now=now, identity_id=row.identity_id, facts=facts, private=private)
     session.flush()
     return ids
 
@@ -311,73 +322,8 @@ def result(session: Session, campaign_id: str) -> Json:
         .where(ReviewItemRow.campaign_id == campaign_id)
         .group_by(ReviewItemRow.status)
     )
-    counted = Counter({status.value: n for status, n in session.execute(query).tuples()})
+    counted = Counter({status.value: n for status, n in session.execute(query)})
     return {"items": counted.total()} | {status.value: counted[status.value] for status in ItemStatus}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Signer:
-    """Who signs, and with which hand. `person` None: on the command line, whose account `by` names."""
-
-    name: str
-    role: str
-    words: str
-    by: str
-    person: PersonRow | None = None
-
-
-def sign(session: Session, quarter: Quarter | str, signer: Signer, policy: Policy, now: datetime) -> ReviewSignatureRow:
-    """Write management's word on a closed campaign, with its result. Raises where it is open, or signed already."""
-    lock_writers(session)
-    row = get(session, quarter)
-    if row.closed_at is None:
-        raise OutOfDate(f"The review of {row.quarter} is still open; it is signed once it is closed.")
-    if signer.person is not None and signer.person.slack_id not in _signers(session, policy):
-        raise NotAllowed("Only those whom policy.toml names as `review.signers` (or, without any, its admins) can sign.")
-    name, role = _filled(signer.name, "name", 200), _filled(signer.role, "role", 200)
-    words = _filled(signer.words, "words", LONGEST_WORDS)
-    known = session.scalar(select(ReviewSignatureRow).where(ReviewSignatureRow.campaign_id == row.id))
-    if known is not None:
-        raise AlreadyAnswered(f"{known.name} signed the review of {row.quarter} on {known.at:%-d %B %Y} already.")
-    signature = ReviewSignatureRow(
-        id=new_id(),
-        campaign_id=row.id,
-        name=name,
-        role=role,
-        words=words,
-        email=signer.person.email if signer.person else None,
-        slack_id=signer.person.slack_id if signer.person else None,
-        by=signer.by[:255],
-        result_hash=reviews.digest(row.result),
-        at=now,
-    )
-    session.add(signature)
-    session.flush()
-    facts = {"campaign": row.id, "quarter": row.quarter, "signature": signature.id, "result": signature.result_hash}
-    ledger.record(
-        session,
-        "review.signed",
-        now=now,
-        facts=facts,
-        private={"name": name, "role": role, "words": words, "email": signature.email, "by": signer.by},
-    )
-    return signature
-
-
-def _signers(session: Session, policy: Policy) -> set[str]:
-    return {person.slack_id for person in review_facts.signers(session, policy)}
-
-
-def _filled(text: str, field: str, longest: int) -> str:
-    """Return what was typed, tidied. Raises BadAnswer: empty, too long, or it holds a secret."""
-    said = one_line(text)
-    if len(said) < 2:
-        raise BadAnswer("Please fill this in.", field=field)
-    if len(said) > longest:
-        raise BadAnswer(f"Please keep it to {longest} characters.", field=field)
-    if holds_secret(said) or holds_secret(text):
-        raise BadAnswer("This looks like it holds a key or a token, so I did not store it.", field=field)
-    return said
 
 
 # -- look-ups ----------------------------------------------------------------------------------------------------------
@@ -409,3 +355,10 @@ def current(session: Session) -> ReviewCampaignRow | None:
 def signature_of(session: Session, campaign_id: str) -> ReviewSignatureRow | None:
     """Return who signed; None: nobody did."""
     return session.scalar(select(ReviewSignatureRow).where(ReviewSignatureRow.campaign_id == campaign_id))
+
+
+def pack_rows(session: Session, quarter: Quarter | str) -> Json:
+    """Return a campaign and its items for the auditor's pack; nhi/review_report.py says in which shape."""
+    from nhi import review_report
+
+    return review_report.rows(session, quarter)

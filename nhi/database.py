@@ -8,6 +8,7 @@ PostgreSQL one transaction writes at a time as well: see `open_sessions`.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +55,7 @@ def _sqlite(engine: Engine) -> Engine:
     @event.listens_for(engine, "connect")
     def connected(connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
-        connection.execute("PRAGMA journal_mode=WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")  # an answer that was acked survives a power cut
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA recursive_triggers=ON")  # INSERT OR REPLACE must not slip past the triggers
@@ -66,6 +67,23 @@ def _sqlite(engine: Engine) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL mode, which it then keeps.
+
+    Of several processes that do so at the same moment on a new file SQLite refuses all but one at once, whatever the
+    busy timeout: so try again.
+    """
+    for pause in (0.01, 0.03, 0.1, 0.3, 1.0):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(pause)
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def open_sessions(engine: Engine) -> Sessions:

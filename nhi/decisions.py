@@ -53,6 +53,11 @@ def claim(session: Session, answering: Answering, now: datetime) -> Answered:
     return claimed
 
 
+def take_over(session: Session, answering: Answering, now: datetime) -> Answered:
+    """Record a claim that answers no question of its own: what a leaver owned was handed to this person."""
+    return _claim(session, answering, now)
+
+
 def _claim(session: Session, answering: Answering, now: datetime) -> Answered:
     attestation = attest(session, answering, Verdict.CLAIM, now)
     identity, email = answering.identity, answering.who.email

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody, Gap, Identity
+from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody, Gap, Identity, hiding_credentials
 from nhi.policy import NEVER, Policy
 
 
@@ -132,7 +132,7 @@ def _findings(
 
 def _may_be_remembered_only(identity: Identity, credential: Credential, gaps: Sequence[Gap]) -> bool:
     """Whether a credential may stand here from a former scan: a gap hides credentials, and its use was not seen."""
-    return credential.use_gap is not None and any(gap.covers(identity.scope, Aspect.CREDENTIALS) for gap in gaps)
+    return credential.use_gap is not None and hiding_credentials(gaps, identity, credential.kind) is not None
 
 
 def matters(identity: Identity, credential: Credential, policy: Policy, now: datetime) -> bool:

@@ -5,7 +5,7 @@ Words are the glossary's. Times are aware and in UTC; a `None` says in its comme
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -137,6 +137,16 @@ def scope_of(provider: str, account: str, kind: str | None = None, name: str | N
     if name is not None:
         parts.append(name)
     return "/".join(parts)
+
+
+def hiding_credentials(gaps: Iterable[Gap], identity: Identity, kind: str) -> Gap | None:
+    """Return a gap that may hide credentials of this kind of the identity; None: they were all seen.
+
+    Such a gap lies over the identity, or over all credentials of one kind in its account
+    (`aws/123456789012/service_specific_credential`).
+    """
+    places = (identity.scope, scope_of(identity.provider, identity.account, kind))
+    return next((gap for gap in gaps if any(gap.covers(place, Aspect.CREDENTIALS) for place in places)), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from nhi.identity import Aspect, Credential, Gap, Identity
+from nhi.identity import Aspect, Credential, Gap, Identity, hiding_credentials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +46,12 @@ def merge(now: Identity, before: Identity, gaps: Sequence[Gap]) -> Identity:
     """
     old = {credential.key: credential for credential in before.credentials}
     merged = [_keep_id(credential, old.get(credential.key)) for credential in now.credentials]
-    hiding = [gap for gap in gaps if gap.covers(now.scope, Aspect.CREDENTIALS)]
-    if hiding:
-        seen = {credential.key for credential in now.credentials}
-        merged += [
-            replace(credential, use_gap=credential.use_gap or hiding[0].reason)
-            for key, credential in old.items()
-            if key not in seen
-        ]
+    seen = {credential.key for credential in now.credentials}
+    merged += [
+        replace(credential, use_gap=credential.use_gap or gap.reason)
+        for key, credential in old.items()
+        if key not in seen and (gap := hiding_credentials(gaps, now, credential.kind)) is not None
+    ]
     if now.use_gap is not None and now.last_used_at is None:
         now = replace(now, last_used_at=before.last_used_at)
     return replace(now, credentials=tuple(merged))

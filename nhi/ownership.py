@@ -15,7 +15,7 @@ from datetime import datetime
 from nhi.identity import Evidence, Identity, Person, Team
 from nhi.naming import Directory, Fit, domains_of, is_robot, names_of
 from nhi.policy import Owners, People
-from nhi.weights import FAMILIES, FAMILY_OF, NOBODY, Worth
+from nhi.weights import BREADTH, FAMILIES, FAMILY_OF, NOBODY, OF_THEIR_OWN, Worth
 
 __all__ = [
     "Directory",
@@ -38,7 +38,8 @@ _ORDER = {source: number for number, source in enumerate(source for family in FA
 
 Facts = Iterable[Evidence]
 Voice = tuple[str, tuple[Team, ...], Evidence]  # who or which team a fact names, and their teams
-Found = dict[str, list[tuple[str, Evidence]]]  # by person's e-mail: (source that is weighed, fact)
+Weighed = tuple[str, Evidence | None]  # a source, and its fact; None: what is no fact of its own, like whom others name
+Found = dict[str, list[Weighed]]  # by person's e-mail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,60 +174,66 @@ def _add(found: Found, source: str, email: str | None, directory: Directory, fac
 
 def _add_kin(found: Found, voices: Sequence[Voice], directory: Directory) -> None:
     """Tell whose team the other facts speak of too: who works with the others that touch a thing may well own it."""
-    said = {name: (teams, fact) for name, teams, fact in voices if teams}
-    if not said:
-        return
-    for email, facts in found.items():
+    said = {name: teams for name, teams, _ in voices if teams}
+    named = {team.name for name, teams in said.items() for team in teams if team.name == name}
+    for email, facts in found.items() if said else ():
         person = directory.find(email)
         mine = {team.name for team in directory.teams_of(person)} if person else set()
-        others = [(teams, fact) for name, (teams, fact) in said.items() if name != email]
+        others = [teams for name, teams in said.items() if name != email]
         if not mine or not others:
             continue
-        kin = [fact for teams, fact in others if any(team.name in mine for team in teams)]
-        if not kin:
-            facts.append(("outsider", others[0][1]))
-        facts += [("kin", fact) for fact in kin]
+        kin = sum(any(team.name in mine for team in teams) for teams in others)
+        facts += [("kin", None)] * kin or [("outsider", None)]
+        if named and not named & mine:
+            facts.append(("elsewhere", None))
+        if any(_leads(email, name, directory) for name in said):
+            facts.append(("leads", None))
+
+
+def _leads(email: str, name: str, directory: Directory) -> bool:
+    person = directory.find(name)
+    return person is not None and person.manager == email
 
 
 def _contributions(
-    facts: list[tuple[str, Evidence]], weights: dict[str, Worth], now: datetime
-) -> list[tuple[float, Evidence]]:
+    facts: Sequence[Weighed], weights: dict[str, Worth], now: datetime
+) -> list[tuple[float, Evidence | None]]:
     return [(weights[source].weight * value, fact) for source, value, fact in _counted(facts, weights, now)]
 
 
 def _counted(
-    facts: list[tuple[str, Evidence]], weights: dict[str, Worth], now: datetime
-) -> list[tuple[str, float, Evidence]]:
+    facts: Sequence[Weighed], weights: dict[str, Worth], now: datetime
+) -> list[tuple[str, float, Evidence | None]]:
     """Return how much of its source's weight each fact counts: by its age, and by its place in its family."""
-    if len(facts) == 1:
-        [(source, fact)] = facts
-        return [(source, _freshness(fact, weights[source], now), fact)] if source in weights else []
     fresh = [
         (_ORDER[source], -_freshness(fact, weights[source], now), number, source, fact)
         for number, (source, fact) in enumerate(facts)
-        if source in weights
+        if source in _ORDER
     ]
-    fresh.sort()
+    if len(fresh) > 1:
+        fresh.sort()
     places: dict[int, int] = {}
-    counted = []
+    counted: list[tuple[str, float, Evidence | None]] = []
+    breadth = 0.0
     for _, value, _, source, fact in fresh:
-        place = places[FAMILY_OF[source]] = places.get(FAMILY_OF[source], -1) + 1
+        family = FAMILY_OF[source]
+        place = places[family] = places.get(family, -1) + 1
         counted.append((source, -value * _FADES**place, fact))
+        breadth -= value if source in OF_THEIR_OWN else 0.0
+    counted.append((BREADTH, math.log1p(breadth), None))
     return counted
 
 
-def _freshness(fact: Evidence, worth: Worth, now: datetime) -> float:
-    if worth.half_life is None or fact.at is None:
+def _freshness(fact: Evidence | None, worth: Worth, now: datetime) -> float:
+    if fact is None or worth.half_life is None or fact.at is None:
         return 1.0
     return float(0.5 ** max((now - fact.at) / worth.half_life, 0.0))
 
 
-def _strongest_first(values: list[tuple[float, Evidence]]) -> tuple[Evidence, ...]:
+def _strongest_first(values: Sequence[tuple[float, Evidence | None]]) -> tuple[Evidence, ...]:
     """Return the facts, each once: one that speaks for somebody in two ways is one reason."""
-    if len(values) == 1:
-        return (values[0][1],)
     ordered = sorted(values, key=lambda pair: -abs(pair[0]))
-    return tuple({id(fact): fact for _, fact in ordered}.values())
+    return tuple({id(fact): fact for _, fact in ordered if fact is not None}.values())
 
 
 def features(

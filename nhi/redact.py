@@ -43,8 +43,9 @@ def without_secrets(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return the text as people see it: no control, bidi or invisible characters, and on one line."""
-    spaced = re.sub(r"\s+", " ", text)
-    return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn")).strip()
+    hidden = ("Cc", "Cf", "Cs", "Co", "Cn")
+    seen = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in hidden)
+    return re.sub(r"\s+", " ", seen).strip()
 
 
 def tidy(text: str, longest: int = _LONGEST) -> str:

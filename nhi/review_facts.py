@@ -1,4 +1,4 @@
-"""What a review asks about, read from the database: how fresh it is, and each identity as it is now, with its people."""
+"""What a review asks about, read from the database: how fresh it is, each identity as it is now, and its people."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from nhi import facts
+from nhi import facts, reviews, roster
 from nhi.authority import is_able, is_admin
-from nhi.identity import Person
 from nhi.ownership import Directory, names_of
 from nhi.policy import Policy
 from nhi.reviews import Answer, Assigned, Before, Looked, Subject, assign
@@ -44,9 +43,9 @@ class Snapshot:
 
 def sources(session: Session) -> list[Looked]:
     """Return the last looks at each account that has identities, or was ever scanned."""
-    accounts = set(session.execute(select(ScanRow.provider, ScanRow.account).distinct()).tuples())
+    accounts = set(session.execute(select(ScanRow.provider, ScanRow.account).distinct()))
     present = select(IdentityRow.provider, IdentityRow.account).where(IdentityRow.gone_at.is_(None)).distinct()
-    accounts |= set(session.execute(present).tuples())
+    accounts |= set(session.execute(present))
     return [_looked(session, provider, account) for provider, account in sorted(accounts)]
 
 
@@ -79,13 +78,13 @@ def population(session: Session, known: Iterable[str] = ()) -> tuple[list[str], 
     """
     skip = set(known)
     present = select(IdentityRow.id, IdentityRow.service_linked).where(IdentityRow.gone_at.is_(None))
-    rows = session.execute(present.order_by(IdentityRow.id)).tuples().all()
+    rows = session.execute(present.order_by(IdentityRow.id)).all()
     return [id_ for id_, linked in rows if not linked and id_ not in skip], sum(linked for _, linked in rows)
 
 
 def snapshots(session: Session, ids: Sequence[str], policy: Policy, now: datetime) -> list[Snapshot]:
     """Return these identities as they are now, in the order of their ids."""
-    who = _Who(session, policy)
+    who = _Who(session, policy, now)
     owners = facts.owners(session, ids, policy, now)
     found = []
     for start in range(0, len(ids), BATCH):
@@ -112,7 +111,9 @@ def frozen_facts(row: IdentityRow, findings: Sequence[FindingRow]) -> Json:
     """Return what is frozen of an identity itself: what it is, its credentials, permissions and open findings."""
     return {
         "identity": facts.identity_json(row) | {"tags": row.tags},
-        "credentials": [facts.credential_json(c) | {"custody": c.custody.value} for c in row.credentials if not c.gone_at],
+        "credentials": [
+            facts.credential_json(c) | {"custody": c.custody.value} for c in row.credentials if not c.gone_at
+        ],
         "permissions": {"policies": list(row.policies), "privileged": row.privileged},
         "findings": [
             {"id": f.id, "kind": f.kind.value, "severity": f.severity.value, "why": f.why, "since": facts.when(f.since)}
@@ -133,7 +134,7 @@ def _creators(session: Session, ids: Sequence[str]) -> dict[str, list[str]]:
         EvidenceRow.identity_id.in_(ids), EvidenceRow.source == "creator"
     )
     found: dict[str, list[str]] = defaultdict(list)
-    for identity_id, points_to in session.execute(query).tuples():
+    for identity_id, points_to in session.execute(query):
         found[identity_id].append(points_to)
     return found
 
@@ -141,9 +142,10 @@ def _creators(session: Session, ids: Sequence[str]) -> dict[str, list[str]]:
 class _Who:
     """Everybody who can answer, read once for all items."""
 
-    def __init__(self, session: Session, policy: Policy) -> None:
+    def __init__(self, session: Session, policy: Policy, now: datetime) -> None:
         rows = list(session.scalars(select(PersonRow).order_by(PersonRow.email)))
-        self._directory: Directory = facts.directory(session)
+        self._directory: Directory = roster.directory(session, policy, now)
+        self._told = roster.people(session)
         self._able = {row.email for row in rows if row.email and is_able(row)}
         self._policy = policy
         self.security = security(rows, policy)
@@ -156,7 +158,7 @@ class _Who:
     def subject(self, owner: Json, creators: frozenset[str], privileged: bool) -> Subject:
         email = owner["email"]
         confirmed = owner["state"] == "confirmed"
-        able = email in self._able
+        able = email in self._able and owner.get("active", True)
         return Subject(
             owner=email if confirmed and able else None,
             likely=email if owner["state"] == "likely" and able else None,
@@ -166,13 +168,8 @@ class _Who:
         )
 
     def _managers(self, email: str) -> tuple[str, ...]:
-        """Return the managers above somebody who can answer, the nearest first; ends where the chain bites its tail."""
-        chain: list[str] = []
-        person: Person | None = self._directory.find(email)
-        while person is not None and person.manager and person.manager not in chain and person.manager != email:
-            chain.append(person.manager)
-            person = self._directory.find(person.manager)
-        return tuple(name for name in chain if name in self._able)
+        """Return the managers above somebody who can answer, the nearest first."""
+        return tuple(name for name in self._told.managers(email).emails if name in self._able)
 
 
 def security(rows: Sequence[PersonRow], policy: Policy) -> tuple[str, ...]:
@@ -220,3 +217,32 @@ def decided_in_review(session: Session, who: PersonRow, attestation: Attestation
         ReviewDecisionRow.at == attestation.at,
     )
     return is_able(who) and session.scalar(mine.limit(1)) is not None
+
+
+def live(session: Session, item: ReviewItemRow, now: datetime) -> Json:
+    """Return an item's facts as a card shows them: permissions as frozen, use and credentials as they are now.
+
+    A remediation rests on the last use that was shown, so that must not be weeks old. What differs from the frozen
+    facts stands under `since_opening`.
+    """
+    row = session.get_one(IdentityRow, item.identity_id)
+    current = frozen_facts(row, _findings(session, [row.id])[row.id]) | {"owner": item.facts["owner"]}
+    gist = reviews.gist(current, item.added_at)
+    of_use = {name: current["identity"][name] for name in ("last_used_at", "use_gap", "gone_at")}
+    shown = {name: value for name, value in item.facts.items() if name != "gist"}
+    return shown | {
+        "item": item.id,
+        "identity": item.facts["identity"] | of_use,
+        "credentials": current["credentials"],
+        "since_opening": reviews.changes(item.facts["gist"], gist),
+        "changes": item.changes,
+        "risk": item.risk.value,
+        "privileged": item.privileged,
+        "reviewer": item.reviewer,
+        "because": item.because.value,
+        "self_review": item.self_review,
+        "by_creator": item.by_creator,
+        "late": item.late,
+        "asked_again": item.asked_again_at is not None,
+        "drawn_at": facts.when(now),
+    }

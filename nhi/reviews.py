@@ -10,7 +10,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -281,7 +281,9 @@ class Before:
     gist: Json
 
 
-def carries(before: Before | None, now_gist: Json, risk: Risk, allowed: Mapping[Risk, timedelta], now: datetime) -> bool:
+def carries(
+    before: Before | None, now_gist: Json, risk: Risk, allowed: Mapping[Risk, timedelta], now: datetime
+) -> bool:
     """Whether the last decision still stands: kept, nothing changed, and within the time that the risk allows."""
     if before is None or before.answer is not Answer.KEEP:
         return False
@@ -295,7 +297,7 @@ def kin_of(facts: Json, now_gist: Json, since: Sequence[Json], risk: Risk) -> st
     identity = facts["identity"]
     same = {
         **now_gist,
-        "credentials": sorted(now_gist["credentials"].values() and [c["kind"] + c["status"] for c in facts["credentials"]]),
+        "credentials": sorted(f"{c['kind']} {c['status']}" for c in facts["credentials"]),
         "place": [identity["provider"], identity["kind"], identity["account"]],
         "custody": identity["custody"],
         "changes": list(since),
@@ -303,10 +305,13 @@ def kin_of(facts: Json, now_gist: Json, since: Sequence[Json], risk: Risk) -> st
     return digest(same)
 
 
-def order_of(since: Sequence[Json], has_before: bool, risk: Risk, kin: str | None, name: str) -> tuple[object, ...]:
-    """Return what items are sorted by: what changed first, then the risk, then such as are alike side by side."""
-    rank = 0 if since else (1 if not has_before else 2)
-    return rank, [Risk.HIGH, Risk.MEDIUM, Risk.LOW].index(risk), kin or "", name
+def order_of(since: Sequence[Json], is_new: bool, risk: Risk, first_of_kin: str, name: str) -> tuple[object, ...]:
+    """Return what items are sorted by: what changed first, then the risk, then such as are alike side by side.
+
+    `first_of_kin` is the first name among those with the same facts; without kin its own.
+    """
+    rank = 0 if since else (1 if is_new else 2)
+    return rank, [Risk.HIGH, Risk.MEDIUM, Risk.LOW].index(risk), first_of_kin, name
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
@@ -344,6 +349,11 @@ class Told:
     last_answer_at: datetime | None  # who is at it is not reminded
 
 
+def _is_same_day(one: datetime, other: datetime, tz: str) -> bool:
+    here = zone(tz)
+    return one.astimezone(here).date() == other.astimezone(here).date()
+
+
 LAST_DAYS = timedelta(days=3)  # before the due day a reminder comes each day
 
 
@@ -351,86 +361,16 @@ def next_nudge(told: Told, due: datetime, tz: str, policy: Conversation, now: da
     """Decide what to say to a reviewer now: in their working hours, and at most one message a day."""
     if told.left == 0 or not is_working_time(now, tz, policy):
         return None
-    if told.told_at is None or told.last_step_at is None:
+    if told.last_step_at is None:
         return Nudge.TELL
-    here = zone(tz)
     last = max(told.last_step_at, told.last_answer_at or told.last_step_at)
-    if last.astimezone(here).date() == now.astimezone(here).date():
+    if _is_same_day(last if told.told_at else told.last_step_at, now, tz):
         return None
+    if told.told_at is None:
+        return Nudge.TELL
     if told.reminders < len(policy.remind_after):
         return Nudge.REMIND if now >= last + policy.remind_after[told.reminders] or now >= due - LAST_DAYS else None
     patience = policy.remind_after[-1] if policy.remind_after else timedelta(days=4)
     if told.escalations == 0 and now >= last + min(patience, LAST_DAYS):
         return Nudge.ESCALATE
     return Nudge.REMIND if now >= due - LAST_DAYS else None
-
-
-# -- the rubber-stamp meter --------------------------------------------------------------------------------------------
-
-ENOUGH_TO_JUDGE = 10
-QUICK_SECONDS = 3.0
-LONG_STREAK = 20
-STREAK_SECONDS = 6.0
-AGAIN_AT_MOST = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stamp:
-    """One decision, as the meter reads it. Oldest first."""
-
-    item_id: str
-    answer: Answer
-    seconds: float
-    opened: bool  # its evidence was looked at
-    together: int  # answered with so many at one press
-    risk: Risk
-    changed: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quality:
-    """How somebody reviewed. `low` says why it is doubted; (): it is not."""
-
-    decided: int
-    median_seconds: float | None
-    kept: int
-    longest_streak: int  # of "still needed", one after the other
-    opened: int
-    low: tuple[str, ...]
-
-
-def quality(stamps: Sequence[Stamp]) -> Quality:
-    """Measure a reviewer's decisions: the time for each, unbroken rows of "still needed", and evidence opened."""
-    alone = [stamp.seconds for stamp in stamps if stamp.together == 1]
-    median = statistics.median(alone) if alone else None
-    streak, opened = _longest_streak(stamps), sum(stamp.opened for stamp in stamps)
-    low = []
-    if median is not None and len(alone) >= ENOUGH_TO_JUDGE:
-        if median < QUICK_SECONDS:
-            low.append(f"half of the answers took less than {QUICK_SECONDS:.0f} seconds")
-        if streak >= LONG_STREAK and opened == 0 and median < STREAK_SECONDS:
-            low.append(f"{streak} times “still needed” in a row, and no evidence was opened")
-    return Quality(
-        decided=len(stamps),
-        median_seconds=None if median is None else round(median, 1),
-        kept=sum(stamp.answer is Answer.KEEP for stamp in stamps),
-        longest_streak=streak,
-        opened=opened,
-        low=tuple(low),
-    )
-
-
-def _longest_streak(stamps: Iterable[Stamp]) -> int:
-    longest = running = 0
-    for stamp in stamps:
-        running = running + 1 if stamp.answer is Answer.KEEP else 0
-        longest = max(longest, running)
-    return longest
-
-
-def to_ask_again(stamps: Sequence[Stamp]) -> tuple[str, ...]:
-    """Return the items to ask about once more: kept, the riskiest, changed and quickest first; AGAIN_AT_MOST."""
-    rank = [Risk.HIGH, Risk.MEDIUM, Risk.LOW]
-    kept = [stamp for stamp in stamps if stamp.answer is Answer.KEEP]
-    worst = sorted(kept, key=lambda stamp: (rank.index(stamp.risk), not stamp.changed, stamp.seconds, stamp.item_id))
-    return tuple(stamp.item_id for stamp in worst[:AGAIN_AT_MOST])

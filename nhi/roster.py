@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -105,12 +105,16 @@ def people(session: Session) -> People:
     return People((row.source, entry_of(row)) for row in rows)
 
 
-def directory(session: Session, policy: Policy, now: datetime) -> Directory:
-    """Return everybody in Slack with what other sources know of them, and the teams."""
+def directory(session: Session, policy: Policy, now: datetime, leaving: frozenset[str] = frozenset()) -> Directory:
+    """Return everybody in Slack with what other sources know of them, and the teams.
+
+    Whoever is `leaving` (addresses) counts as gone already: what they own needs somebody else.
+    """
     told = people(session)
     rows = session.scalars(select(PersonRow))
     merged = (with_told(person_of(row), told.find(row.email), today(row.tz, now)) for row in rows)
-    return Directory(merged, known_teams(policy, told))
+    gone = (replace(one, active=False) if one.email in leaving else one for one in merged)
+    return Directory(gone, known_teams(policy, told))
 
 
 def known_teams(policy: Policy, told: People) -> tuple[Team, ...]:

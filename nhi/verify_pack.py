@@ -4,12 +4,12 @@
 One file, Python 3.11 or newer, nothing to install. Signatures alone need the package `cryptography`
 (`pip install cryptography`); where it is missing that is said, and everything else is checked.
 
-It checks that every file is as MANIFEST says; that the ledger (events.jsonl) is one unbroken chain, that its Merkle roots
-(RFC 6962) are those of the signed checkpoints (c2sp.org/tlog-checkpoint), and that the ledger tells of the other files'
-hashes; that decisions are what the ledger tells; and that each inclusion proof holds. It names the first wrong record.
+It checks that every file is as MANIFEST says; that the ledger (events.jsonl) is one unbroken chain, that its Merkle
+roots (RFC 6962) are those of the signed checkpoints (c2sp.org/tlog-checkpoint), that the ledger tells of the other
+files' hashes and of the decisions, and that each inclusion proof holds. It names the first wrong record.
 
-A pack alone cannot show two things: that it is not an older pack than the newest, and that it was not made anew from end
-to end under another key. A checkpoint that was kept elsewhere shows both (--anchor); a key that you were told of, the second.
+A pack alone cannot show two things: that it is the newest one, and that it was not made anew from end to end under
+another key. A checkpoint that was kept elsewhere shows both (--anchor); a key that you were told of, the second.
 
 Exit status: 0 all is well; 1 something is wrong; 2 it cannot be read; 3 well, but signatures could not be checked.
 """
@@ -57,9 +57,6 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-# -- notes and keys ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Key:
     """Who signs: the text NAME+ID+KEY, taken apart."""
@@ -85,7 +82,8 @@ def read_key(text: str) -> Key:
 class Note:
     """A signed checkpoint: so many events, of this root."""
 
-    text: str
+    whole: str
+    text: str  # the part that is signed
     origin: str
     size: int
     root: bytes
@@ -93,22 +91,16 @@ class Note:
 
     def signed_by(self, keys: Sequence[Key]) -> str | None:
         """Return what is wrong with the signature; None: one of the keys signed it, as far as that can be checked."""
-        found = [
-            (key, raw[4:]) for name, raw in self.signatures for key in keys if (name, raw[:4]) == (key.name, key.id)
-        ]
+        of = {(key.name, key.id): key.public for key in keys}
+        found = [(of[name, raw[:4]], raw[4:]) for name, raw in self.signatures if (name, raw[:4]) in of]
         if not found:
             return "it is signed with another key: keys were swapped"
-        if CAN_CHECK_SIGNATURES and not any(_holds(key, signature, self.text) for key, signature in found):
-            return "it was changed after it was signed"
+        if CAN_CHECK_SIGNATURES:
+            try:
+                Ed25519PublicKey.from_public_bytes(found[0][0]).verify(found[0][1], self.text.encode())
+            except InvalidSignature:
+                return "it was changed after it was signed"
         return None
-
-
-def _holds(key: Key, signature: bytes, text: str) -> bool:
-    try:
-        Ed25519PublicKey.from_public_bytes(key.public).verify(signature, text.encode())
-    except InvalidSignature:
-        return False
-    return True
 
 
 def read_note(note: str) -> Note:
@@ -117,15 +109,12 @@ def read_note(note: str) -> Note:
     try:
         signatures = [found for line in rest.splitlines() if (found := _SIGNATURE.fullmatch(line))]
         decoded = tuple((found["name"], base64.b64decode(found["signature"], validate=True)) for found in signatures)
-        read = Note(f"{text}\n", lines[0], int(lines[1]), base64.b64decode(lines[2], validate=True), decoded)
+        read = Note(note, f"{text}\n", lines[0], int(lines[1]), base64.b64decode(lines[2], validate=True), decoded)
     except (IndexError, ValueError):
         raise Unreadable("the checkpoint is none: its lines are not a name, a size, a root and a signature") from None
     if len(read.root) != 32 or read.size < 0 or str(read.size) != lines[1]:
         raise Unreadable("the checkpoint is none: its size or its root is not one")
     return read
-
-
-# -- the ledger --------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -138,7 +127,7 @@ class Ledger:
     peaks: tuple[bytes, ...] = ()
     wanted: frozenset[int] = frozenset()  # events whose leaves are to be kept, for proofs
     leaves: dict[int, bytes] = field(default_factory=dict)
-    attestations: dict[str, tuple[int, dict[str, Any], dict[str, Any] | None]] = field(default_factory=dict)
+    records: dict[str, tuple[int, dict[str, Any], dict[str, Any] | None]] = field(default_factory=dict)  # by id
     files: dict[str, str] | None = None  # what the last export told of its files
     withheld: int = 0
     without_private: int = 0
@@ -146,15 +135,21 @@ class Ledger:
     def read(self, lines: Iterable[str]) -> None:
         """Take lines in. Raises Wrong at the first one that is not what it was."""
         for line in lines:
-            self.step(line)
+            try:
+                self._step(line)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise Wrong(f"event {self.size + 1} is not a record of this ledger") from None
 
-    def step(self, line: str) -> None:
+    def _step(self, line: str) -> None:
         seq = self.size + 1
         record = _object(line, f"event {seq}")
         if record.get("prev_hash") != self.last_hash:
             raise Wrong(f"event {seq} does not follow the event before it")
-        if "withheld" in record:
-            leaf = self._withheld(record, seq)
+        if "withheld" in record:  # its text is kept back: only the checkpoints hold its leaf in its place
+            leaf = bytes.fromhex(record["withheld"])
+            self.withheld += 1
+            if record["seq"] != seq or not _HEX.fullmatch(record["hash"]) or len(leaf) != 32:
+                raise ValueError
         else:
             body = str(record.get("body"))
             if hashlib.sha256(bytes.fromhex(self.last_hash) + body.encode()).hexdigest() != record.get("hash"):
@@ -168,24 +163,13 @@ class Ledger:
         if seq in self.expected and self.root() != self.expected[seq]:
             raise Wrong(f"the first {seq} events are not those that the checkpoint of {seq} events sealed")
 
-    def _withheld(self, record: dict[str, Any], seq: int) -> bytes:
-        """Return the leaf of an event whose text is kept back: only the checkpoints hold it in its place."""
-        if (
-            record.get("seq") != seq
-            or not _HEX.fullmatch(str(record["withheld"]))
-            or not _HEX.fullmatch(str(record["hash"]))
-        ):
-            raise Wrong(f"event {seq} is not a record of this ledger")
-        self.withheld += 1
-        return bytes.fromhex(record["withheld"])
-
     def _told(self, body: dict[str, Any], private: Any, seq: int) -> None:
         if body.get("seq") != seq:
             raise Wrong(f"event {seq} says that it is event {body.get('seq')}: one is missing, doubled or moved")
         personal = self._personal(body, private, seq)
         facts = body.get("facts") or {}
-        if str(body.get("kind")).startswith("attestation.") and "attestation" in facts:
-            self.attestations[facts["attestation"]] = (seq, body, personal)
+        for name in {"attestation", "decision"} & facts.keys():
+            self.records[facts[name]] = (seq, body, personal)
         if body.get("kind") == EXPORTED:
             self.files = facts.get("files")
 
@@ -193,10 +177,7 @@ class Ledger:
         if private is None:
             self.without_private += body.get("private") is not None
             return None
-        try:
-            commitment = sha256(bytes.fromhex(private["salt"]) + private["body"].encode()).hex()
-        except (TypeError, KeyError, ValueError, AttributeError):
-            raise Wrong(f"event {seq} has a personal part that is none") from None
+        commitment = sha256(bytes.fromhex(private["salt"]) + private["body"].encode()).hex()
         if commitment != body.get("private"):
             raise Wrong(f"event {seq} has another personal part than it was written with")
         return _object(private["body"], f"event {seq}", exact=False)
@@ -231,31 +212,24 @@ def line_of(record: dict[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
-def check_end(ledger: Ledger, notes: Sequence[Note]) -> None:
-    """Check that the last checkpoint seals all events. Raises Wrong."""
-    if not notes:
-        raise Wrong("no checkpoint seals these events")
-    if notes[-1].size > ledger.size:
-        raise Wrong(f"event {ledger.size + 1} is missing: the last checkpoint saw {notes[-1].size} events")
-    if notes[-1].size < ledger.size:
-        raise Wrong(f"event {notes[-1].size + 1} is not sealed: it was added after the last checkpoint")
-
-
-def check_anchor(ledger: Ledger, anchor: Note) -> None:
-    """Check that the events continue those that a note kept elsewhere sealed. Raises Wrong."""
-    if anchor.size > ledger.size:
-        raise Wrong(
-            f"event {ledger.size + 1} is missing: the anchor saw {anchor.size} events, so this is an older copy or cut"
-        )
-
-
-def expected_roots(notes: Iterable[Note], anchor: Note | None) -> dict[int, bytes]:
+def expected_roots(notes: Iterable[Note]) -> dict[int, bytes]:
     """Return which root must be found at which size. Raises Wrong where two notes say different things."""
     expected: dict[int, bytes] = {}
-    for note in (*notes, *([anchor] if anchor else [])):
+    for note in notes:
         if expected.setdefault(note.size, note.root) != note.root:
             raise Wrong(f"two checkpoints of {note.size} events have different roots: this ledger was forked")
     return expected
+
+
+def check_end(ledger: Ledger, last: Note) -> None:
+    """Check that the last checkpoint seals all events, and that nothing sealed (the anchor too) is missing."""
+    most = max(ledger.expected)
+    if most > ledger.size:
+        raise Wrong(
+            f"event {ledger.size + 1} is missing of the {most} that were sealed: the end was cut, or this is old"
+        )
+    if last.size < ledger.size:
+        raise Wrong(f"event {last.size + 1} is not sealed: it was added after the last checkpoint")
 
 
 def includes(root: bytes, size: int, index: int, leaf: bytes, path: Sequence[bytes]) -> bool:
@@ -276,9 +250,6 @@ def includes(root: bytes, size: int, index: int, leaf: bytes, path: Sequence[byt
     return last == 0 and digest == root
 
 
-# -- the pack ----------------------------------------------------------------------------------------------------------
-
-
 class Pack:
     """A zip, or the folder that it was taken apart into."""
 
@@ -297,26 +268,26 @@ class Pack:
             raise Unreadable(f"{path} is no pack: it has no MANIFEST")
 
     def bytes_of(self, name: str) -> bytes:
+        if name not in self.names:
+            raise Wrong(f"{name} is missing")
         try:
             return self._zip.read(name) if self._zip else (self._path / name).read_bytes()
-        except (KeyError, OSError, zipfile.BadZipFile):
-            raise Wrong(f"{name} is missing, or cannot be read") from None
+        except (OSError, zipfile.BadZipFile) as error:
+            raise Wrong(f"{name} cannot be read ({error})") from None
 
-    def text_of(self, name: str) -> str:
-        try:
-            return self.bytes_of(name).decode()
-        except UnicodeDecodeError:
-            raise Wrong(f"{name} is no UTF-8 text") from None
+    def lines_of(self, name: str) -> list[str]:
+        """Return the lines; some characters that are no end of a line here would count as one elsewhere."""
+        return self.bytes_of(name).decode().removesuffix("\n").split("\n") if self.bytes_of(name) else []
 
     def records(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, line in enumerate(self.text_of(name).splitlines(), start=1):
+        for number, line in enumerate(self.lines_of(name), start=1):
             yield number, _object(line, f"{name}, line {number},")
 
 
 def check_manifest(pack: Pack) -> dict[str, str]:
     """Check every file against MANIFEST; return their hashes. Raises Wrong."""
     told: dict[str, str] = {}
-    for line in pack.text_of("MANIFEST").splitlines():
+    for line in pack.lines_of("MANIFEST"):
         digest, _, name = line.partition("  ")
         if not _HEX.fullmatch(digest) or not name or name in told:
             raise Wrong(f"MANIFEST holds a line that is none: {line[:80]!r}")
@@ -343,46 +314,33 @@ def check_bound(manifest: dict[str, str], told: dict[str, str] | None) -> None:
 
 def check_decisions(pack: Pack, ledger: Ledger) -> int:
     """Check each row of decisions.csv against the event that tells of it; return how many there are. Raises Wrong."""
-    rows = list(csv.DictReader(io.StringIO(pack.text_of("decisions.csv"), newline="")))
+    rows = list(csv.DictReader(io.StringIO(pack.bytes_of("decisions.csv").decode(), newline="")))
     for number, row in enumerate(rows, start=2):
-        found = ledger.attestations.get(row["attestation"])
-        if found is None:
+        if row["record"] not in ledger.records:
             if ledger.withheld:
                 continue
             raise Wrong(f"decisions.csv, line {number}: the ledger does not tell of this decision")
-        seq, body, personal = found
-        says = {
-            "event": str(seq),
-            "verdict": body["kind"].partition(".")[2],
-            "at": body["at"],
-            "identity_id": body["identity"],
-        }
-        if personal is not None:
-            says["email"] = personal.get("email")
+        seq, body, personal = ledger.records[row["record"]]
+        verdict = body["facts"].get("answer") or body["kind"].partition(".")[2]
+        says = {"event": seq, "event_kind": body["kind"], "verdict": verdict, "at": body["at"]}
+        says |= {"identity_id": body["identity"]} | ({"email": personal.get("email")} if personal else {})
         for column, value in says.items():
-            if row[column].removeprefix("'") != (value or ""):
-                raise Wrong(f"decisions.csv, line {number}: the ledger has another `{column}` in event {seq}")
+            if row[column].removeprefix("'") != str(value or ""):
+                raise Wrong(f"decisions.csv, line {number}: the ledger has another `{column}`, in event {seq}")
+    for number, record in pack.records("shown.jsonl"):
+        found = ledger.records.get(str(record["record"]))
+        if found and "shown" in record and found[1]["facts"]["shown"] != sha256(record["shown"].encode()).hex():
+            raise Wrong(f"shown.jsonl, line {number}: the ledger has another hash, in event {found[0]}")
     return len(rows)
 
 
-def check_shown(pack: Pack, ledger: Ledger) -> None:
-    """Check that what people were shown is what the ledger has the hash of. Raises Wrong."""
-    for number, record in pack.records("shown.jsonl"):
-        found = ledger.attestations.get(str(record.get("attestation")))
-        if found and found[1]["facts"].get("shown") != sha256(str(record.get("shown")).encode()).hex():
-            raise Wrong(f"shown.jsonl, line {number}: the ledger has another hash in event {found[0]}")
-
-
-def check_proofs(proofs: Iterable[tuple[int, dict[str, Any]]], ledger: Ledger, last: Note) -> int:
-    """Check each inclusion proof against the last checkpoint; return how many there are. Raises Wrong."""
-    count = 0
+def check_proofs(proofs: Sequence[tuple[int, dict[str, Any]]], ledger: Ledger, last: Note) -> None:
+    """Check each inclusion proof against the last checkpoint. Raises Wrong."""
     for number, record in proofs:
         seq, path = record["seq"], [bytes.fromhex(digest) for digest in record["path"]]
         leaf = ledger.leaves.get(seq, b"")
         if record["size"] != last.size or not includes(last.root, last.size, seq - 1, leaf, path):
             raise Wrong(f"proofs.jsonl, line {number}: the proof of event {seq} does not hold")
-        count += 1
-    return count
 
 
 def read_notes(pack: Pack) -> list[Note]:
@@ -398,79 +356,64 @@ def read_notes(pack: Pack) -> list[Note]:
         if notes and notes[-1].size >= note.size:
             raise Wrong(f"checkpoints.jsonl, line {number}: it is not after the one before")
         notes.append(note)
-    if not notes or read_note(pack.text_of("checkpoint.note")) != notes[-1]:
+    if not notes or pack.bytes_of("checkpoint.note").decode() != notes[-1].whole:
         raise Wrong("checkpoint.note is not the last of checkpoints.jsonl")
     return notes
 
 
-def verify(path: Path, anchor: str | None = None, key: str | None = None) -> list[str]:
-    """Check a pack; return what was seen, in sentences. Raises Wrong, or Unreadable."""
+def verify(path: Path, anchor: str | None = None, key: str | None = None) -> Iterator[str]:
+    """Check a pack; yield what was seen, in sentences. Raises Wrong, or Unreadable."""
     pack = Pack(path)
     outside = read_note(anchor) if anchor is not None else None
     manifest = check_manifest(pack)
     notes = read_notes(pack)
-    keys = [read_key(line) for line in ([key] if key else pack.text_of("KEYS").splitlines())]
-    for note in notes:
+    keys = [read_key(line) for line in ([key] if key else pack.lines_of("KEYS"))]
+    every = (*notes, outside) if outside else (*notes,)
+    for note in every:
         if why := note.signed_by(keys):
-            raise Wrong(f"the checkpoint of {note.size} events: {why}")
-    if outside and (why := outside.signed_by(keys)):
-        raise Wrong(f"the anchor: {why}")
-    ledger = Ledger(expected_roots(notes, outside), wanted=frozenset(r["seq"] for _, r in pack.records("proofs.jsonl")))
-    ledger.read(pack.text_of("events.jsonl").split("\n")[:-1])
-    if outside:
-        check_anchor(ledger, outside)
-    check_end(ledger, notes)
+            raise Wrong(f"{'the anchor' if note is outside else f'the checkpoint of {note.size} events'}: {why}")
+    proofs = list(pack.records("proofs.jsonl"))
+    ledger = Ledger(expected_roots(every), wanted=frozenset(record["seq"] for _, record in proofs))
+    ledger.read(pack.lines_of("events.jsonl"))
+    check_end(ledger, notes[-1])
     check_bound(manifest, ledger.files)
     decisions = check_decisions(pack, ledger)
-    check_shown(pack, ledger)
-    proofs = check_proofs(pack.records("proofs.jsonl"), ledger, notes[-1])
-    return list(
-        _said(
-            manifest, ledger, notes, keys, decisions, proofs, is_anchored=outside is not None, is_told=key is not None
-        )
-    )
-
-
-def _said(
-    manifest: dict[str, str],
-    ledger: Ledger,
-    notes: Sequence[Note],
-    keys: Sequence[Key],
-    decisions: int,
-    proofs: int,
-    *,
-    is_anchored: bool,
-    is_told: bool,
-) -> Iterator[str]:
+    check_proofs(proofs, ledger, notes[-1])
     yield f"{len(manifest)} files are as MANIFEST and the ledger tell."
     yield f"{ledger.size} events are one unbroken chain, sealed by {len(notes)} checkpoints, the last over all of them."
-    yield f"{decisions} decisions are as the ledger tells; {proofs} inclusion proofs hold."
+    yield f"{decisions} decisions are as the ledger tells; {len(proofs)} inclusion proofs hold."
     if ledger.withheld:
         yield f"The text of {ledger.withheld} events is kept back, as it looks like a secret; the roots cover them."
     if ledger.without_private:
         yield f"The personal parts of {ledger.without_private} events are not here: they were erased, or kept back."
+    yield from _of_the_keys(keys, is_told=key is not None)
+    yield (
+        "It continues the anchor."
+        if outside
+        else (
+            "Without --anchor it cannot be seen whether an older pack was put in this one's place, nor (unless you know the key)"
+            " whether everything was made anew under another key."
+        )
+    )
+
+
+def _of_the_keys(keys: Sequence[Key], *, is_told: bool) -> Iterator[str]:
     ids = ", ".join(f"{key.name} {key.id.hex()}" for key in keys)
     if not CAN_CHECK_SIGNATURES:
-        yield "Signatures were NOT checked: the package `cryptography` is not installed."
+        yield f"Signatures (of {ids}) were NOT checked: the package `cryptography` is not installed."
     elif is_told:
         yield f"The signatures are by the key that you gave: {ids}."
     else:
         yield f"The signatures are by the pack's own key ({ids}): compare it with the one that you were told of."
-    if is_anchored:
-        yield "It continues the anchor."
-    else:
-        yield "Without --anchor two things cannot be seen: whether an older pack was put in a newer one's place, and (unless"
-        yield "you know the key) whether everything was made anew under another key."
 
 
-def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] = print) -> int:
     """Run as a command; return the exit status."""
-    say = say or (lambda line: sys.stdout.write(f"{line}\n"))
-    parser = argparse.ArgumentParser(description="Check an evidence pack.", epilog=(__doc__ or "").partition("\n\n")[2])
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "pack", nargs="?", type=Path, default=Path(__file__).resolve().parent, help="the zip, or its folder"
-    )
+    told, _, more = (__doc__ or "").partition("\n\n")
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=told, epilog=more, formatter_class=shape)
+    here = Path(__file__).resolve().parent
+    parser.add_argument("pack", nargs="?", type=Path, default=here, help="the zip, or its folder")
     parser.add_argument("--anchor", type=Path, metavar="NOTE", help="a checkpoint that was kept elsewhere")
     parser.add_argument("--key", metavar="NAME+ID+KEY", help="the key that you were told of")
     chosen = parser.parse_args(arguments)
@@ -478,11 +421,12 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] | Non
         anchor = chosen.anchor.read_text("utf-8") if chosen.anchor else None
         for sentence in verify(chosen.pack, anchor, chosen.key):
             say(sentence)
-    except (Unreadable, OSError, UnicodeDecodeError) as error:
-        say(f"It cannot be read: {error}")
+    except (Unreadable, OSError) as error:
+        say(f"It cannot be read: {error}.")
         return 2
-    except Wrong as error:
-        say(f"WRONG: {error}.")
+    except (Wrong, KeyError, TypeError, ValueError, AttributeError) as error:
+        shapeless = "" if isinstance(error, Wrong) else f"a record is not shaped as this ledger's are: {error!r}"
+        say(f"WRONG: {shapeless or error}.")
         return 1
     return 0 if CAN_CHECK_SIGNATURES else 3
 

@@ -29,6 +29,8 @@ def _days(days: int) -> timedelta:
 
 NOBODY = "nobody"  # the log-odds of "none of those that evidence names"
 
+BREADTH = "breadth"  # of how many facts of one's own: the logarithm of one more than there are, the older the less
+
 # Sources of one family tell much the same: of the facts of a family that point to one person the first counts in
 # full, the second half, the third a quarter. The order below is the order in which they are counted.
 FAMILIES: tuple[tuple[str, ...], ...] = (
@@ -40,43 +42,58 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("name",),
     ("account",),
     ("attestation", "former_owner"),
-    ("not_mine_suggestion",),
+    ("not_mine_suggestion", "handover"),
     ("not_mine",),
     ("heir",),
     ("team_default",),
     ("kin",),
     ("outsider",),
+    ("elsewhere",),
+    ("leads",),
     ("fallback",),
 )
 
 DEFAULTS: dict[str, Worth] = {
-    NOBODY: Worth(1.0),
+    NOBODY: Worth(2.49),
     # What somebody wrote down on purpose.
-    "tag": Worth(3.2),
-    "iac_tag": Worth(2.6),
+    "tag": Worth(2.04),
+    "iac_tag": Worth(-0.23),
     # What CloudTrail saw people do.
-    "creator": Worth(2.0, _days(720)),
-    "rotator": Worth(2.2, _days(540)),
-    "session": Worth(1.8, _days(180)),
+    "creator": Worth(0.63, _days(1440)),
+    "rotator": Worth(0.37, _days(960)),
+    "session": Worth(0.58, _days(480)),
     # What repositories tell.
-    "blame": Worth(1.6, _days(720)),
-    "committer": Worth(0.9, _days(365)),
-    "codeowners": Worth(1.8),
+    "blame": Worth(-0.28, _days(1920)),
+    "committer": Worth(0.41, _days(480)),
+    "codeowners": Worth(0.81),
     # What it is called, and where it lies.
-    "name": Worth(1.2),
-    "account": Worth(0.6),
+    "name": Worth(0.43),
+    "account": Worth(-0.07),
     # What people said.
-    "attestation": Worth(3.0, _days(365)),
+    "attestation": Worth(3.64, _days(480)),
     "former_owner": Worth(1.5, _days(365)),
     "not_mine_suggestion": Worth(2.4, _days(365)),
-    "not_mine": Worth(-6.0),
+    "handover": Worth(2.4, _days(365)),  # named by who left, or by their manager; a judgement, not a fit
+    "not_mine": Worth(-12.0),
     # What a fact that names a team, or somebody who has left, says of others.
-    "heir": Worth(1.0),
-    "team_default": Worth(1.2),
-    "kin": Worth(1.0),
-    "outsider": Worth(-0.5),
+    "heir": Worth(0.5),
+    "team_default": Worth(0.02),
+    "kin": Worth(0.88),
+    "outsider": Worth(0.05),
+    "elsewhere": Worth(-1.56),
+    "leads": Worth(0.59),
+    BREADTH: Worth(3.74),
     # Somebody whom policy names is asked, and is no owner for that.
     "fallback": Worth(0.0),
 }
+
+# Facts that name somebody themselves, and are no guess of ours or of policy's. A tag in the code is most often the
+# very tag that the cloud shows.
+OF_THEIR_OWN = frozenset(
+    {
+        *("tag", "creator", "rotator", "session", "blame", "committer", "codeowners", "name"),
+        *("attestation", "former_owner", "not_mine_suggestion"),
+    }
+)
 
 FAMILY_OF: dict[str, int] = {source: number for number, family in enumerate(FAMILIES) for source in family}

@@ -26,7 +26,7 @@ from nhi.policy import Policy, parse  # noqa: E402
 from nhi.weights import DEFAULTS  # noqa: E402
 from tests.company_generator import DOMAIN, NOW, Company, company  # noqa: E402
 
-TRAINING = range(1, 7)
+TRAINING = range(1, 9)
 MEASURED = range(101, 105)
 
 Line = tuple[str, float, float, bool]

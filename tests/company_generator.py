@@ -3,8 +3,8 @@
 This shares no code with the ranking: it knows how organisations leave traces, and nothing of how traces are weighed.
 It imports plain nouns alone. Its rates are guesses at an ordinary company of five hundred that tags most things, keeps
 most of them as code, and is untidy in the ordinary ways. How often a trace is wrong was set before the first
-measurement and is the same for all companies; how many traces there are is told by `Traces`: ORDINARY has about seven
-facts an identity, SPARSE half of that.
+measurement and is the same for all companies; how many traces there are is told by `Traces`: ORDINARY has about ten
+facts an identity, SPARSE a third of that.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ class Traces:
     tagged: float
     declared: float  # in a checkout that policy names
     codeowners: float  # of what is declared
+    authors: tuple[int, int]  # least and most that a declaration's lines have
     committers: tuple[int, int]  # least and most that a declaration's file has
     trail: float  # days that the audit trail is known for: ninety, and as long as the program has been running
     rotated: float  # of users, within the trail
@@ -100,10 +101,24 @@ class Traces:
 
 
 ORDINARY = Traces(
-    tagged=0.78, declared=0.82, codeowners=0.65, committers=(2, 4), trail=400, rotated=0.45, used_by_people=0.5
+    tagged=0.8,
+    declared=0.9,
+    codeowners=0.75,
+    authors=(1, 3),
+    committers=(3, 6),
+    trail=400,
+    rotated=0.5,
+    used_by_people=0.6,
 )
 SPARSE = Traces(
-    tagged=0.62, declared=0.6, codeowners=0.5, committers=(1, 3), trail=90, rotated=0.18, used_by_people=0.3
+    tagged=0.62,
+    declared=0.6,
+    codeowners=0.5,
+    authors=(1, 1),
+    committers=(1, 3),
+    trail=90,
+    rotated=0.18,
+    used_by_people=0.3,
 )
 
 
@@ -271,7 +286,8 @@ class _Maker:
             created_at=made_at,
             last_used_at=None,
         )
-        hand = _Hand(self, identity, team, made_at, founder, maintainer, owner)
+        handed_at = self._handed_at(made_at, founder, team)
+        hand = _Hand(self, identity, team, made_at, handed_at, founder, maintainer, owner)
         if self.dice.random() < self.traces.tagged:
             value = hand.tag(tagged)
             tagged.append(value)
@@ -287,6 +303,14 @@ class _Maker:
             if self.dice.random() >= (HANDED_OVER_ON_MOVE if gone else HANDED_OVER):
                 return founder
         return maintainer if self.dice.random() < HEIR_IS_MAINTAINER else self.leads[team]
+
+    def _handed_at(self, made_at: datetime, founder: Employee, team: int) -> datetime:
+        """Return when whoever owns it now took over, if that is not the founder: when they left, moved, or some day."""
+        if founder.left_at is not None:
+            return founder.left_at
+        if founder.team != team and founder.moved_at is not None and founder.moved_at > made_at:
+            return founder.moved_at
+        return made_at + (NOW - made_at) * self.dice.random()
 
     def _name(self, team: int, founder: Employee, number: int) -> str:
         thing = self.dice.choice(_THINGS)
@@ -315,6 +339,7 @@ class _Hand:
     identity: Identity
     team: int
     made_at: datetime
+    handed_at: datetime
     founder: Employee
     maintainer: Employee
     owner: Employee
@@ -360,11 +385,12 @@ class _Hand:
         if silent:
             return
         if self.made_at > NOW - timedelta(days=self.traces.trail):
-            by = self._who(MADE_BY)
+            by = self._who(MADE_BY, self.made_at)
             yield self._fact("creator", f"CreateUser by {by}", by, self.made_at)
         if self.identity.kind == "iam_user" and self.dice.random() < self.traces.rotated:
-            by = self._who(ROTATED_BY)
-            yield self._fact("rotator", f"CreateAccessKey by {by}", by, self._between(self._trail_days()))
+            at = self._between(self._trail_days())
+            by = self._who(ROTATED_BY, at)
+            yield self._fact("rotator", f"CreateAccessKey by {by}", by, at)
         if self.identity.kind == "iam_role":
             yield from self._uses()
 
@@ -374,22 +400,28 @@ class _Hand:
             yield self._fact("session", f"{robot} assumed it", robot, self._between(5))
         if self.dice.random() >= self.traces.used_by_people:
             return
-        users = {self.owner.email} if self.dice.random() < USERS_INCLUDE_OWNER else set()
-        users |= {self._colleague().email for _ in range(self.dice.randrange(0 if users else 1, 3))}
+        at = self._between(self._trail_days())
+        users = {self._owner_then(at).email} if self.dice.random() < USERS_INCLUDE_OWNER else set()
+        users |= {self._colleague(at).email for _ in range(self.dice.randrange(0 if users else 1, 3))}
         for email in sorted(users):
-            yield self._fact("session", f"{email} assumed it", email, self._between(self._trail_days()))
+            yield self._fact("session", f"{email} assumed it", email, at)
 
     def code(self) -> Iterator[Evidence]:
         """Yield what repositories tell of what is declared in them."""
         if self.dice.random() >= self.traces.declared:
             return
-        age = (NOW - self.made_at) / timedelta(days=1)
-        author = self._who(LINES_BY, git=True)
-        yield self._fact("blame", f"{author} wrote main.tf:{self.identity.key}", author, self._between(age))
-        for email in sorted(
-            {self._who(COMMITS_BY, git=True) for _ in range(self.dice.randint(*self.traces.committers))}
-        ):
-            yield self._fact("committer", f"{email} changed main.tf", email, self._between(min(age, 500)))
+        for _ in range(self.dice.randint(*self.traces.authors)):
+            whose = self._one(LINES_BY)  # most lines are as old as the thing, unless somebody went over them later
+            written_at = self._soon_after_making() if whose == "founder" else self._since_making()
+            author = self._name_in_git(whose, written_at)
+            yield self._fact("blame", f"{author} wrote main.tf:{self.identity.key}", author, written_at)
+        latest: dict[str, datetime] = {}
+        for _ in range(self.dice.randint(*self.traces.committers)):
+            at = self._between(min(500.0, (NOW - self.made_at) / timedelta(days=1)))  # the last commits are late ones
+            who = self._name_in_git(self._one(COMMITS_BY), at)
+            latest[who] = max(at, latest.get(who, at))
+        for who, at in latest.items():
+            yield self._fact("committer", f"{who} changed main.tf", who, at)
         if self.dice.random() < self.traces.codeowners:
             yield self._codeowners()
         for key, value in self.identity.tags.items():
@@ -411,19 +443,27 @@ class _Hand:
             if who.present(at) and at > self.made_at:
                 yield self._fact("attestation", f"{who.email} justified it", who.email, at)
 
-    def _who(self, rates: dict[str, float], *, git: bool = False) -> str:
+    def _who(self, rates: dict[str, float], at: datetime) -> str:
         chosen = self._one(rates)
-        if chosen == "robot":
-            return self.dice.choice(ROBOTS)
+        return self.dice.choice(ROBOTS) if chosen == "robot" else self._somebody(chosen, at).email
+
+    def _name_in_git(self, chosen: str, at: datetime) -> str:
+        return self.dice.choice(ROBOTS) if chosen == "robot" else self._git_address(self._somebody(chosen, at))
+
+    def _somebody(self, chosen: str, at: datetime) -> Employee:
+        """Return who did it then. Who was not here yet, or no longer, did nothing: somebody of the team did."""
         somebody: dict[str, Callable[[], Employee]] = {
             "founder": lambda: self.founder,
             "maintainer": lambda: self.maintainer,
-            "owner": lambda: self.owner,
-            "colleague": self._colleague,
-            "platform": lambda: self.maker._any_of(_TEAMS.index("platform"), NOW),
+            "owner": lambda: self._owner_then(at),
+            "colleague": lambda: self._colleague(at),
+            "platform": lambda: self.maker._any_of(_TEAMS.index("platform"), at),
         }
         who = somebody[chosen]()
-        return self._git_address(who) if git else who.email
+        return who if who.present(at) else self._colleague(at)
+
+    def _owner_then(self, at: datetime) -> Employee:
+        return self.owner if at >= self.handed_at else self.founder
 
     def _git_address(self, who: Employee) -> str:
         match self._one(GIT_ADDRESS):
@@ -434,8 +474,16 @@ class _Hand:
             case _:
                 return who.email
 
-    def _colleague(self) -> Employee:
-        return self.maker._any_of(self.team, NOW)
+    def _colleague(self, at: datetime) -> Employee:
+        return self.maker._any_of(self.team, at)
+
+    def _soon_after_making(self) -> datetime:
+        """Return a day in the first months; when the founder was still there."""
+        latest = min(NOW, self.founder.left_at or NOW)
+        return min(self.made_at + timedelta(days=self.dice.expovariate(1 / 90)), latest)
+
+    def _since_making(self) -> datetime:
+        return self.made_at + (NOW - self.made_at) * self.dice.random()
 
     def _one(self, rates: dict[str, float]) -> str:
         return self.dice.choices(list(rates), list(rates.values()))[0]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from demo.cloud import Cloud
-from nhi.identity import Aspect, Gap, Identity
+from nhi.identity import Aspect, Gap, Identity, hiding_credentials
 from nhi.policy import Source
 from nhi.providers import Memory
 from nhi.providers.aws import Aws, connect
@@ -107,7 +107,8 @@ def test_a_page_that_fails_half_way_leaves_what_was_read_and_a_gap_on_the_rest(c
 def test_denied_service_specific_credentials_are_a_gap_and_not_a_call_a_user(cloud: Cloud, aws: Aws) -> None:
     cloud.faults.deny("iam:ListServiceSpecificCredentials")
     identities, (gap,) = seen_by(aws)
-    assert gap.covers(identities["old"].scope, Aspect.CREDENTIALS)
+    assert hiding_credentials([gap], identities["old"], "service_specific_credential") == gap
+    assert hiding_credentials([gap], identities["old"], "access_key") is None
     assert not gap.covers(identities["old"].scope, Aspect.USE)
     assert gap.reason == "AccessDenied: iam:ListServiceSpecificCredentials"
     assert aws.api_calls["iam:ListServiceSpecificCredentials"] == 1

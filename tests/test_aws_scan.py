@@ -428,6 +428,7 @@ def test_a_scan_makes_only_declared_calls_and_writes_nothing(cloud: Cloud, aws: 
     cloud.add_password("young")
     identities, _ = seen_by(aws, matters=everything)
     list(aws.creators([*identities.values()], now=NOW))
+    list(aws.counts())
     declared = {permission.action for permission in aws.permissions if not permission.writes}
     asked = {one.action for one in cloud.requests}
     assert asked == declared

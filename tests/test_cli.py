@@ -5,24 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from sqlalchemy import Engine, create_engine, update
 
 from demo.cloud import Cloud
 from demo.workspace import Workspace
+from jobs.cli import main
 from nhi import database
 from nhi.tables import EventRow
 from tests.conftest import PEOPLE
-from tests.jobs_world import POLICY, environment_of
+from tests.jobs_world import POLICY, ROOT, environment_of
 
 Json = dict[str, Any]
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -48,6 +51,56 @@ class Ran:
         return json.loads(self.out)
 
 
+class Nursery:
+    """A process that has `nhi` imported, and runs each command in a child of its own: importing takes a second."""
+
+    PROGRAM = """
+import json, os, sys
+from jobs.cli import main
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.chdir(asked["folder"])
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        for number, name in enumerate((os.devnull, asked["out"], asked["err"])):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+        main(args=asked["words"], prog_name="nhi")
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+    def __init__(self, folder: Path) -> None:
+        self._out, self._err = folder / "out", folder / "err"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self.PROGRAM],
+            cwd=folder,
+            env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Ran:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        asked = {"words": words, "folder": str(folder), "environment": environment}
+        self._process.stdin.write(json.dumps(asked | {"out": str(self._out), "err": str(self._err)}) + "\n")
+        self._process.stdin.flush()
+        status = int(self._process.stdout.readline())
+        return Ran(status, self._out.read_text(), self._err.read_text())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    started = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield started
+    started.close()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Desk:
     """Somebody's shell: a folder, an environment, and `nhi`."""
@@ -56,13 +109,15 @@ class Desk:
     environment: Mapping[str, str]
     cloud: Cloud
     workspace: Workspace
+    nursery: Nursery
 
     def nhi(self, *words: str, at_monday_noon: bool = False, **environment: str) -> Ran:
         """Run `nhi` with these words; keyword arguments set, or with "" unset, settings."""
-        program = ["-c", AT_MONDAY_NOON] if at_monday_noon else ["-m", "jobs.cli"]
         env = {name: value for name, value in {**self.environment, **environment}.items() if value}
+        if not at_monday_noon:
+            return self.nursery.run(words, self.folder, env)
         ran = subprocess.run(
-            [sys.executable, *program, *words],
+            [sys.executable, "-c", AT_MONDAY_NOON, *words],
             check=False,
             cwd=self.folder,
             env=env,
@@ -74,7 +129,7 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def desk(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Iterator[Desk]:
     """A desk whose account has been scanned once. Tests leave the inventory as it is."""
     folder = tmp_path_factory.mktemp("desk")
     now = datetime.now(UTC)
@@ -88,6 +143,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
             environment=environment_of(folder, cloud, workspace),
             cloud=cloud,
             workspace=workspace,
+            nursery=nursery,
         )
         first = opened.nhi("scan", "--json")
         assert (first.status, first.err) == (0, "")
@@ -95,16 +151,23 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 @pytest.fixture
-def blank(tmp_path: Path) -> Iterator[Desk]:
+def blank(tmp_path: Path, nursery: Nursery) -> Iterator[Desk]:
     """A desk where nothing was done yet, with nothing that is reached."""
     with Cloud() as cloud, Workspace(PEOPLE) as workspace:
         env = environment_of(tmp_path, cloud, workspace)
-        yield Desk(folder=tmp_path, environment=env, cloud=cloud, workspace=workspace)
+        yield Desk(folder=tmp_path, environment=env, cloud=cloud, workspace=workspace, nursery=nursery)
 
 
 def is_one_sentence(ran: Ran) -> bool:
     """Whether a refusal is one line on stderr, nothing on stdout, and no traceback."""
     return ran.out == "" and len(ran.err.strip().splitlines()) == 1 and "Traceback" not in ran.err
+
+
+def test_the_installed_program_runs_by_its_name() -> None:
+    program = Path(sys.executable).parent / "nhi"
+    ran = subprocess.run([program, "--version"], check=False, capture_output=True, text=True, timeout=90)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert re.fullmatch(r"nhi, version [\d.]+\n", ran.stdout)
 
 
 # -- scan --------------------------------------------------------------------------------------------------------------
@@ -151,7 +214,7 @@ def test_a_scan_of_an_account_out_of_reach_exits_3(blank: Desk) -> None:
 def test_an_unknown_provider_is_wrong_usage_and_the_known_ones_are_named(desk: Desk) -> None:
     ran = desk.nhi("scan", "--provider", "awz")
     assert (ran.status, is_one_sentence(ran)) == (2, True)
-    assert ran.err == "nhi: --provider awz is not known; there are: aws\n"
+    assert ran.err.startswith("nhi: --provider awz is not known; there are: aws")
 
 
 # -- findings ----------------------------------------------------------------------------------------------------------
@@ -339,8 +402,8 @@ def test_a_wrong_setting_is_one_sentence_and_exit_2(desk: Desk, setting: dict[st
 )
 def test_a_policy_that_does_not_read_is_one_sentence_and_exit_2(blank: Desk, text: bytes, words: str) -> None:
     (blank.folder / "policy.toml").write_bytes(text)
-    for command in (("scan",), ("policy", "check")):
-        ran = blank.nhi(*command)
+    for asked in (("scan",), ("policy", "check")):
+        ran = blank.nhi(*asked)
         assert (ran.status, is_one_sentence(ran)) == (2, True), ran.err
         assert words in ran.err
         assert "policy.toml" in ran.err
@@ -349,8 +412,6 @@ def test_a_policy_that_does_not_read_is_one_sentence_and_exit_2(blank: Desk, tex
 @pytest.mark.postgres
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_postgresql_without_a_schema_gets_the_command_to_run(desk: Desk, engine: Engine, database_url: str) -> None:
-    from alembic import command
-
     command.downgrade(database.alembic_config(database_url), "base")
     ran = desk.nhi("findings", DATABASE_URL=database_url)
     assert (ran.status, is_one_sentence(ran)) == (2, True)
@@ -366,8 +427,6 @@ def test_an_unknown_command_or_option_is_wrong_usage(desk: Desk) -> None:
 
 
 def test_every_command_has_help_with_an_example(desk: Desk) -> None:
-    from jobs.cli import main
-
     commands: list[tuple[str, ...]] = [(name,) for name in main.commands]
     for name, group in main.commands.items():
         commands += [(name, each) for each in getattr(group, "commands", {})]
@@ -375,11 +434,11 @@ def test_every_command_has_help_with_an_example(desk: Desk) -> None:
     for words in commands:
         if words[-1] in groups and len(words) == 1:
             continue
-        command: Any = main
+        found: Any = main
         for word in words:
-            command = command.commands[word]
-        assert command.help
-        assert "Example: " in (command.epilog or ""), words
+            found = found.commands[word]
+        assert found.help
+        assert "Example: " in (found.epilog or ""), words
     shown = desk.nhi("scan", "--help")
     assert (shown.status, "Example: nhi scan --provider aws --json" in shown.out) == (0, True)
 
@@ -449,7 +508,8 @@ def test_ledger_verify_tells_an_unbroken_chain_and_a_broken_one(blank: Desk) -> 
         connection.execute(update(EventRow).values(body='{"seq": 1}'))
     engine.dispose()
     broken = blank.nhi("ledger", "verify")
-    assert (broken.status, "was tampered with" in broken.err) == (1, True)
+    assert (broken.status, "unbroken" in broken.out, "Traceback" in broken.err) == (1, False, False)
+    assert "event 1" in broken.err.lower()
 
 
 @pytest.mark.parametrize("mode", ["socket", "http"])
@@ -458,8 +518,8 @@ def test_the_manifest_is_one_json_document_that_names_the_scopes_we_need(desk: D
     told = ran.json()
     assert ran.status == 0
     assert told["settings"]["socket_mode_enabled"] is (mode == "socket")
-    command = told["features"]["slash_commands"][0]
-    assert command.get("url") == (None if mode == "socket" else "https://bot.example.com/slack/events")
+    slash = told["features"]["slash_commands"][0]
+    assert slash.get("url") == (None if mode == "socket" else "https://bot.example.com/slack/events")
     assert set(told["oauth_config"]["scopes"]["bot"]) >= {"chat:write", "commands", "im:write", "users:read.email"}
     assert "admin" not in f"{told['oauth_config']}"
     assert "https://api.slack.com/apps?new_app=1&manifest_json=" in ran.err

@@ -110,6 +110,21 @@ def test_two_processes_that_start_at_once_on_an_empty_sqlite_database_both_come_
     assert [process.wait(60) for process in started] == [0, 0]
 
 
+def test_connections_that_are_the_first_on_a_new_file_at_the_same_moment_all_open(tmp_path: Path) -> None:
+    """SQLite refuses to switch to WAL while another does; without a second try this fails about once in 25 rounds."""
+    for number in range(60):
+        engine = open_engine(f"sqlite:///{tmp_path}/{number}.db")
+        ready = threading.Barrier(4)
+
+        def connect(engine: Engine = engine, ready: threading.Barrier = ready) -> None:
+            ready.wait(10)
+            with engine.connect() as connection:
+                assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+        in_threads(*[connect] * 4)
+        engine.dispose()
+
+
 @pytest.mark.postgres
 def test_an_unmigrated_postgresql_database_is_one_sentence_with_the_command(postgres_server: object) -> None:
     url = postgres_server.get_uri("postgres")  # type: ignore[attr-defined]

@@ -257,15 +257,22 @@ def test_a_secret_of_which_no_time_is_known_is_not_called_unrotated() -> None:
 def test_an_identity_is_unowned_until_somebody_active_confirms_it() -> None:
     user = a_user(tags={"owner": "ana@example.com"})
 
-    assert FindingKind.UNOWNED in broken(user, owner_active=None)
-    assert FindingKind.UNOWNED in broken(user, owner_active=False)
-    assert FindingKind.UNOWNED not in broken(user, owner_active=True)
+    assert set(broken(user, owner_active=None)) == {FindingKind.UNOWNED}
+    assert set(broken(user, owner_active=False)) == {FindingKind.ORPHANED}
+    assert set(broken(user, owner_active=True)) == set()
 
 
-def test_unowned_counts_from_creation_but_from_now_where_the_owner_has_left() -> None:
+def test_what_is_orphaned_now_is_not_unowned_any_more_and_the_other_way_round() -> None:
+    unowned, orphaned = known(FindingKind.UNOWNED, None), known(FindingKind.ORPHANED, None)
+
+    assert changes_of(a_user(), unowned, owner_active=False).resolved == (("f1", "It is orphaned now."),)
+    assert changes_of(a_user(), orphaned, owner_active=None).resolved == (("f1", "It is unowned now."),)
+
+
+def test_unowned_counts_from_creation_and_orphaned_from_when_it_was_noticed() -> None:
     assert broken(a_user(), owner_active=None)[FindingKind.UNOWNED].since == ago(400)
     assert broken(a_user(created_at=None), owner_active=None)[FindingKind.UNOWNED].since == NOW
-    assert broken(a_user(), owner_active=False)[FindingKind.UNOWNED].since == NOW
+    assert broken(a_user(), owner_active=False)[FindingKind.ORPHANED].since == NOW
 
 
 def test_what_the_platform_makes_for_itself_breaks_no_rule() -> None:
@@ -322,15 +329,18 @@ def test_unrotated_is_graver_where_it_is_privileged_and_at_four_times_the_allowe
 def test_unowned_is_graver_where_it_is_privileged_and_where_its_owner_has_left(
     privileged: bool, owner_active: bool | None, severity: Severity
 ) -> None:
-    assert broken(a_user(privileged=privileged), owner_active=owner_active)[FindingKind.UNOWNED].severity is severity
+    [found] = broken(a_user(privileged=privileged), owner_active=owner_active).values()
+
+    assert found.severity is severity
 
 
 def test_findings_carry_the_owasp_tag_that_their_evidence_shows() -> None:
-    found = broken(a_user(a_key()), owner_active=None)
+    found = broken(a_user(a_key()), owner_active=None) | broken(a_user(), owner_active=False)
 
     assert {kind.value: finding.owasp for kind, finding in found.items()} == {
         "unused": "NHI1",
         "unowned": "NHI1",
+        "orphaned": "NHI1",
         "unrotated": "NHI7",
     }
 

@@ -47,6 +47,15 @@ class CredentialState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Count:
+    """How many identities of a kind a cloud itself says there are, told by another call than the scan's own."""
+
+    kind: str  # "iam_user"
+    number: int
+    source: str  # "iam:GetAccountSummary Users"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a scan is, for a progress bar: `done` of `total` things (total None: not known yet)."""
 
@@ -106,6 +115,23 @@ class SpansAccounts(Protocol):
 
     def holds(self, identity: Identity) -> bool:
         """Whether an identity known from before lies in this source, so that it is gone if not seen; makes no call."""
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """A provider that can say how many there are without listing them, so that a scan can be held against it."""
+
+    def counts(self) -> Iterator[Count | Gap]:
+        """Yield the number of each kind of identity right now, or one gap for what could not be counted."""
+
+
+@runtime_checkable
+class TellsQueries(Protocol):
+    """A provider that can say with which parameters it asked, for who wants to ask the same again."""
+
+    @property
+    def queries(self) -> Mapping[str, str]:
+        """The parameters of the first request of each action; those that name one identity are left out."""
 
 
 @runtime_checkable

@@ -7,11 +7,14 @@ import time
 
 
 class Pace:
-    """An upper limit on requests a second, shared by all threads: each waits for its own turn."""
+    """An upper limit on requests a second, shared by all threads: each waits for its own turn.
 
-    def __init__(self, a_second: float) -> None:
+    `burst` requests may go at once after a rest; None: a second's worth, and at most ten.
+    """
+
+    def __init__(self, a_second: float, *, burst: float | None = None) -> None:
         self._every = 1 / a_second
-        self._burst = min(10.0, a_second) * self._every  # so many may go at once after a rest
+        self._burst = (min(10.0, a_second) if burst is None else burst) * self._every
         self._next = 0.0
         self._lock = threading.Lock()
 

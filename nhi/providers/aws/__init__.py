@@ -15,7 +15,7 @@ from datetime import datetime
 
 from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Permission, scope_of
 from nhi.policy import Source
-from nhi.providers import CredentialState, Memory, Progress, Target
+from nhi.providers import Count, CredentialState, Memory, Progress, Target
 from nhi.providers.aws import acts
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.creators import find_creators
@@ -33,9 +33,11 @@ PERMISSIONS = tuple(
         "iam:GetAccessKeyLastUsed": "tells a key's last use, for users newer than the report and before an act",
         "iam:GetLoginProfile": "tells whether a user newer than the report has a password",
         "iam:GetUser": "tells a newer user's last sign-in, and before an act that the user is still the same",
+        "iam:GetAccountSummary": "tells how many users and roles there are, to hold the scan against",
         "cloudtrail:LookupEvents": "tells who made a user, role or key in the last 90 days",
     }.items()
 )
+_SUMMARY = {"iam_user": "Users", "iam_role": "Roles"}  # kinds, and IAM's words for their number
 DISABLE_PERMISSIONS = (
     Permission(action="iam:UpdateAccessKey", why="turns one access key off, and on again", writes=True),
 )
@@ -47,7 +49,7 @@ def connect(source: Source) -> Aws:
 
 
 class Aws:
-    """One AWS account, as Provider, TellsCreators and Disables."""
+    """One AWS account, as Provider, TellsCreators, Counts, TellsQueries and Disables."""
 
     name = "aws"
     permissions: Sequence[Permission] = PERMISSIONS
@@ -73,6 +75,25 @@ class Aws:
     def api_calls(self) -> Mapping[str, int]:
         """How many requests went out, by action, retries and acts included."""
         return self._calls.made if self._acting is self._calls else self._calls.made + self._acting.made
+
+    @property
+    def queries(self) -> Mapping[str, str]:
+        return self._calls.queries
+
+    def counts(self) -> Iterator[Count | Gap]:
+        """Yield how many users and roles IAM's own summary tells of."""
+        action = "iam:GetAccountSummary"
+        try:
+            summary = self._calls.ask(action)
+            with reading(action):
+                told = [(kind, word, int(summary["SummaryMap"][word])) for kind, word in _SUMMARY.items()]
+        except CannotSee as fault:
+            yield Gap(scope=scope_of("aws", self.account), reason=fault.reason, hides=frozenset())
+            return
+        finally:
+            self._calls.close()
+        for kind, word, number in told:
+            yield Count(kind=kind, number=number, source=f"{action} {word}")
 
     def scan(
         self, *, memory: Memory, matters: Callable[[Identity, Credential], bool], now: datetime

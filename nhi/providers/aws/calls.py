@@ -76,9 +76,11 @@ class Calls:
         self._trail_pace = Pace(min(_CLOUDTRAIL_A_SECOND, source.calls_a_second))
         self._rounds = _ROUNDS
         self.made: Counter[str] = Counter()
+        self.queries: dict[str, str] = {}
 
     def ask(self, action: str, **parameters: Any) -> dict[str, Any]:
         """Make one call ("iam:ListAccessKeys") and return its answer, shaped as botocore's. Raises CannotSee."""
+        self.queries.setdefault(action, _query(parameters))
         for attempt in range(self._rounds):
             try:
                 return self._ask(action, parameters)
@@ -199,6 +201,13 @@ class _Assumed(CredentialProvider):  # type: ignore[misc, unused-ignore]  # boto
         return self._base.create_client(
             service, region_name=region, endpoint_url=self._source.endpoint, config=Config(**_PATIENCE), **credentials
         )
+
+
+def _query(parameters: Mapping[str, Any]) -> str:
+    """Return what was asked for, without what names one identity: `Filter=User,Role; MaxItems=1000`."""
+    told = {name: parameters[name] for name in ("AllUsers", "Filter", "MaxItems", "MaxResults") if name in parameters}
+    listed = {name: ",".join(value) if isinstance(value, list) else value for name, value in told.items()}
+    return "; ".join(f"{name}={value}" for name, value in listed.items())
 
 
 def _from_answer(error: ClientError) -> CannotSee:

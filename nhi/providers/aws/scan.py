@@ -112,7 +112,9 @@ class Scan:
                     for one in page["ServiceSpecificCredentials"]:
                         self._by_service[one["UserName"]].append(_service_credential(one))
         except CannotSee as fault:
-            yield Gap(scope=self._scope("iam_user"), reason=fault.reason, hides=frozenset({Aspect.CREDENTIALS}))
+            # Over this one kind: access keys and passwords are seen elsewhere, and gone when they are gone.
+            scope = self._scope("service_specific_credential")
+            yield Gap(scope=scope, reason=fault.reason, hides=frozenset({Aspect.CREDENTIALS}))
 
     def _without_report(self, details: Details, fault: CannotSee) -> Iterator[Identity | Gap]:
         hidden = frozenset({Aspect.CREDENTIALS, Aspect.USE})

@@ -111,8 +111,10 @@ class Gcp:
         return owners.evidence(identity, self._bindings, keys)
 
     def holds(self, identity: Identity) -> bool:
-        """Whether the identity lies in this scope, as it was last seen."""
+        """Whether the identity lies in this scope, as it was last seen; what only bindings tell of, where they did."""
         tags = identity.tags
+        if "gcp:scope" in tags:
+            return tags["gcp:scope"] == self.account
         places = (f"projects/{identity.account}", tags.get("gcp:project"), tags.get("gcp:organization"))
         return self.account in (*places, *tags.get("gcp:folders", "").split())
 

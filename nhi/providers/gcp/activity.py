@@ -19,11 +19,12 @@ KEYS = "serviceAccountKeyLastAuthentication"
 ACTIONS = {kind: f"policyanalyzer.{kind}Activities.query" for kind in (ACCOUNTS, KEYS)}
 PAGE = 1000  # its greatest
 _LATE = timedelta(days=3)  # where it names no observation period
+# Short enough to stand on a card whole, with the time up to which it was seen (180 characters).
 SAYS = {
-    ACCOUNTS: "Google's activity analyser: calls of Google APIs as this account, to the day, failed ones too. It does"
-    " not see HMAC keys, API keys bound to the account, or calls of Google Workspace by domain-wide delegation.",
-    KEYS: "Google's activity analyser: calls of Google APIs with this key, to the day, failed ones too, and times when"
-    " it was only listed. It does not see calls of Google Workspace by domain-wide delegation.",
+    ACCOUNTS: "By Google's activity analyser, to the day. It is blind to HMAC keys, bound API keys and domain-wide"
+    " delegation.",
+    KEYS: "By Google's activity analyser, to the day; a mere listing counts as use. It is blind to domain-wide"
+    " delegation.",
 }
 
 

@@ -73,8 +73,8 @@ class Scan:
         resources = {"assetTypes": assets.TYPES, "readMask": assets.FIELDS, "pageSize": _PAGE}
         yield from self._read(SEARCH, f"{url}:searchAllResources", resources, self.assets, everything)
         policies = {"assetTypes": bindings.TYPES, "pageSize": _PAGE}
-        owners = frozenset({Aspect.OWNER})
-        yield from self._read(SEARCH_POLICIES, f"{url}:searchAllIamPolicies", policies, self.bindings, owners)
+        hidden = frozenset({Aspect.OWNER, Aspect.EXISTENCE})  # Google's own accounts are known from bindings alone
+        yield from self._read(SEARCH_POLICIES, f"{url}:searchAllIamPolicies", policies, self.bindings, hidden)
         accounts = sorted(self.assets.accounts.values(), key=lambda one: (one.project, one.email))
         yield from self._read_keys(accounts)
         yield from self._strays()
@@ -204,10 +204,10 @@ class Scan:
             )
         for name, grants in self.bindings.pools.items():
             if name not in found.pools:
-                yield shapes.pool_elsewhere(name, found.id_of("/".join(name.split("/")[:2])), grants)
+                yield shapes.pool_elsewhere(name, found.id_of("/".join(name.split("/")[:2])), self._scope, grants)
         for email, number in self.bindings.agents().items():
             project = found.id_of(f"projects/{number}")
-            yield shapes.service_agent(email, project, number, self.bindings.accounts[email])
+            yield shapes.service_agent(email, project, self._scope, self.bindings.accounts[email])
 
     @staticmethod
     def _at_once(ask: Callable[[One], Answer], each: Sequence[One]) -> Iterator[Answer]:

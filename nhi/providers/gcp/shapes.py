@@ -18,6 +18,7 @@ from nhi.providers.gcp.activity import ACCOUNTS, KEYS, Used
 from nhi.providers.gcp.assets import Account, ApiKey, Key, Place, Pool, Project
 from nhi.providers.gcp.bindings import Grant
 
+_USE = "Use is calls of Google APIs, failed ones too."
 _DELEGATION = (
     "Domain-wide delegation is seen only in the organisation's log, 400 days back, where Google Workspace shares its"
     " audit log with Google Cloud."
@@ -58,7 +59,7 @@ def service_account(account: Account, facts: Facts, project: Project | None, now
         tags=_tags(account, facts, project),
         credentials=(_itself(account, facts, now), *keys),
         privileged=any(grant.admin for grant in facts.grants) or facts.delegated is not None,
-        coverage=Coverage(says=f"{activity.SAYS[ACCOUNTS]} {_DELEGATION} {_ROLES}"),
+        coverage=Coverage(says=f"{activity.SAYS[ACCOUNTS]} {_USE} {_DELEGATION} {_ROLES}"),
         policies=_names(facts.grants),
     )
 
@@ -134,8 +135,11 @@ def _names(grants: Iterable[Grant]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(grant) for grant in grants))
 
 
-def service_agent(email: str, project: str, number: str, grants: Sequence[Grant]) -> Identity:
-    """Return an account that Google made to act for one of its services; it lives in a project of Google's."""
+def service_agent(email: str, project: str, scope: str, grants: Sequence[Grant]) -> Identity:
+    """Return an account that Google made to act for one of its services; it lives in a project of Google's.
+
+    Only bindings tell of it, so `scope`, where they were read, is where it is known from.
+    """
     return Identity(
         provider="gcp",
         kind="service_agent",
@@ -147,7 +151,7 @@ def service_agent(email: str, project: str, number: str, grants: Sequence[Grant]
         created_at=None,
         last_used_at=None,
         use_gap="Google does not tell when its own accounts are used",
-        tags={"gcp:project": f"projects/{number}"},
+        tags={"gcp:scope": scope},
         privileged=any(grant.admin for grant in grants),
         service_linked=True,
         policies=_names(grants),
@@ -226,7 +230,7 @@ def _provider(found: Pool, one: Pool) -> Credential:
     )
 
 
-def pool_elsewhere(name: str, project: str, grants: Sequence[Grant]) -> Identity:
+def pool_elsewhere(name: str, project: str, scope: str, grants: Sequence[Grant]) -> Identity:
     """Return a pool that bindings name and the inventory does not have.
 
     Google makes the pools of clusters itself (PROJECT.svc.id.goog); any other is of a project outside the scope.
@@ -244,7 +248,7 @@ def pool_elsewhere(name: str, project: str, grants: Sequence[Grant]) -> Identity
         created_at=None,
         last_used_at=None,
         use_gap=_NO_FEDERATED_USE,
-        tags={"gcp:project": "/".join(name.split("/")[:2])} | ({} if ours else {"gcp:outside": "yes"}),
+        tags={"gcp:scope": scope} | ({} if ours else {"gcp:outside": "yes"}),
         privileged=any(grant.admin for grant in grants),
         service_linked=ours,
         policies=_names(grants),

@@ -1,0 +1,128 @@
+"""Look at the clouds again: count what there is, and read back what was turned off. Never writes to a cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from jobs import remediate
+from jobs.pack.model import After
+from jobs.program import Program
+from nhi import facts
+from nhi.database import reading
+from nhi.identity import CredentialStatus, Gap
+from nhi.providers import Count, Counts, CredentialState, Disables, Provider
+from nhi.remediation import RemediationKind, RemediationStatus
+from nhi.reviews import Quarter
+from nhi.tables import AttestationRow, IdentityRow, PopulationCountRow, RemediationRow, new_id
+
+_OFF = (RemediationStatus.DONE, RemediationStatus.UNDOING)
+
+
+def count(program: Program) -> None:
+    """Write down what each source itself says it holds, beside what is known of it. Call it right after a scan."""
+    for source in program.policy().sources:
+        provider = program.providers[source.provider](source)
+        if not isinstance(provider, Counts):
+            continue
+        told, seen, now = list(provider.counts()), _seen(program, provider), program.clock()
+        with program.sessions.begin() as session:
+            session.add_all(_row(provider, one, seen, now) for one in told)
+
+
+def _seen(program: Program, provider: Provider) -> dict[str, int]:
+    query = (
+        select(IdentityRow.kind, func.count())
+        .where(
+            IdentityRow.provider == provider.name,
+            IdentityRow.account == provider.account,
+            IdentityRow.gone_at.is_(None),
+        )
+        .group_by(IdentityRow.kind)
+    )
+    with reading(program.sessions) as session:
+        return dict(session.execute(query).tuples().all())
+
+
+def _row(provider: Provider, told: Count | Gap, seen: dict[str, int], now: datetime) -> PopulationCountRow:
+    if isinstance(told, Gap):
+        kind, counted, known, source = "all kinds", None, sum(seen.values()), told.reason
+    else:
+        kind, counted, known, source = told.kind, told.number, seen.get(told.kind, 0), told.source
+    return PopulationCountRow(
+        id=new_id(),
+        provider=provider.name,
+        account=provider.account,
+        kind=kind,
+        counted=counted,
+        seen=known,
+        source=source[:255],
+        at=now,
+    )
+
+
+def read_back(program: Program, quarter: Quarter) -> tuple[After, ...]:
+    """Look at each credential that was decided in the quarter to be turned off or rotated, as it is right now."""
+    with reading(program.sessions) as session:
+        rows = session.execute(
+            select(RemediationRow, AttestationRow.email)
+            .join(AttestationRow, AttestationRow.id == RemediationRow.attestation_id)
+            .where(RemediationRow.planned_at >= quarter.begins_at, RemediationRow.planned_at < quarter.ends_at)
+            .order_by(RemediationRow.planned_at, RemediationRow.id)
+        ).tuples()
+        return tuple(_looked(program, list(rows)))
+
+
+def _looked(program: Program, rows: Sequence[tuple[RemediationRow, str]]) -> Iterator[After]:
+    opened: dict[tuple[str, str], Provider | None] = {}
+    for row, email in rows:
+        place = (row.identity.provider, row.identity.account)
+        if place not in opened:
+            opened[place] = remediate.open_source(row, program.policy(), program.providers)
+        seen, why = _look(opened[place], row)
+        yield _after(row, email, seen, why, program.clock())
+
+
+def _look(provider: Provider | None, row: RemediationRow) -> tuple[str, str]:
+    """Return what the credential is now (inactive, active, gone, not seen), and why where it could not be seen."""
+    if provider is None:
+        return "not seen", "no source of policy.toml reaches this account"
+    if not isinstance(provider, Disables) or row.credential.external_id is None:
+        return "not seen", "credentials of this kind cannot be read back"
+    match provider.look(remediate.target_of(row)):
+        case None:
+            return "gone", ""
+        case CredentialState(status=status):
+            return ("inactive" if status is CredentialStatus.INACTIVE else "active"), ""
+        case Gap(reason=reason):
+            return "not seen", reason
+
+
+def _after(row: RemediationRow, email: str, seen: str, why: str, now: datetime) -> After:
+    return After(
+        remediation=row.id,
+        identity=facts.identity_json(row.identity),
+        credential=row.credential.external_id or row.credential.kind,
+        kind=row.kind.value,
+        status=row.status.value,
+        decided_by=email,
+        decided_at=row.planned_at,
+        acted_at=row.acted_at,
+        verified_at=row.verified_at,
+        undone_at=row.undone_at,
+        now=seen,
+        looked_at=now,
+        as_decided=_as_decided(row, seen),
+        why=why or row.because or "",
+    )
+
+
+def _as_decided(row: RemediationRow, seen: str) -> bool | None:
+    """Return whether it is now as it was decided and done; None: nothing was done, or it could not be seen."""
+    if seen == "not seen" or row.kind is not RemediationKind.DISABLE:
+        return None
+    if row.status in _OFF:
+        return seen in ("inactive", "gone")
+    return seen == "active" if row.status is RemediationStatus.UNDONE and row.acted_at else None

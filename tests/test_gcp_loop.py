@@ -1,0 +1,243 @@
+"""The whole loop on Google Cloud: scan, ask, disable, undo. The real jobs on stand-in Google, Slack and database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import cast
+
+import pytest
+from sqlalchemy import select
+
+from demo.cloud import Cloud
+from demo.workspace import Workspace
+from jobs import work
+from jobs.program import open_program
+from nhi.database import reading
+from nhi.escalation import AskStatus
+from nhi.findings import FindingKind
+from nhi.identity import CredentialStatus, Custody
+from nhi.providers.gcp import acts, calls
+from nhi.remediation import RemediationStatus
+from nhi.settings import Settings
+from nhi.tables import CredentialRow, EvidenceRow, FindingRow, IdentityRow
+from tests.conftest import Clock
+from tests.gcp_fake import ORGANIZATION, Account, Google, Key, Project
+from tests.jobs_world import POLICY, World
+
+USE = "policyanalyzer.projects.locations.activityTypes.activities.query"
+
+
+class GoogleWorld(World):
+    """The same small world, with Google Cloud in the place of AWS."""
+
+    google: Google
+
+    def scan(self) -> work.scan.Tally:
+        return work.scan_all(self.program)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_BACK_OFF", 0.01)
+    monkeypatch.setattr(acts, "_PAUSE", 0.0)
+
+
+@pytest.fixture
+def world(settings: Settings, clock: Clock, workspace: Workspace) -> Iterator[GoogleWorld]:
+    with Google(now=clock) as google:
+        source = f'[[sources]]\nprovider = "gcp"\nscope = "{ORGANIZATION}"\nendpoint = "{google.url}"\n'
+        settings.nhi_policy.write_text(f"{POLICY}\n{source}")
+        program = open_program(settings, clock=clock)
+        try:
+            found = GoogleWorld(program, cast(Cloud, google), workspace, clock)
+            found.google = google
+            yield found
+        finally:
+            program.engine.dispose()
+
+
+@pytest.fixture
+def shop(world: GoogleWorld) -> Project:
+    return world.google.add_project("shop-prod", owner="ana")
+
+
+@pytest.fixture
+def ci(world: GoogleWorld, shop: Project) -> tuple[Account, Key]:
+    """An account that nobody used for long, with a key that is used every day but for the last three months."""
+    now = world.clock()
+    ana = "ana@example.com"
+    account = world.google.add_account(
+        shop, "ci", made_at=now - timedelta(days=390), last_used_at=now - timedelta(days=120), by=ana
+    )
+    key = world.google.add_key(
+        account, made_at=now - timedelta(days=380), last_used_at=now - timedelta(days=120), by=ana
+    )
+    return account, key
+
+
+def credential_rows(world: GoogleWorld) -> dict[str, CredentialRow]:
+    return {row.kind: row for row in world.rows(CredentialRow)}
+
+
+def test_an_unused_account_and_its_old_key_are_found_and_their_maker_is_asked(
+    world: GoogleWorld, ci: tuple[Account, Key]
+) -> None:
+    account, _ = ci
+    tally = world.scan()
+    assert tally.complete
+    assert world.findings(account.email) == [
+        (account.email, FindingKind.UNOWNED),
+        (account.email, FindingKind.UNROTATED),
+        (account.email, FindingKind.UNUSED),
+        (account.email, FindingKind.UNUSED),
+    ]
+    world.ask()
+    assert world.asked() == [(account.email, "ana")]
+    world.deliver()
+    (message,) = [str(one) for one in world.messages("ana")]
+    assert "Google Cloud service account" in message
+    assert "domain-wide delegation. Seen up to" in message  # what the sources do not see is on the card, whole
+
+
+def test_a_key_is_disabled_on_a_person_s_word_and_comes_back_with_undo(
+    world: GoogleWorld, ci: tuple[Account, Key]
+) -> None:
+    account, key = ci
+    world.scan()
+    world.ask()
+    remediation = world.decide(account.email, key.id)
+    assert world.remediate().done == [remediation]
+    assert (key.disabled, account.disabled) == (True, False)
+    assert credential_rows(world)["service_account_key"].status is CredentialStatus.INACTIVE
+    world.undo(remediation)
+    assert world.remediate().undone == [remediation]
+    assert not key.disabled
+    assert world.google.switched() == [f"{verb} {account.unique_id}/keys/{key.id}" for verb in ("disable", "enable")]
+    assert world.events("credential.disabled", "credential.enabled") == ["credential.disabled", "credential.enabled"]
+
+
+def test_an_account_itself_is_disabled_and_comes_back_with_undo(world: GoogleWorld, ci: tuple[Account, Key]) -> None:
+    account, key = ci
+    world.scan()
+    world.ask()
+    remediation = world.decide(account.email, account.email)
+    assert world.remediate().done == [remediation]
+    assert (account.disabled, key.disabled) == (True, False)
+    world.scan()
+    assert world.findings(account.email) == [(account.email, FindingKind.UNOWNED)]  # its keys are as good as off
+    world.undo(remediation)
+    assert world.remediate().undone == [remediation]
+    assert not account.disabled
+
+
+def test_an_account_without_a_key_has_a_button_that_turns_it_off(world: GoogleWorld, shop: Project) -> None:
+    now = world.clock()
+    account = world.google.add_account(
+        shop, "lone", made_at=now - timedelta(days=390), last_used_at=now - timedelta(days=120), by="ana@example.com"
+    )
+    world.scan()
+    assert world.identity(account.email).custody is Custody.NOBODY
+    world.ask()
+    world.deliver()
+    (message,) = [str(one) for one in world.messages("ana")]
+    assert "nhi:disable" in message
+    assert "nhi:rotate" not in message
+    assert world.remediate().done == []
+    remediation = world.decide(account.email, account.email)
+    assert world.remediate().done == [remediation]
+    assert account.disabled
+
+
+def test_what_was_used_an_hour_ago_is_not_turned_off_though_the_analyser_has_not_seen_it(
+    world: GoogleWorld, ci: tuple[Account, Key]
+) -> None:
+    account, key = ci
+    world.scan()
+    world.ask()
+    remediation = world.decide(account.email, key.id)
+    key.last_used_at = world.clock() - timedelta(hours=1)
+    tally = world.remediate()
+    assert tally.done == []
+    assert world.remediation(remediation).status is RemediationStatus.REFUSED
+    assert "It was used on" in str(world.remediation(remediation).because)
+    assert world.google.switched() == []
+
+
+def test_what_cannot_be_looked_at_is_not_turned_off(world: GoogleWorld, ci: tuple[Account, Key]) -> None:
+    account, key = ci
+    world.scan()
+    world.ask()
+    remediation = world.decide(account.email, key.id)
+    world.google.refuse("monitoring.projects.timeSeries.list")
+    world.remediate()
+    assert world.remediation(remediation).status is RemediationStatus.REFUSED
+    assert world.google.switched() == []
+
+
+def test_a_scan_that_cannot_look_calls_nothing_gone_and_resolves_nothing(
+    world: GoogleWorld, ci: tuple[Account, Key]
+) -> None:
+    world.scan()
+    before = world.findings()
+    world.google.refuse("cloudasset.searchAllResources")
+    world.clock.pass_by(days=1)
+    tally = world.scan()
+    assert not tally.complete
+    assert world.findings() == before
+    assert world.identity(ci[0].email).gone_at is None
+
+
+def test_an_account_that_is_deleted_is_gone_and_one_of_another_source_is_not(
+    world: GoogleWorld, ci: tuple[Account, Key]
+) -> None:
+    world.scan()
+    world.change(IdentityRow, {"tags": {"gcp:organization": "organizations/1"}, "account": "elsewhere", "key": "7"})
+    world.scan()
+    held, other = sorted(world.rows(IdentityRow), key=lambda row: row.account != "shop-prod")
+    assert (held.gone_at, other.gone_at) == (None, None)
+    del world.google.accounts[ci[0].unique_id]
+    world.clock.pass_by(days=1)
+    world.scan()
+    held, other = sorted(world.rows(IdentityRow), key=lambda row: row.account != "shop-prod")
+    assert held.gone_at is not None
+    assert other.gone_at is None
+
+
+def test_what_lies_around_an_account_is_evidence_while_it_is_told(world: GoogleWorld, ci: tuple[Account, Key]) -> None:
+    account, _ = ci
+    account.description = "nightly export, ask bea@example.com"
+    world.google.bind("roles/owner", "user:cem@example.com", "group:team@example.com", on=account.project)
+    world.scan()
+    assert evidence(world) == {
+        ("label", "ana"),
+        ("description", "bea@example.com"),
+        ("project_owner", "cem@example.com"),
+        ("creator", "ana@example.com"),
+    }
+    account.description = ""
+    world.google.refuse("cloudasset.searchAllIamPolicies", times=1)
+    world.scan()
+    assert ("project_owner", "cem@example.com") in evidence(world)  # a gap hides owners: what was known still speaks
+    assert ("description", "bea@example.com") in evidence(world)
+    world.scan()
+    assert evidence(world) == {
+        ("label", "ana"),
+        ("project_owner", "cem@example.com"),
+        ("creator", "ana@example.com"),
+    }
+
+
+def evidence(world: GoogleWorld) -> set[tuple[str, str]]:
+    with reading(world.sessions) as session:
+        return {(source, who) for source, who in session.execute(select(EvidenceRow.source, EvidenceRow.points_to))}
+
+
+def test_a_second_scan_of_the_same_opens_and_resolves_nothing(world: GoogleWorld, ci: tuple[Account, Key]) -> None:
+    world.google.add_api_key(ci[0].project, "maps", made_at=world.clock() - timedelta(days=300))
+    first = world.scan()
+    again = world.scan()
+    assert first.opened == 6
+    assert (again.opened, again.resolved) == (0, 0)
+    assert len(world.rows(FindingRow)) == 6
+    assert world.asked(status=AskStatus.OPEN) == []

@@ -18,7 +18,7 @@ from slack_bolt import Ack, App
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot import card, directory, lists, messages, offers, review, whois
+from bot import card, directory, lists, messages, offers, review, review_places, whois
 from bot.messages import Message
 from bot.slack import Bot, Json, tell
 from nhi import authority, decisions, facts, ledger
@@ -256,16 +256,17 @@ def _scan(asked: Asked) -> Message:
 
 
 def _review(asked: Asked) -> Message:
-    """Bring the sender's part of the review to the end of their direct messages; admins open it, or see how far it is."""
+    """Bring the sender's part of the review to the end of their messages; admins open one, or see how far it is."""
     word = asked.rest.lower()
     if word in ("open", "status") and not authority.is_admin(asked.who, asked.policy):
         raise NotAllowed("Only admins can do that; `/nhi review` alone brings your own part of it.")
     if word == "open":
-        asked.later(asked.bot.defer, "review", "asked for in Slack", opened_by=asked.who.email)
-        return messages.note("I asked the worker to open this quarter's review; I tell you if its data is too old.")
+        review_places.want(asked.session, asked.who, asked.now)
+        asked.later(asked.bot.defer, "review", "asked for in Slack")
+        return messages.note("I open this quarter's review within minutes, and tell the admins if its data is too old.")
     if word == "status":
-        return review.status(asked.session)
-    message, boards = review.bring(asked.session, asked.who, asked.now)
+        return review_places.status(asked.session)
+    message, boards = review_places.bring(asked.session, asked.who, asked.now)
     asked.later(review.redraw, asked.bot, boards)
     return message
 

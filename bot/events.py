@@ -9,7 +9,7 @@ from slack_bolt import Ack, App
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from bot import directory, home, messages, offers, review
+from bot import directory, home, messages, offers, review_places
 from bot.slack import Bot, Json, passes
 from nhi import authority
 from nhi.errors import NotAllowed
@@ -80,7 +80,7 @@ def _home_of(session: Session, slack_id: str, policy: Policy, now: datetime) -> 
         return home.home([], [], [], None)
     items, decided = offers.owned_by(session, who), offers.decided_by(session, who)
     view = home.home(items, offers.asked_of(session, who, policy, now), decided, _admin(session, who, policy))
-    view["blocks"] = [*review.home_of(session, who, now), *view["blocks"]]
+    view["blocks"] = [*review_places.home_of(session, who, now), *view["blocks"]]
     return view
 
 

@@ -98,7 +98,8 @@ def listing(shown: Json) -> Message:
     """Return what a leaver or a manager sees: each identity, whom evidence proposes, and how to name somebody."""
     left = sum(item["handover"]["status"] == "open" for item in shown["items"])
     about = {name: shown[name] for name in ("to_leaver", "leaver", "reason", "last_day", "why", "releases_at")}
-    about |= {"left": left, "name": first_name(shown["name"])}
+    waiting = sum(item["handover"]["status"] == "proposed" for item in shown["items"])
+    about |= {"left": left, "waiting": waiting, "name": first_name(shown["name"])}
     ordered = sorted(shown["items"], key=lambda item: item["handover"]["status"] != "open")
     blocks: Blocks = [
         {"type": "header", "text": say("handover.handover_heading", **about).plain_text(150)},

@@ -14,6 +14,7 @@ from typing import Any
 
 from bot.card import kind_of
 from bot.render import Blocks, Json, Words, say
+from nhi.cards import DISABLES, NOT_ROTATED
 from nhi.decisions import LONGEST_REASON, latest_day
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.escalation import Verdict
@@ -24,8 +25,7 @@ from nhi.redact import tidy
 OPTIONS_AT_MOST = 10  # radio buttons that Slack takes
 REASONABLE = timedelta(days=90)  # the day that is offered first, where policy allows it
 CHOICES_AT_MOST = 75  # characters of an option's text
-_KINDS_TO_DISABLE = frozenset({"access_key", "service_account", "service_account_key"})
-_WITHOUT_SECRET = frozenset({"service_account"})  # an account's own ability to sign in: nothing to rotate
+_WITHOUT_SECRET = frozenset({"service_account", "role"})  # an ability to sign in or be assumed: nothing to rotate
 _OPAQUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -77,8 +77,8 @@ def choices(verdict: Verdict, facts: Json) -> list[Json]:
 
 def _is_offered(verdict: Verdict, kind: str, custody: str) -> bool:
     if verdict is Verdict.DISABLE:
-        return kind in _KINDS_TO_DISABLE and custody != "platform" and (custody == "ours" or kind in _WITHOUT_SECRET)
-    return custody == "ours" and kind not in _WITHOUT_SECRET
+        return kind in DISABLES and custody != "platform" and (custody == "ours" or kind in _WITHOUT_SECRET)
+    return custody == "ours" and kind not in _WITHOUT_SECRET | NOT_ROTATED
 
 
 def _found(facts: Json) -> dict[str, str]:

@@ -15,14 +15,14 @@ from slack_bolt import Ack, App
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from bot import delivery, directory, messages, metrics, modals, review_boards, review_cards, review_queue, whois
+from bot import delivery, directory, messages, metrics, modals, review_boards, review_cards, review_places, whois
 from bot.slack import UNWELL, Bot, Json, tell, trouble
-from nhi import authority, campaigns, facts, review_answers, review_facts, review_handover, reviews, signing
+from nhi import authority, facts, review_answers, review_facts, review_handover, signing
 from nhi.database import reading
 from nhi.errors import BadAnswer, NotAllowed, OutOfDate
 from nhi.policy import Policy
 from nhi.review_pieces import Reviewed, Reviewing
-from nhi.reviews import Answer, ItemStatus, Risk
+from nhi.reviews import Answer, Risk
 from nhi.signing import Signer
 from nhi.tables import (
     DeliveryRow,
@@ -30,7 +30,6 @@ from nhi.tables import (
     PersonRow,
     ReviewBoardRow,
     ReviewCampaignRow,
-    ReviewItemRow,
 )
 
 log = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ class Clicks:
         """Bring the board to the end of the direct messages, from the Home tab."""
         with self.bot.writing() as session:
             who = authority.person(session, body["user"]["id"])
-            sentence, boards = bring(session, who, self.bot.clock())
+            sentence, boards = review_places.bring(session, who, self.bot.clock())
         ack()
         self.bot.later(redraw, self.bot, boards)
         self.bot.later(tell, self.bot, body, sentence)
@@ -342,60 +341,3 @@ def _signer(session: Session, slack_id: str, policy: Policy) -> PersonRow:
             "Only those whom policy.toml names as `review.signers` (or, without any, its admins) can sign."
         )
     return who
-
-
-# -- `/nhi review` and the Home tab ------------------------------------------------------------------------------------
-
-
-def bring(session: Session, who: PersonRow, now: datetime) -> tuple[messages.Message, list[str]]:
-    """Put somebody's boards at the end of their direct messages; return the sentence, and the boards to post."""
-    campaign = campaigns.current(session)
-    if campaign is None:
-        return review_cards.plain("none_open"), []
-    whose = [who.email, *sorted(authority.delegating_to(session, who.email, now))]
-    counts = {email: left_of(session, campaign.id, email) for email in whose}
-    rows = [
-        review_queue.queue_board(session, campaign.id, email, who.slack_id, "review", now).id
-        for email, left in counts.items()
-        if left
-    ]
-    left = sum(counts.values())
-    if rows:
-        return review_cards.plain("brought", left=left, minutes=reviews.minutes_left(left)), rows
-    done = campaigns.result(session, campaign.id)
-    total = done["items"] - done["carried"]
-    return review_cards.plain("nothing_left", quarter=campaign.quarter, left=done["pending"], total=total), []
-
-
-def status(session: Session) -> messages.Message:
-    """Return how far the open review is, and who has how many left."""
-    campaign = campaigns.current(session)
-    if campaign is None:
-        return review_cards.plain("none_open")
-    result = campaigns.result(session, campaign.id)
-    silent = review_boards.silent(session, campaign.id)
-    shown = {"silent": silent[:20], "more_silent": max(0, len(silent) - 20)}
-    return review_cards.plain("status", quarter=campaign.quarter, due_at=campaign.due_at, result=result, **shown)
-
-
-def left_of(session: Session, campaign_id: str, email: str) -> int:
-    """Return how many items of somebody wait for an answer."""
-    query = select(ReviewItemRow.id).where(
-        ReviewItemRow.campaign_id == campaign_id,
-        ReviewItemRow.reviewer == email,
-        ReviewItemRow.status == ItemStatus.PENDING,
-    )
-    return len(session.scalars(query).all())
-
-
-def home_of(session: Session, who: PersonRow, now: datetime) -> messages.Blocks:
-    """Return the Home tab's section about the review; nothing where nothing waits for them."""
-    campaign = campaigns.current(session)
-    if campaign is None:
-        return []
-    whose = {who.email} | authority.delegating_to(session, who.email, now)
-    left = sum(left_of(session, campaign.id, email) for email in whose)
-    if not left:
-        return []
-    about = {"campaign": campaign.id, "quarter": campaign.quarter, "due_at": campaign.due_at, "left": left}
-    return review_cards.home_section(about | {"minutes": reviews.minutes_left(left)})

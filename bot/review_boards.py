@@ -127,7 +127,10 @@ def _look(session: Session, row: DeliveryRow, board: ReviewBoardRow, policy: Pol
     bulk = {"items": {one.id: {"fingerprint": one.fingerprint, "name": _name(one)} for one in alike}}
     return Look(
         about=about,
-        cards=[_seen(session, row.id, [one.id], EACH, {"items": {one.id: _shown(session, one, now)}}) for one in rows],
+        cards=[
+            _seen(session, row.id, [one.id], EACH, {"items": {one.id: _shown(session, one, policy, now)}})
+            for one in rows
+        ],
         alike=_seen(session, row.id, [one.id for one in alike], ("all", "keep"), bulk) if len(alike) > 1 else None,
         alike_words={"count": len(alike), "names": [_name(one) for one in alike[1:NAMES_SHOWN]]},
         last=_seen(session, row.id, [last.id], ("reopen",), {"items": {last.id: {"name": _name(last)}}})
@@ -214,13 +217,13 @@ def _about(
     }
 
 
-def _shown(session: Session, item: ReviewItemRow, now: datetime) -> Json:
+def _shown(session: Session, item: ReviewItemRow, policy: Policy, now: datetime) -> Json:
     """Return one item's facts as its card shows them."""
     notes = select(ReviewDecisionRow.words).where(
         ReviewDecisionRow.item_id == item.id, ReviewDecisionRow.answer == Answer.REASSIGN
     )
     return review_facts.live(session, item, now) | {
-        "can_disable": [credential.id for credential in can_disable(session, item.identity_id)],
+        "can_disable": [credential.id for credential in can_disable(session, item.identity_id, policy)],
         "note": session.scalar(notes.order_by(ReviewDecisionRow.at.desc()).limit(1)),
     }
 

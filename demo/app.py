@@ -18,10 +18,11 @@ from typing import Any, Self
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from bot import directory
 from demo.cloud import Cloud
-from demo.company import COMPANY, DOMAIN, PEOPLE, seed
+from demo.company import COMPANY, DOMAIN, PEOPLE, PEOPLE_CSV, seed
 from demo.workspace import Workspace
-from jobs import people, work
+from jobs import leavers, people, work
 from jobs.program import Program, open_program
 from jobs.up import Up, asked_to_end
 from nhi import answers, cards, decisions, facts
@@ -41,6 +42,9 @@ escalate_to = ["#security"]
 [remediation]
 mode = "reversible"
 
+[review]
+automatic = false               # the first message is the question; `/nhi review open` opens the quarter's review
+
 [[sources]]
 provider = "aws"
 endpoint = "{endpoint}"
@@ -49,7 +53,9 @@ HINTS = (
     "You are Ana. The bot asks about keys that nobody seems to use: open its message and press Disable, then confirm.",
     "Watch the key turn Inactive in the stand-in cloud on the right; then press Undo and see it come back.",
     "Type `/nhi whois ci-deploy` to see who answered what, when.",
+    "Gus left: as Ana, who managed him, name who takes over what he owned; it is theirs once they say yes.",
     "Be Dora, the security lead: try `/nhi whois old-jenkins`, which nobody owns.",
+    "As Dora, `/nhi review open` opens the quarterly review; as Ana, decide your part of it with a press each.",
     "Press Next day: silence is reminded of, then told to #security. It never turns anything off.",
 )
 BEGINS_WITHIN = 15.0  # seconds; it takes about four
@@ -122,6 +128,7 @@ class Demo:
         """Scan for the first time, let the diligent owners have claimed what is theirs, and start the clock."""
         work.scan_all(self.program)
         self._claim_before()
+        leavers.run(self.program.sessions, self.program.policy(), now=self.clock())
         self.up.start()
 
     def stop(self) -> None:
@@ -135,7 +142,7 @@ class Demo:
     def next_day(self) -> None:
         """Turn the calendar; what is due then is done by the same ticks as ever."""
         self.clock.next_working_day()
-        for task in ("scan", "ask"):
+        for task in ("scan", "ask", "review"):
             self.up.ticker.defer(task, "next day")
 
     def keys(self) -> list[dict[str, Any]]:
@@ -164,7 +171,8 @@ class Demo:
         """Some owners claimed theirs before: written by the same use case as a click."""
         policy, now = self.program.policy(), self.clock()
         assert self.program.slack is not None
-        people.refresh(self.program.sessions, self.program.slack, policy, now)
+        people.import_csv(self.program.sessions, PEOPLE_CSV.encode(), now)
+        directory.pull(self.program.sessions, self.program.slack, now)
         for sample in COMPANY:
             if sample.claimed_by is None:
                 continue

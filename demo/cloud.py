@@ -30,6 +30,7 @@ from werkzeug.wrappers import Request, Response
 from demo.cloud_faults import NS, Asked, Faults, refuse
 from demo.cloud_shapes import (
     COLUMNS,
+    EVENT_SUBJECTS,
     answer_of,
     event_of,
     fits,
@@ -198,14 +199,17 @@ class Cloud:
         made: Mapping[str, Any] | None = None,
         error: str | None = None,
     ) -> None:
-        """Add a CloudTrail event ("CreateUser"). `by`: an e-mail (SSO), an IAM user's name, or a whole userIdentity."""
-        parameter, kind = ("roleName", "AWS::IAM::Role") if name == "CreateRole" else ("userName", "AWS::IAM::User")
+        """Add a CloudTrail event ("CreateUser"). `by`: an e-mail (SSO), an IAM user's name, or a whole userIdentity.
+
+        The subject of "AssumeRole" is the role's ARN.
+        """
+        parameter, kind = EVENT_SUBJECTS.get(name, ("userName", "AWS::IAM::User"))
         who = signed_in(self.account, by) if isinstance(by, str) else dict(by)
         told = {
             "eventVersion": "1.11",
             "eventID": secrets.token_hex(16),
             "eventName": name,
-            "eventSource": "iam.amazonaws.com",
+            "eventSource": "sts.amazonaws.com" if name.startswith("AssumeRole") else "iam.amazonaws.com",
             "eventTime": iso(at or self._now()),
             "userIdentity": who,
             "requestParameters": {parameter: subject},

@@ -23,6 +23,14 @@ COLUMNS = (
     *("cert_1_active", "cert_1_last_rotated", "cert_2_active", "cert_2_last_rotated"),
 )
 
+# How an event names what it is about, where that is no user: the parameter, and the kind of resource.
+EVENT_SUBJECTS = {
+    "CreateRole": ("roleName", "AWS::IAM::Role"),
+    "AssumeRole": ("roleArn", "AWS::IAM::Role"),
+    "AssumeRoleWithSAML": ("roleArn", "AWS::IAM::Role"),
+    "AssumeRoleWithWebIdentity": ("roleArn", "AWS::IAM::Role"),
+}
+
 
 def read_request(request: Request, body: bytes) -> Asked:
     """Read which call a request makes; IAM and STS speak in forms, CloudTrail in JSON."""

@@ -1,4 +1,4 @@
-"""A sample company: twelve people, sixty identities of every kind, and the truth about each.
+"""A sample company: twelve people, sixty-odd identities of every kind, and the truth about each.
 
 Ages are in days before the day that the demo starts. `expects` is what a scan must find, told here by hand and not by
 the program: the tests hold the program to it.
@@ -45,6 +45,19 @@ PEOPLE = (
         is_restricted=True,
     ),
 )
+
+
+# What `nhi people import` would read: who manages whom, also of those who left.
+PEOPLE_CSV = f"""\
+email,name,manager,end date
+ana@{DOMAIN},Ana Ruiz,fay@{DOMAIN},
+cem@{DOMAIN},Cem Yıldız,fay@{DOMAIN},
+gus@{DOMAIN},Gus Meyer,ana@{DOMAIN},
+eli@{DOMAIN},Eli Novak,fay@{DOMAIN},
+fay@{DOMAIN},Fay Chen,dora@{DOMAIN},
+hana@{DOMAIN},Hana Sato,eli@{DOMAIN},
+ivo@{DOMAIN},Ivo Marin,bea@{DOMAIN},
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +185,16 @@ ODD = (
         owner=f"gus@{DOMAIN}",
         keys=(Key(made=800, used=170),),
         expects=("unowned", "unrotated", "unused"),
+    ),
+    # Gus had confirmed this one before he left: nobody is answerable for it until somebody has accepted it.
+    Sample(
+        name="gus-nightly-report",
+        age=420,
+        owner=f"gus@{DOMAIN}",
+        claimed_by="gus",
+        keys=(Key(made=60, used=0),),
+        likely="gus",
+        expects=("orphaned",),
     ),
     Sample(
         name="agency-ftp",

@@ -72,7 +72,7 @@ const BLOCKS = {
 function picture(image, name) {
   // The page loads nothing from elsewhere, so a remote picture shows its alternative text, as it does on a bad line.
   const frame = el("span", { class: `picture ${name}`, role: "img", "aria-label": image.alt_text }, image.alt_text);
-  const url = image.image_url || "";
+  const url = image.slack_file?.id ? `${location.origin}/files/${image.slack_file.id}` : image.image_url || "";
   if (url.startsWith(location.origin + "/")) frame.replaceChildren(el("img", { src: url, alt: "" }));
   return frame;
 }

@@ -210,7 +210,8 @@ def _mail(program: Program, row: AnchorRow, target: Target) -> Json:
         "`nhi ledger verify --anchor FILE`, with the lines below in that file.\n\n"
         f"{row.checkpoint.note}"
     )
-    message.add_attachment(row.checkpoint.note, filename=_name(row))
+    note = row.checkpoint.note.encode()  # as bytes, so that no mail server writes its lines anew
+    message.add_attachment(note, maintype="text", subtype="plain", filename=_name(row))
     with _mail_server(setting.get_secret_value()) as server:
         server.send_message(message)
     return {"to": target.where, "message_id": message["Message-ID"]}

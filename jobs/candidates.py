@@ -51,9 +51,9 @@ def _passed(session: Session) -> dict[str, list[str]]:
     asks = select(AskRow).where(AskRow.status == AskStatus.PASSED, AskRow.shadow.is_(False))
     for ask in session.scalars(asks.order_by(AskRow.ended_at, AskRow.id)):
         found.setdefault(ask.identity_id, []).append(ask.email)
-    for item in session.scalars(select(HandoverItemRow)):
-        if item.passed:
-            found.setdefault(item.identity_id, []).extend(item.passed)
+    for identity_id, emails in session.execute(select(HandoverItemRow.identity_id, HandoverItemRow.passed)):
+        if emails:
+            found.setdefault(identity_id, []).extend(emails)
     return {identity_id: list(dict.fromkeys(emails)) for identity_id, emails in found.items()}
 
 
@@ -140,6 +140,8 @@ def _fact(fact: Json) -> str:
     match fact["source"]:
         case "tag":
             return f"its tag says {fact['fact']}"
+        case "creator" if fact["fact"].startswith("CreateServiceAccount"):
+            return f"Google's audit log shows {fact['fact']}"
         case "creator":
             return f"CloudTrail shows {fact['fact']}"
         case _:

@@ -99,17 +99,12 @@ def _to_keep(
     """Write down the places that this checkpoint is to be brought to, unless others were brought there of late."""
     written: list[AnchorRow] = []
     for target in dict.fromkeys(policy.anchors):
-        newest: tuple[int | None, datetime | None] = (
-            session.execute(
-                select(func.max(CheckpointRow.size), func.max(CheckpointRow.at))
-                .join(AnchorRow, AnchorRow.size == CheckpointRow.size)
-                .where(AnchorRow.target == target)
-            )
-            .one()
-            ._tuple()
-        )
-        size, at = newest
-        if size == row.size or (not anchor_now and at is not None and now - at < policy.anchor_every):
+        size, at = session.execute(
+            select(func.max(CheckpointRow.size), func.max(CheckpointRow.at))
+            .join(AnchorRow, AnchorRow.size == CheckpointRow.size)
+            .where(AnchorRow.target == target)
+        ).one()
+        if size == row.size or (size and not anchor_now and now - at < policy.anchor_every):
             continue
         anchor = AnchorRow(
             id=new_id(), size=row.size, target=target, state=WAITING, attempts=0, not_before=now, receipt={}

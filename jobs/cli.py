@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from jobs import cli_people, cli_proof, doctor, manifest, rehearse, review_cli, show, work
+from jobs import cli_owners, cli_people, cli_proof, doctor, manifest, rehearse, review_cli, show, work
 from jobs.command import INCOMPLETE, as_json, example, put, with_program
 from jobs.logs import log_to_stderr
 from jobs.program import Program, open_program
@@ -210,6 +210,7 @@ def undo(program: Program, remediation: str, as_json: bool) -> None:
         sys.exit(INCOMPLETE)
 
 
+main.add_command(cli_owners.owners_group)
 main.add_command(cli_people.people_group)
 main.add_command(cli_proof.ledger_group)
 main.add_command(cli_proof.evidence_group)

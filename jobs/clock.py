@@ -57,6 +57,8 @@ class Ticker:
     def stop(self) -> None:
         """Stop ticking and wait for what is under way; a clock that never started stops as well."""
         if self._scheduler.running:
+            self._scheduler.pause()
+            self._scheduler.get_jobs()  # waits for a tick under way: APScheduler stumbles where it is stopped in one
             self._scheduler.shutdown(wait=True)
 
     def _run(self, task: str, **arguments: Any) -> None:

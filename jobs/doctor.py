@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 from slack_sdk.errors import SlackApiError
 from sqlalchemy import func, select
 
+from bot import directory
 from jobs import checkpoint
 from jobs.program import Program, open_program
-from nhi import ledger, settings
+from nhi import ledger, roster, settings
 from nhi.database import reading
 from nhi.errors import NhiError
 from nhi.identity import Gap
 from nhi.providers import Memory
-from nhi.tables import DeliveryRow, ScanRow
+from nhi.tables import DeliveryRow, DirectoryPullRow, ScanRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +51,24 @@ def _checks(program: Program) -> Iterator[Check]:
     yield Check(name="database", status="ok", detail=f"{program.engine.dialect.name}, schema up to date")
     yield _policy(program)
     yield from _slack(program)
+    yield _people(program)
     yield from _sources(program)
     yield _scanned(program)
     yield _outbox(program)
     yield _ledger(program)
+
+
+def _people(program: Program) -> Check:
+    with reading(program.sessions) as session:
+        at = session.get(DirectoryPullRow, directory.SLACK)
+        here = roster.count(session)
+    if at is None or at.finished_at is None:
+        detail = f"{here} people were looked up in Slack one by one; everybody is read once a day by `nhi up`"
+        return Check(name="people", status="ok", detail=detail)
+    if at.finished_at < program.clock() - timedelta(days=3):
+        detail = f"everybody in Slack was last read on {at.finished_at:%-d %B %Y}"
+        return Check(name="people", status="warn", detail=detail, fix="Run `nhi people pull`; it says what is amiss.")
+    return Check(name="people", status="ok", detail=f"{here} people in Slack, last read {at.finished_at:%-d %B %Y}")
 
 
 def _policy(program: Program) -> Check:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from nhi import findings, ledger, roster
@@ -18,7 +18,7 @@ from nhi.ownership import tag_evidence as evidence_of_tags
 from nhi.policy import Policy
 from nhi.records import identity_of
 from nhi.redact import redact, tidy
-from nhi.tables import AskFindingRow, AskRow, EvidenceRow, FindingRow, IdentityRow, OwnerRow, new_id
+from nhi.tables import AskFindingRow, AskRow, CredentialRow, EvidenceRow, FindingRow, IdentityRow, OwnerRow, new_id
 
 
 class Before:
@@ -205,7 +205,15 @@ def without_creator(session: Session, provider: str, account: str | None) -> lis
     Of one account, or with None of all the provider's.
     """
     with_findings = select(FindingRow.identity_id).where(FindingRow.status != FindingStatus.RESOLVED)
-    known = select(EvidenceRow.identity_id).where(EvidenceRow.source == "creator")
+    # Who made it, or renewed what it has, since the youngest of its credentials was made.
+    youngest = (
+        select(func.max(CredentialRow.created_at))
+        .where(CredentialRow.identity_id == EvidenceRow.identity_id, CredentialRow.gone_at.is_(None))
+        .scalar_subquery()
+    )
+    known = select(EvidenceRow.identity_id).where(
+        EvidenceRow.source.in_(("creator", "rotator")), (youngest.is_(None)) | (EvidenceRow.seen_at >= youngest)
+    )
     owned = select(OwnerRow.identity_id).where(OwnerRow.ended_at.is_(None))
     query = select(IdentityRow).where(
         IdentityRow.provider == provider,
@@ -215,3 +223,25 @@ def without_creator(session: Session, provider: str, account: str | None) -> lis
         IdentityRow.id.not_in(owned),
     )
     return list(session.scalars(query if account is None else query.where(IdentityRow.account == account)))
+
+
+def uses_to_ask(session: Session, provider: str, account: str | None) -> dict[str, tuple[str, datetime | None]]:
+    """Return, by key, the id of each identity with findings and no confirmed owner, and when its uses were last seen.
+
+    Of one account, or with None of all the provider's.
+    """
+    with_findings = select(FindingRow.identity_id).where(FindingRow.status != FindingStatus.RESOLVED)
+    owned = select(OwnerRow.identity_id).where(OwnerRow.ended_at.is_(None))
+    seen = (
+        select(func.max(EvidenceRow.seen_at))
+        .where(EvidenceRow.identity_id == IdentityRow.id, EvidenceRow.source == "session")
+        .scalar_subquery()
+    )
+    query = select(IdentityRow.key, IdentityRow.id, seen).where(
+        IdentityRow.provider == provider,
+        IdentityRow.gone_at.is_(None),
+        IdentityRow.id.in_(with_findings),
+        IdentityRow.id.not_in(owned),
+    )
+    rows = session.execute(query if account is None else query.where(IdentityRow.account == account))
+    return {key: (identity_id, at) for key, identity_id, at in rows}

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from bot import delivery
 from jobs import ask, judge
 from nhi import facts, handover, ledger, people, roster
-from nhi.database import Sessions
+from nhi.database import Sessions, reading
 from nhi.escalation import is_working_time
 from nhi.findings import FindingKind, FindingStatus
 from nhi.ownership import explain
@@ -37,6 +37,7 @@ from nhi.tables import (
 )
 
 DAYS = timedelta(days=3)  # of patience where policy knows no reminders
+A_BATCH = 500
 FAINT = 0.3  # below this confidence nobody is proposed
 
 
@@ -71,9 +72,10 @@ class Tally:
 def run(sessions: Sessions, policy: Policy, *, now: datetime) -> Tally:
     """Notice who leaves, write down what they own, and say what is due."""
     tally = Tally()
+    with reading(sessions) as session:  # what takes long takes no write lock: clicks come first
+        known = Roster.read(session, policy, now)
     with sessions.begin() as session:
         roster.follow_new_addresses(session, now)
-        known = Roster.read(session, policy, now)
         owned = _departures(session, known, policy)
         _settle(session, owned, now)
         for departure, rows in owned.values():
@@ -84,10 +86,11 @@ def run(sessions: Sessions, policy: Policy, *, now: datetime) -> Tally:
         if live and ask.is_shadow(session, policy):
             tally.skipped["hand-overs: shadow mode, until an admin presses Go"] += len(live)
             return tally
+        for one in live:
+            _ask_heirs(session, one, known, policy, now, tally)
         _suggest(session, live, known, policy, now)
         for one in live:
             _step(session, one, known, policy, now, tally)
-            _ask_heirs(session, one, known, policy, now, tally)
     return tally
 
 
@@ -98,11 +101,10 @@ Owned = dict[str, tuple[Departure, list[OwnerRow]]]
 
 def _departures(session: Session, known: Roster, policy: Policy) -> Owned:
     """Return the owners who leave or left, each with what they own that is still there."""
-    there = set(session.scalars(select(IdentityRow.id).where(IdentityRow.gone_at.is_(None))))
     found: Owned = {}
     for owner, row in roster.owner_people(session):
-        departure = roster.departure_of(owner, row, known, policy) if owner.identity_id in there else None
-        if departure is not None:
+        departure = roster.departure_of(owner, row, known, policy)
+        if departure is not None and session.get_one(IdentityRow, owner.identity_id).gone_at is None:
             found.setdefault(owner.email, (departure, []))[1].append(owner)
     return found
 
@@ -206,9 +208,9 @@ def _judge(session: Session, owned: Owned, policy: Policy, now: datetime) -> int
     )
     known = set(session.scalars(orphans))
     wrong = sorted((gone - known) | (known - gone))
-    rows = session.scalars(select(IdentityRow).where(IdentityRow.id.in_(wrong), IdentityRow.gone_at.is_(None)))
-    before = list(rows)
-    judge.judge_ownership(session, before, policy, now)
+    for start in range(0, len(wrong), A_BATCH):
+        query = select(IdentityRow).where(IdentityRow.id.in_(wrong[start : start + A_BATCH]))
+        judge.judge_ownership(session, list(session.scalars(query)), policy, now)
     return len(set(session.scalars(orphans)) - known)
 
 

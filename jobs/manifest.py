@@ -15,7 +15,7 @@ SCOPES = {
     "channels:history": "the same, for escalations to a public channel",
     "channels:read": "conversations.list: finding the channel that policy names",
     "files:write": "files.getUploadURLExternal, files.completeUploadExternal: the review's burn-down picture",
-    "users:read": "users.info: whether somebody is active, a guest, a bot; their time zone",
+    "users:read": "users.list, users.info: who is here, whether somebody is active, a guest, a bot; their time zone",
     "users:read.email": "users.lookupByEmail: an owner's tag to a person",
 }
 

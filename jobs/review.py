@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from slack_sdk import WebClient
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from bot import burndown, delivery, review_queue
-from bot.review import left_of, redraw_closed
+from bot.review import redraw_closed
 from bot.slack import UNWELL, passes, trouble
 from jobs import people
 from jobs.ask import is_shadow
@@ -34,6 +34,7 @@ from nhi.tables import (
     ReviewDecisionRow,
     ReviewItemRow,
     ReviewReviewerRow,
+    SwitchRow,
 )
 
 log = logging.getLogger(__name__)
@@ -79,14 +80,18 @@ class Tally:
         return text
 
 
-def run(
-    sessions: Sessions, policy: Policy, client: WebClient | None, *, now: datetime, opened_by: str | None = None
-) -> Tally:
-    """Do what is due now. `opened_by` opens this quarter's campaign at somebody's word, else only as policy says."""
+def is_wanted(sessions: Sessions, now: datetime) -> bool:
+    """Whether an admin asked for this quarter's campaign, and it was not tried yet."""
+    with reading(sessions) as session:
+        return session.get(SwitchRow, campaigns.wanted(reviews.quarter_of(now))) is not None
+
+
+def run(sessions: Sessions, policy: Policy, client: WebClient | None, *, now: datetime) -> Tally:
+    """Do what is due now. `client` None: without Slack, nothing is drawn."""
     tally = Tally()
     with reading(sessions) as session:
         shadow = is_shadow(session, policy)
-    _open_if_due(sessions, policy, opened_by, shadow, now, tally)
+    _open_if_due(sessions, policy, shadow, now, tally)
     with reading(sessions) as session:
         campaign = campaigns.current(session)
     if campaign is None:
@@ -109,22 +114,24 @@ def run(
 # -- open --------------------------------------------------------------------------------------------------------------
 
 
-def _open_if_due(
-    sessions: Sessions, policy: Policy, opened_by: str | None, shadow: bool, now: datetime, tally: Tally
-) -> None:
+def _open_if_due(sessions: Sessions, policy: Policy, shadow: bool, now: datetime, tally: Tally) -> None:
     """Open the quarter's campaign once; where its data is too old, tell the admins once a day what to do."""
+    quarter = reviews.quarter_of(now)
     with reading(sessions) as session:
-        if campaigns.find(session, reviews.quarter_of(now)) is not None:
+        if campaigns.find(session, quarter) is not None:
             return
-    if opened_by is None and (shadow or not policy.review.automatic):
+        asked = session.get(SwitchRow, campaigns.wanted(quarter))
+    if asked is None and (shadow or not policy.review.automatic):
         return
     try:
-        opened = campaigns.open_campaign(sessions, policy, by=opened_by or BY_ITSELF, now=now)
+        opened = campaigns.open_campaign(sessions, policy, by=asked.by if asked else BY_ITSELF, now=now)
+        tally.opened = opened.quarter
     except NhiError as error:
         tally.skipped["campaign, which could not be opened"] += 1
-        _tell_admins(sessions, policy, str(error), by_hand=opened_by is not None, now=now)
-        return
-    tally.opened = opened.quarter
+        _tell_admins(sessions, policy, str(error), by_hand=asked is not None, now=now)
+    if asked is not None:
+        with sessions.begin() as session:
+            session.execute(delete(SwitchRow).where(SwitchRow.name == asked.name))
 
 
 def _tell_admins(sessions: Sessions, policy: Policy, sentence: str, *, by_hand: bool, now: datetime) -> None:
@@ -159,7 +166,7 @@ def _ask_again(sessions: Sessions, campaign: ReviewCampaignRow, now: datetime, t
         emails = list(session.scalars(waiting.where(ReviewReviewerRow.email.in_(decided))))
     for email in emails:
         with sessions.begin() as session:
-            if left_of(session, campaign.id, email):
+            if campaigns.left_of(session, campaign.id, email):
                 continue
             low = quality(review_answers.stamps(session, campaign.id, email)).low
             row = session.get_one(ReviewReviewerRow, (campaign.id, email))
@@ -192,7 +199,7 @@ def _nudge(
         last_step_at=row.last_step_at,
         reminders=row.reminders,
         escalations=len(row.escalated_to),
-        left=left_of(session, campaign.id, email),
+        left=campaigns.left_of(session, campaign.id, email),
         last_answer_at=review_report.answered_at(session, campaign.id, email),
     )
     match reviews.next_nudge(told, campaign.due_at, readers[0].tz, policy.conversation, now):

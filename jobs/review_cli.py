@@ -48,7 +48,7 @@ def open_review(program: Program, quarter: str | None, as_json: bool) -> None:
     else:
         click.echo(
             f"The review of {opened.quarter} is open: {opened.items} identities, {opened.carried} of them carried over;"
-            f" {opened.reviewers} reviewers hear of it in their working hours."
+            f" {opened.reviewers} reviewer{'' if opened.reviewers == 1 else 's'} will hear of it in working hours."
         )
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from jobs import around, judge
@@ -19,7 +19,7 @@ from nhi import findings, inventory, ledger
 from nhi.database import Sessions, reading
 from nhi.identity import Credential, Evidence, Gap, Identity
 from nhi.policy import Policy, Source
-from nhi.providers import Connect, Memory, Progress, Provider, SpansAccounts, TellsCreators, TellsQueries
+from nhi.providers import Connect, Memory, Progress, Provider, SpansAccounts, TellsCreators, TellsQueries, TellsUses
 from nhi.records import identity_of, storable, write_identity
 from nhi.tables import CredentialRow, EvidenceRow, GapRow, IdentityRow, ScanRow, new_id
 
@@ -110,6 +110,7 @@ def scan_source(
     tally.credentials = sum(len(identity.credentials) for identity in identities)
     _write_inventory(sessions, provider, identities, tally, policy, now)
     _gather_creators(sessions, provider, tally, now)
+    _gather_uses(sessions, provider, tally, now)
     tally.api_calls = dict(provider.api_calls)
     tally.queries = dict(provider.queries) if isinstance(provider, TellsQueries) else {}
     with sessions.begin() as session:
@@ -282,6 +283,35 @@ def _gather_creators(sessions: Sessions, provider: Provider, tally: SourceTally,
             continue
         with sessions.begin() as session:
             add_evidence(session, wanted[found.identity_key], found, now)
+
+
+def _gather_uses(sessions: Sessions, provider: Provider, tally: SourceTally, now: datetime) -> None:
+    """Ask whose sessions use the identities that have findings and no confirmed owner; the longest unasked first."""
+    if not isinstance(provider, TellsUses):
+        return
+    with reading(sessions) as session:
+        account = None if isinstance(provider, SpansAccounts) else provider.account
+        asked_at = judge.uses_to_ask(session, provider.name, account)
+        identities = [one for one in _known(session, provider) if one.key in asked_at]
+    oldest = datetime.min.replace(tzinfo=UTC)
+    identities.sort(key=lambda one: asked_at[one.key][1] or oldest)
+    for found in provider.uses(identities, now=now) if identities else ():
+        if isinstance(found, Gap):
+            tally.gaps.append(found)
+            continue
+        with sessions.begin() as session:
+            renew_evidence(session, asked_at[found.identity_key][0], found, now)
+
+
+def renew_evidence(session: Session, identity_id: str, fact: Evidence, now: datetime) -> None:
+    """Write one fact; where it is known, when it was last true."""
+    add_evidence(session, identity_id, fact, now)
+    same = update(EvidenceRow).where(
+        EvidenceRow.identity_id == identity_id,
+        EvidenceRow.source == fact.source,
+        EvidenceRow.fact == storable(fact.fact)[:1000],
+    )
+    session.execute(same.values(at=fact.at, seen_at=now))
 
 
 def _write_scan(session: Session, tally: SourceTally, now: datetime) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from bot import delivery
-from jobs import anchors, ask, checkpoint, directories, leavers, people, periods, remediate, review, scan
+from jobs import anchors, ask, checkpoint, directories, evidence, leavers, people, periods, remediate, review, scan
 from jobs.program import Program
 from nhi.errors import NhiError
 from nhi.identity import Gap
@@ -47,9 +47,9 @@ def _scan_all(
         scan.scan_source(program.sessions, source, program.providers[source.provider], policy, now, progress)
         for source in _sources(policy, only)
     ]
-    gaps: tuple[Gap, ...] = ()
+    gaps: tuple[Gap, ...] = evidence.gather(program.sessions, policy, now)
     if program.slack is not None:
-        gaps = people.refresh(program.sessions, program.slack, policy, now)
+        gaps += people.refresh(program.sessions, program.slack, policy, now)
     return scan.Tally(sources=tuple(tallies), gaps=gaps, seconds=(program.clock() - now) / timedelta(seconds=1))
 
 
@@ -133,10 +133,9 @@ def _logged(tally: scan.Tally | ask.Tally | remediate.Tally | checkpoint.Made | 
     return sentence
 
 
-def review_all(program: Program, *, opened_by: str | None = None) -> review.Tally:
-    """Do what the quarter's review needs now; `opened_by` opens it at somebody's word."""
-    policy, now = program.policy(), program.clock()
-    tally = review.run(program.sessions, policy, program.slack, now=now, opened_by=opened_by)
+def review_all(program: Program) -> review.Tally:
+    """Do what the quarter's review needs now."""
+    tally = review.run(program.sessions, program.policy(), program.slack, now=program.clock())
     if tally.closed is not None:
         seal_review(program, tally.closed)
     return tally
@@ -150,14 +149,13 @@ def seal_review(program: Program, quarter: str) -> None:
         log.warning("the ledger was not sealed at the close of the review of %s: %s", quarter, error)
 
 
-def task_review(program: Program, opened_by: str | None = None, **_: Any) -> None:
-    """Look once in five minutes, or at once where somebody asks for it, what the review needs."""
+def task_review(program: Program, **_: Any) -> None:
+    """Look every five minutes what the review needs, and at once where an admin wants one opened."""
     now = program.clock()
-    if opened_by is not None:
-        _logged(review_all(program, opened_by=opened_by))
-    else:
-        period = f"{now:%Y-%m-%dT%H}:{now.minute // 5 * 5:02d}"
-        periods.once(program.sessions, "review", period, lambda: _review_line(program), program.clock)
+    if review.is_wanted(program.sessions, now):
+        _review_line(program)
+    period = f"{now:%Y-%m-%dT%H}:{now.minute // 5 * 5:02d}"
+    periods.once(program.sessions, "review", period, lambda: _review_line(program), program.clock)
     deliver_all(program)
 
 

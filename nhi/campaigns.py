@@ -58,7 +58,7 @@ def open_campaign(sessions: Sessions, policy: Policy, *, by: str, now: datetime)
     """
     quarter = reviews.quarter_of(now)
     with reading(sessions) as session:
-        _refuse_second(session, quarter)
+        refuse_second(session, quarter)
         check_fresh(session, policy, now)
         ids, left_out = review_facts.population(session)
         before = review_facts.last_decisions(session, ids)
@@ -82,7 +82,13 @@ def open_campaign(sessions: Sessions, policy: Policy, *, by: str, now: datetime)
     )
 
 
-def _refuse_second(session: Session, quarter: Quarter) -> None:
+def wanted(quarter: Quarter) -> str:
+    """Return the name of the switch by which an admin asks for a quarter's campaign."""
+    return f"open review {quarter}"
+
+
+def refuse_second(session: Session, quarter: Quarter) -> None:
+    """Raise AlreadyAnswered where the quarter's campaign is open, OutOfDate where it is closed."""
     known = find(session, quarter)
     if known is None:
         return
@@ -355,6 +361,16 @@ def current(session: Session) -> ReviewCampaignRow | None:
 def signature_of(session: Session, campaign_id: str) -> ReviewSignatureRow | None:
     """Return who signed; None: nobody did."""
     return session.scalar(select(ReviewSignatureRow).where(ReviewSignatureRow.campaign_id == campaign_id))
+
+
+def left_of(session: Session, campaign_id: str, email: str) -> int:
+    """Return how many items of somebody wait for an answer."""
+    query = select(ReviewItemRow.id).where(
+        ReviewItemRow.campaign_id == campaign_id,
+        ReviewItemRow.reviewer == email,
+        ReviewItemRow.status == ItemStatus.PENDING,
+    )
+    return len(session.scalars(query).all())
 
 
 def pack_rows(session: Session, quarter: Quarter | str) -> Json:

@@ -16,7 +16,7 @@ from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order, rea
 from nhi.findings import OWNERSHIP, FindingKind
 from nhi.identity import CredentialStatus, Custody
 from nhi.policy import Policy
-from nhi.remediation import LIVE, UNDO_FOR, RemediationKind, RemediationStatus
+from nhi.remediation import LIVE, REVERSIBLE, UNDO_FOR, RemediationStatus
 from nhi.roster import manager_of
 from nhi.tables import (
     AskFindingRow,
@@ -37,7 +37,14 @@ Json = dict[str, Any]
 ORDER = [FindingKind.UNUSED, FindingKind.UNROTATED, FindingKind.ORPHANED, FindingKind.UNOWNED]
 # Kinds that a provider can turn off reversibly. Of a service account that is its own ability to sign in, of which
 # nobody holds a secret.
-DISABLES = frozenset({"access_key", "service_account", "service_account_key"})
+DISABLES = frozenset(
+    {
+        *("access_key", "service_specific_credential", "console_password", "role"),
+        *("service_account", "service_account_key"),
+    }
+)
+# Of these nobody here can make another secret: a person sets their own password, and a role has none.
+NOT_ROTATED = frozenset({"console_password"})
 
 
 def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json:
@@ -139,7 +146,7 @@ def verdicts(identity: IdentityRow, findings: list[FindingRow], *, owned_by_aske
     can.append(Verdict.NOT_MINE)
     if any(finding.kind not in OWNERSHIP for finding in findings):
         can.append(Verdict.JUSTIFY)
-    if any(credential.custody is Custody.OURS for credential in live):
+    if any(credential.custody is Custody.OURS and credential.kind not in NOT_ROTATED for credential in live):
         can.append(Verdict.ROTATE)
     if any(credential.kind in DISABLES and credential.custody is not Custody.PLATFORM for credential in live):
         can.append(Verdict.DISABLE)
@@ -154,7 +161,7 @@ def undoable(session: Session, identity_id: str, ask_id: str | None, now: dateti
     """Return the newest act (from this ask, where one is given) that one press takes back; None: there is none."""
     query = select(RemediationRow).where(
         RemediationRow.identity_id == identity_id,
-        RemediationRow.kind == RemediationKind.DISABLE,
+        RemediationRow.kind.in_(REVERSIBLE),
         RemediationRow.status.in_([RemediationStatus.DONE, *LIVE]),
         RemediationRow.status != RemediationStatus.ACTING,
     )

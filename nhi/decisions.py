@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from nhi import authority, ledger
+from nhi import approvals, authority, ledger, risk, step_up, steps
 from nhi.answers import (
     Answered,
     Answering,
@@ -30,8 +30,18 @@ from nhi.escalation import AskStatus, Verdict
 from nhi.findings import OWNERSHIP, FindingStatus
 from nhi.identity import CredentialStatus
 from nhi.policy import Policy
+from nhi.records import identity_of
 from nhi.redact import holds_secret, one_line, tidy
-from nhi.remediation import LIVE, UNDO_FOR, RemediationKind, RemediationStatus
+from nhi.remediation import (
+    LIVE,
+    NOT_BEGUN,
+    REVERSIBLE,
+    STATUS,
+    UNDO_FOR,
+    RemediationKind,
+    RemediationStatus,
+    State,
+)
 from nhi.tables import (
     AttestationRow,
     CredentialRow,
@@ -182,10 +192,33 @@ def rotate(
 
 
 def disable(
-    session: Session, answering: Answering, *, credential_id: str, also_claim: bool, policy: Policy, now: datetime
+    session: Session,
+    answering: Answering,
+    *,
+    credential_id: str,
+    also_claim: bool,
+    policy: Policy,
+    now: datetime,
+    sessions_only: bool = False,
 ) -> Answered:
-    """Record that this one credential is to be turned off, reversibly, and plan it."""
-    return _plan(session, answering, RemediationKind.DISABLE, credential_id, also_claim, policy, now)
+    """Record that this one credential is to be turned off, reversibly, and plan it.
+
+    With `sessions_only`, only what it was used to begin is ended. Raises BadAnswer about the field `code` where policy
+    asks for a step-up and there was none for this offer.
+    """
+    kind = RemediationKind.REVOKE if sessions_only else RemediationKind.DISABLE
+    _demand_step_up(session, answering, policy, now)
+    return _plan(session, answering, kind, credential_id, also_claim, policy, now)
+
+
+def _demand_step_up(session: Session, answering: Answering, policy: Policy, now: datetime) -> None:
+    if needs(answering, policy).step_up:
+        step_up.demand(session, answering.who.email, answering.offer.id, now)
+
+
+def needs(answering: Answering, policy: Policy) -> risk.Required:
+    """Return what turning off something of this identity takes beside one person's click."""
+    return risk.required(identity_of(answering.identity), policy)
 
 
 def _plan(
@@ -199,7 +232,7 @@ def _plan(
 ) -> Answered:
     credential = _credential(session, answering, credential_id)
     spend(session, answering, AskStatus.ANSWERED, now)
-    verdict = Verdict(kind.value)
+    verdict = Verdict.ROTATE if kind is RemediationKind.ROTATE else Verdict.DISABLE
     attestation = attest(session, answering, verdict, now, credential=credential)
     _also_claim(session, answering, also_claim, now)
     live = session.scalar(
@@ -213,10 +246,9 @@ def _plan(
     return answered(answering, attestation, planned.id)
 
 
-def plan_disable(
-    session: Session, answering: Answering, credential_id: str, policy: Policy, now: datetime
-) -> Answered:
+def plan_disable(session: Session, answering: Answering, credential_id: str, policy: Policy, now: datetime) -> Answered:
     """Plan turning one credential off by a decision made elsewhere (a review), whose caller closed its own question."""
+    _demand_step_up(session, answering, policy, now)
     credential = _credential(session, answering, credential_id)
     attestation = attest(session, answering, Verdict.DISABLE, now, credential=credential)
     live = select(RemediationRow).where(
@@ -239,26 +271,26 @@ def _new_remediation(
     policy: Policy,
     now: datetime,
 ) -> RemediationRow:
-    acts = kind is RemediationKind.DISABLE and policy.remediation.mode == "reversible"
-    owner = authority.current_owner(session, answering.identity.id)
+    acts = kind in REVERSIBLE and policy.remediation.mode == "reversible"
+    second = needs(answering, policy).second if acts else None
+    state = State.PROPOSED if not acts else State.AWAITING_SECOND if second else State.SCHEDULED
     planned = RemediationRow(
         id=new_id(),
         kind=kind,
-        status=RemediationStatus.PLANNED if acts else RemediationStatus.PROPOSED,
+        status=STATUS[state],
         identity_id=answering.identity.id,
         credential_id=credential.id,
         attestation_id=attestation.id,
         ask_id=answering.ask.id if answering.ask else None,
-        facts={
-            "shown_last_used_at": _shown_last_use(answering.offer.shown, credential),
-            "shown_at": ledger.instant(answering.offer.created_at),
-            "owner": owner.email if owner else None,
-        },
+        facts=_shown(session, answering, credential),
         planned_at=now,
         due_at=now,
     )
     session.add(planned)
     session.flush()
+    steps.begin(session, planned, state, now)
+    if second:
+        approvals.ask(session, planned, second, answering.who.email, now)
     ledger.record(
         session,
         f"remediation.{planned.status.value}",
@@ -269,13 +301,22 @@ def _new_remediation(
     return planned
 
 
-def _shown_last_use(shown: dict[str, Any], credential: CredentialRow) -> str | None:
-    """Return the last use that the person saw on the card: the act rests on this fact."""
-    for seen in shown.get("facts", {}).get("credentials", []):
-        if seen["row"] == credential.id:
-            last_used_at: str | None = seen["last_used_at"]
-            return last_used_at
-    raise OutOfDate("This card does not show that credential. `/nhi whois` shows it as it is now.")
+def _shown(session: Session, answering: Answering, credential: CredentialRow) -> dict[str, Any]:
+    """Return the facts that the person saw on the card: the act rests on them."""
+    told = answering.offer.shown.get("facts", {})
+    seen = next((one for one in told.get("credentials", []) if one["row"] == credential.id), None)
+    if seen is None:
+        raise OutOfDate("This card does not show that credential. `/nhi whois` shows it as it is now.")
+    owner = authority.current_owner(session, answering.identity.id)
+    likely = told.get("owner") if "drawn_at" in told else None  # a review's facts may be weeks old in this
+    return {
+        "shown_last_used_at": seen["last_used_at"],
+        "use_was_shown": not seen.get("use_gap"),
+        "shown_at": ledger.instant(answering.offer.created_at),
+        "owner": owner.email if owner else None,
+        "likely": likely.get("email") if isinstance(likely, dict) else None,
+        "principal": answering.identity.principal,
+    }
 
 
 def _credential(session: Session, answering: Answering, credential_id: str) -> CredentialRow:
@@ -318,23 +359,24 @@ def request_undo(session: Session, remediation_id: str, *, by: str, now: datetim
     row = session.get(RemediationRow, remediation_id)
     if row is None:
         raise OutOfDate(f"There is no remediation {tidy(remediation_id, 40)}.")
-    next_status = {
-        RemediationStatus.DONE: RemediationStatus.UNDOING,
-        RemediationStatus.PLANNED: RemediationStatus.UNDONE,
-        RemediationStatus.PROPOSED: RemediationStatus.UNDONE,
-    }.get(row.status)
-    if next_status is None:
+    next_state = State.UNDONE if row.status in NOT_BEGUN else None
+    if row.status is RemediationStatus.DONE:
+        next_state = State.UNDOING
+    if next_state is None:
         raise OutOfDate(f"There is nothing to undo: the remediation is {row.status.value}.")
     if row.acted_at is not None and now > row.acted_at + UNDO_FOR:
         raise OutOfDate(f"Undo was possible until {row.acted_at + UNDO_FOR:%-d %B %Y}; turn it on in the cloud itself.")
+    before = steps.state_of(row)
     moved = session.execute(
         update(RemediationRow)
         .where(RemediationRow.id == row.id, RemediationRow.status == row.status)
-        .values(status=next_status, undo_by=by, due_at=now, undone_at=now if row.status in LIVE else None)
+        .values(status=STATUS[next_state], undo_by=by, due_at=now, undone_at=now if row.status in LIVE else None)
     )
     if moved.rowcount != 1:  # type: ignore[attr-defined]
         raise AlreadyAnswered("Somebody else is at it already.")
     session.refresh(row)
+    steps.advance(session, row, next_state, now, after=before)
+    approvals.call_off(session, row, now)
     ledger.record(
         session,
         "remediation.undo_requested",

@@ -15,7 +15,8 @@ from nhi import roster
 from nhi.findings import FindingStatus
 from nhi.identity import Evidence
 from nhi.ledger import instant
-from nhi.ownership import Directory, rank
+from nhi.naming import Fit
+from nhi.ownership import Directory, LikelyOwner, Note, Ranking, explain, rank
 from nhi.policy import Policy
 from nhi.records import evidence_of, person_of, storable
 from nhi.tables import (
@@ -33,6 +34,21 @@ from nhi.tables import (
 Json = dict[str, Any]
 MOST_MATCHES = 20
 MOST_WORDS = 500
+MOST_RIVALS = 3
+WOULD_HELP = {  # what one more fact would be enough, where nobody is known
+    "tag": "a tag `owner=` with their address",
+    "session": "one use from CI or a console that says whose session it is",
+    "codeowners": "a line in CODEOWNERS where it is declared",
+    "attestation": "somebody's word in Slack",
+}
+_NOTES = {
+    Fit.TWO: "is the name of more than one person",
+    Fit.LEFT: "has left, or is a guest",
+    Fit.GROUP: "reads like a group, and no such team is known",
+    Fit.ROBOT: "is a robot or a shared login, and no person",
+    Fit.OUTSIDE: "is outside the company's domains",
+    Fit.UNKNOWN: "is nobody that is known here",
+}
 LONGEST_NAME = 255  # in characters; SQLite refuses a LIKE pattern of more than 50,000 bytes
 
 
@@ -144,9 +160,19 @@ def _owner_json(
             "evidence": [claimed],
             "others": [] if active else _heirs(confirmed, facts, people, policy, now),
         }
-    ranked = rank(facts, directory=people, people=policy.people, owners=policy.owners, now=now)
-    if not ranked:
-        return {"state": "none", "email": None, "confidence": 0.0, "evidence": [evidence_json(fact) for fact in facts]}
+    ranking = explain(facts, directory=people, people=policy.people, owners=policy.owners, now=now)
+    notes = [note_json(note) for note in ranking.notes]
+    if not ranking.likely:
+        return {
+            "state": "none",
+            "email": None,
+            "confidence": 0.0,
+            "evidence": [evidence_json(fact) for fact in _seen(facts, ranking)],
+            "possible": [_possible_json(one, people) for one in ranking.possible[:MOST_RIVALS]],
+            "would_help": [{"source": source, "words": WOULD_HELP[source]} for source in ranking.would_help],
+            "notes": notes,
+        }
+    ranked = ranking.likely
     best = ranked[0]
     person = people.find(best.email)
     return {
@@ -155,8 +181,33 @@ def _owner_json(
         "name": person.name if person else best.email,
         "confidence": best.confidence,
         "evidence": [evidence_json(fact) for fact in best.evidence],
-        "others": [{"email": other.email, "confidence": other.confidence} for other in ranked[1:4]],
+        "others": [_possible_json(other, people) for other in ranked[1 : 1 + MOST_RIVALS]],
+        "notes": notes,
     }
+
+
+def _possible_json(one: LikelyOwner, people: Directory) -> Json:
+    """Return a rival, or who it might be where nobody is known: side by side, each with their own reasons."""
+    person = people.find(one.email)
+    return {
+        "email": one.email,
+        "name": person.name if person else one.email,
+        "confidence": one.confidence,
+        "evidence": [evidence_json(fact) for fact in one.evidence],
+    }
+
+
+def _seen(facts: Sequence[Evidence], ranking: Ranking) -> list[Evidence]:
+    """Return the evidence where nobody is known: that of the likeliest first, so that the best reasons are shown."""
+    ordered = [fact for one in ranking.possible for fact in one.evidence] + list(facts)
+    return list(dict.fromkeys(ordered))
+
+
+def note_json(note: Note) -> Json:
+    """Return why a fact speaks for nobody, or for more than one, in a sentence."""
+    said = f"{note.value[:80]} {_NOTES[note.fit]}"
+    hint = f"; did you mean {note.nearest}?" if note.nearest else ""
+    return {"fit": note.fit.value, "fact": note.fact.fact, "words": f"{said}{hint}", "nearest": note.nearest}
 
 
 def _heirs(
@@ -176,7 +227,7 @@ def _heirs(
 
 
 def evidence_json(fact: Evidence) -> Json:
-    return {"source": fact.source, "fact": fact.fact, "at": when(fact.at)}
+    return {"source": fact.source, "fact": fact.fact, "at": when(fact.at), "url": fact.url}
 
 
 def open_findings(session: Session, identity_ids: Iterable[str] | None = None) -> list[FindingRow]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from nhi import seasons
 from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody, Gap, Identity, hiding_credentials
 from nhi.policy import NEVER, Policy
 
@@ -56,6 +57,7 @@ OWASP = {
 # A credential is called by these words in sentences for people.
 CREDENTIAL_WORDS = {
     "access_key": "access key",
+    "role": "role",
     "console_password": "console password",
     "service_specific_credential": "service-specific credential",
     "service_account": "service account",
@@ -161,7 +163,10 @@ def _unused(identity: Identity, credential: Credential | None, patience: timedel
     subject = credential or identity
     start = quiet_since(subject, identity.created_at)
     seen_until = min(now, subject.coverage.seen_until or now)
-    if start is None or patience == NEVER or seen_until - start < patience:
+    if start is None or patience == NEVER:
+        return
+    allowed, (patience, season) = patience, seasons.patience(patience, credential.pauses if credential else (), now)
+    if seen_until - start < patience:
         return
     yield Finding(
         kind=FindingKind.UNUSED,
@@ -169,7 +174,7 @@ def _unused(identity: Identity, credential: Credential | None, patience: timedel
         severity=_raised(Severity.MEDIUM, identity.privileged, subject.last_used_at is None),
         owasp=OWASP[FindingKind.UNUSED],
         since=start + patience,
-        why=_why_unused(identity, credential, start, seen_until, patience),
+        why=_why_unused(identity, credential, start, seen_until, allowed) + _in_season(season),
         coverage=_says(subject.coverage, seen_until),
         exact=start != subject.coverage.seen_from,
     )
@@ -188,6 +193,16 @@ def _why_unused(
         return f"{what} was not used in the {quiet} that are remembered; policy allows {limit}."
     made = "was created" if subject.created_at is not None else "was last set"
     return f"{what} was never used since it {made} on {start:%-d %B %Y}, {quiet} ago; policy allows {limit}."
+
+
+def _in_season(season: seasons.Season | None) -> str:
+    if season is None:
+        return ""
+    times = "once" if season.pauses == 1 else f"{season.pauses} times"
+    return (
+        f" It paused for up to {span(season.longest)} before ({season.name} use, {times}), so"
+        f" {span(season.patience)} were allowed for it."
+    )
 
 
 def span(length: timedelta) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from nhi.seasons import Pause
+
 
 class Custody(StrEnum):
     """Who holds the secret. Only ours can be unrotated."""
@@ -95,6 +97,7 @@ class Credential:
     last_used_region: str | None = None  # "eu-west-1"; None: not told
     use_gap: str | None = None  # why its use could not be seen; None: it was seen
     coverage: Coverage = Coverage(says="")
+    pauses: tuple[Pause, ...] = ()  # spells without use that ended with one, as our own scans witnessed them
 
 
 @dataclass(frozen=True, kw_only=True)

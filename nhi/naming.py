@@ -151,6 +151,11 @@ class Directory:
         return bool(self._by_name)
 
     @property
+    def everybody(self) -> tuple[Person, ...]:
+        """Everybody that is known, each once."""
+        return tuple({person.slack_id: person for person in self._by_name.values()}.values())
+
+    @property
     def teams(self) -> Mapping[str, Team]:
         """The teams, by each form of each of their names."""
         return self._teams

@@ -15,7 +15,7 @@ from datetime import datetime
 from nhi.identity import Evidence, Identity, Person, Team
 from nhi.naming import Directory, Fit, domains_of, is_robot, names_of
 from nhi.policy import Owners, People
-from nhi.weights import BREADTH, FAMILIES, FAMILY_OF, NOBODY, OF_THEIR_OWN, Worth
+from nhi.weights import BESIDE_TAG, BREADTH, FAMILIES, FAMILY_OF, NOBODY, OF_THEIR_OWN, SINGLE, Worth
 
 __all__ = [
     "Directory",
@@ -130,7 +130,7 @@ def weigh(
             evidence=_strongest_first(worth[email]),
         )
         for email in found
-        if scores[email] > 0 and odds[email] / total >= FAINTEST
+        if odds[email] / total >= FAINTEST and any(fact is not None for _, fact in worth[email])
     ]
     return tuple(sorted(ranked, key=lambda owner: (-owner.confidence, owner.email)))
 
@@ -214,13 +214,18 @@ def _counted(
         fresh.sort()
     places: dict[int, int] = {}
     counted: list[tuple[str, float, Evidence | None]] = []
-    breadth = 0.0
+    breadth, own = 0.0, 0
     for _, value, _, source, fact in fresh:
         family = FAMILY_OF[source]
         place = places[family] = places.get(family, -1) + 1
         counted.append((source, -value * _FADES**place, fact))
-        breadth -= value if source in OF_THEIR_OWN else 0.0
+        if source in OF_THEIR_OWN:
+            breadth, own = breadth - value, own + 1
     counted.append((BREADTH, math.log1p(breadth), None))
+    if breadth > 1 and any(source == "tag" for source, _ in facts):
+        counted.append((BESIDE_TAG, math.log(breadth), None))
+    if own == 1:
+        counted.append((SINGLE, 1.0, None))
     return counted
 
 

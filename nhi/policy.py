@@ -29,52 +29,12 @@ from pydantic import (
 from nhi import anchors
 from nhi.errors import PolicyError
 from nhi.identity import Identity
+from nhi.policy_words import NEVER as NEVER
+from nhi.policy_words import Duration, Hours, Moment, Patience
+from nhi.policy_words import parse_duration as parse_duration
+from nhi.policy_words import parse_end as parse_end
+from nhi.policy_words import parse_hours as parse_hours
 from nhi.weights import DEFAULTS, Worth
-
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-NEVER = timedelta.max
-
-
-def parse_duration(text: object) -> timedelta:
-    """Read `90d`, `4h`, `30m`, `2w` or `never`. Raises ValueError with the way out."""
-    if isinstance(text, timedelta):
-        return text
-    if text == "never":
-        return NEVER
-    found = re.fullmatch(r"(\d{1,5})\s*([mhdw])", text) if isinstance(text, str) else None
-    if found is None or int(found[1]) == 0:
-        raise ValueError(
-            f'a duration is a whole number above 0 with a unit, like "90d", "4h", "30m" or "2w"; got {text!r}'
-        )
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def parse_hours(text: object) -> tuple[time, time]:
-    """Read `09:00-17:00`. Raises ValueError with the way out."""
-    if isinstance(text, tuple):
-        return text
-    found = re.fullmatch(r"(\d\d):(\d\d)-(\d\d):(\d\d)", text) if isinstance(text, str) else None
-    try:
-        if found is None:
-            raise ValueError
-        start, end = time(int(found[1]), int(found[2])), time(int(found[3]), int(found[4]))
-    except ValueError:
-        raise ValueError(f'working hours look like "09:00-17:00"; got {text!r}') from None
-    if start >= end:
-        raise ValueError(f"working hours must start before they end; got {text!r}")
-    return start, end
-
-
-def parse_end(text: object) -> timedelta:
-    """Read a duration that ends. Raises ValueError with the way out."""
-    if text == "never":
-        raise ValueError('"never" is no answer here: this must end; give a duration like "180d"')
-    return parse_duration(text)
-
-
-Patience = Annotated[timedelta, BeforeValidator(parse_duration)]
-Duration = Annotated[timedelta, BeforeValidator(parse_end)]
-Hours = Annotated[tuple[time, time], BeforeValidator(parse_hours)]
 
 
 class _Section(BaseModel):
@@ -131,6 +91,7 @@ class Rules(_Section):
 
 _GOOGLE_SCOPE = re.compile(r"(organizations|folders)/\d{1,20}|projects/[a-z0-9][a-z0-9.:-]{0,62}")
 _GOOGLE_ACCOUNT = re.compile(r"[^@\s/]{1,64}@[a-z0-9.-]{1,253}\.gserviceaccount\.com")
+_CHANGE_CALENDAR = r"^arn:aws[a-z-]*:ssm:[a-z0-9-]+:\d{12}:document/[A-Za-z0-9_.-]{3,128}$"
 _OF_ONE_CLOUD = {
     "aws": ("role_arn", "external_id", "remediator_role_arn"),
     "gcp": ("scope", "impersonate", "remediator_impersonate"),
@@ -211,7 +172,7 @@ class AccountOwner(_Section):
 class Owners(_Section):
     tags: tuple[str, ...] = ("owner", "Owner", "team-email")
     fallback: str | None = None  # the e-mail of whom to ask where no owner is known
-    threshold: float = Field(default=0.6, gt=0, lt=1)  # below this confidence nobody counts as a likely owner
+    threshold: float = Field(default=0.7, gt=0, lt=1)  # below this confidence nobody counts as a likely owner
     weights: dict[
         str, Annotated[SourceWeight, BeforeValidator(_as_weight)]
     ] = {}  # in place of the defaults of nhi/weights.py, by source
@@ -266,9 +227,33 @@ class Conversation(_Section):
     questions_a_week: int = Field(default=10, ge=1)
 
 
+class Freeze(_Section):
+    """A window in which nothing is turned off: from an instant (or the beginning of a day, in UTC) until another."""
+
+    name: str = Field(min_length=1, max_length=80)
+    begins: Moment
+    ends: Moment
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Freeze:
+        if self.ends <= self.begins:
+            raise ValueError(f"the freeze {self.name!r} must end after it begins")
+        return self
+
+
 class Remediation(_Section):
     mode: Literal["propose", "reversible"] = "propose"
     actions_an_hour: int = Field(default=5, ge=1)
+    share_of_account: float = Field(default=0.1, gt=0, le=1)  # of its live credentials, in 24 hours; 3 are always let
+    freezes: tuple[Freeze, ...] = ()
+    freeze_calendars: tuple[Path, ...] = ()  # iCalendar files: each of their events is a freeze
+    change_calendar: str | None = Field(default=None, pattern=_CHANGE_CALENDAR)  # the ARN of an AWS Change Calendar
+    never_touch: tuple[str, ...] = ()  # globs of ARNs, names and credential ids that are never turned off
+    break_glass: tuple[str, ...] = ()  # the same, of what is kept for emergencies
+    second_person: Literal["never", "privileged", "always"] = "privileged"
+    second_person_for: tuple[Match, ...] = ()  # what takes a second person besides: what much depends on
+    step_up: Literal["never", "privileged", "always"] = "never"  # a code of an authenticator with the answer
+    announce_to: str | None = None  # the admins' channel; None: the first channel of conversation.escalate_to
 
 
 class Ledger(_Section):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from nhi import seasons
 from nhi.identity import Aspect, Coverage, Credential, Evidence, Gap, Identity, Person
 from nhi.ledger import instant
 from nhi.redact import redact
+from nhi.seasons import Pause
 from nhi.tables import CredentialRow, EvidenceRow, GapRow, IdentityRow, PersonRow
 
 _SAME = ("provider", "kind", "account", "key", "name", "principal", "custody", "created_at", "last_used_at", "use_gap")
+_PAUSE = ("began_at", "ended_at", "quiet_at")
 _CREDENTIAL_SAME = (
     *("key", "kind", "external_id", "status", "custody", "created_at", "rotated_at"),
     *("last_used_at", "last_used_service", "last_used_region", "use_gap"),
@@ -32,7 +35,24 @@ def identity_of(row: IdentityRow) -> Identity:
 
 def credential_of(row: CredentialRow) -> Credential:
     """Return the value of a credential's row."""
-    return Credential(**{name: getattr(row, name) for name in _CREDENTIAL_SAME}, coverage=_coverage_of(row.coverage))
+    return Credential(
+        **{name: getattr(row, name) for name in _CREDENTIAL_SAME},
+        coverage=_coverage_of(row.coverage),
+        pauses=tuple(_pause_of(told) for told in row.pauses),
+    )
+
+
+def _pause_of(told: dict[str, str]) -> Pause:
+    return Pause(**{name: datetime.fromisoformat(told[name]) for name in _PAUSE})
+
+
+def _note_pause(row: CredentialRow, seen: Credential) -> None:
+    """Keep the pause that a new last use ended, where the former scan witnessed one."""
+    seen_until = _coverage_of(row.coverage).seen_until or row.seen_at
+    pause = seasons.witnessed(row.last_used_at, seen.last_used_at, seen_until)
+    if pause is not None and row.use_gap is None and seen.use_gap is None:
+        pauses = seasons.kept([*(_pause_of(told) for told in row.pauses), pause])
+        row.pauses = [{name: instant(getattr(one, name)) for name in _PAUSE} for one in pauses]
 
 
 def write_identity(row: IdentityRow, identity: Identity, now: datetime) -> None:
@@ -55,8 +75,10 @@ def write_identity(row: IdentityRow, identity: Identity, now: datetime) -> None:
 
 def _write_credential(parent: IdentityRow, row: CredentialRow | None, credential: Credential, now: datetime) -> None:
     if row is None:
-        row = CredentialRow(first_seen_at=now)
+        row = CredentialRow(first_seen_at=now, pauses=[])
         parent.credentials.append(row)
+    else:
+        _note_pause(row, credential)
     for name in _CREDENTIAL_SAME:
         setattr(row, name, storable(getattr(credential, name)))
     row.coverage = _coverage_row(credential.coverage)

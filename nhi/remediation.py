@@ -1,25 +1,33 @@
-"""An act's life and the look before it: pure.
+"""An act's life: the one machine of states, pure.
 
-proposed -> planned -> acting -> done -> undoing -> undone, or refused / failed on the way. Proposed is what policy's
-`mode = "propose"` makes of a plan: written down, shown, never done.
+    proposed                                policy's mode is "propose": written down, shown, never done
+    awaiting_second ─┐                      another person must say yes first
+    scheduled ───────┴─> checked            looked at again; nothing speaks against it; the undo is stored
+    checked ──> acting ──> verified         the cloud is asked, and read back until it shows
+    verified ──> watching ──> closed        one press undoes it for 30 days; then it stays as it is
+    watching ──> undoing ──> undone         the former state, exactly
+    refused, failed                         ended on the way, with the reason
+
+Every step is a row of its own, written before and after (nhi/steps.py). `RemediationStatus` is the word for where an
+act stands that the database is asked by, and that cards, evidence and scripts read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
-
-from nhi.identity import CredentialStatus
 
 
 class RemediationKind(StrEnum):
     DISABLE = "disable"
     ROTATE = "rotate"
+    REVOKE = "revoke"  # end the sessions under way; whoever may begin a new one still can
 
 
 class RemediationStatus(StrEnum):
     PROPOSED = "proposed"
+    AWAITING = "awaiting"
     PLANNED = "planned"
     ACTING = "acting"
     DONE = "done"
@@ -27,67 +35,90 @@ class RemediationStatus(StrEnum):
     FAILED = "failed"
     UNDOING = "undoing"
     UNDONE = "undone"
+    CLOSED = "closed"
 
 
-LIVE = (RemediationStatus.PROPOSED, RemediationStatus.PLANNED, RemediationStatus.ACTING)
+class State(StrEnum):
+    """A step of an act's life."""
+
+    PROPOSED = "proposed"
+    AWAITING_SECOND = "awaiting_second"
+    SCHEDULED = "scheduled"
+    CHECKED = "checked"
+    ACTING = "acting"
+    VERIFIED = "verified"
+    WATCHING = "watching"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+LIVE = (
+    RemediationStatus.PROPOSED,
+    RemediationStatus.AWAITING,
+    RemediationStatus.PLANNED,
+    RemediationStatus.ACTING,
+)
+NOT_BEGUN = (RemediationStatus.PROPOSED, RemediationStatus.AWAITING, RemediationStatus.PLANNED)  # called off by undo
+REVERSIBLE = (RemediationKind.DISABLE, RemediationKind.REVOKE)  # what the worker does by itself, and undoes
 UNDO_FOR = timedelta(days=30)
 
+STATUS: Mapping[State, RemediationStatus] = {
+    State.PROPOSED: RemediationStatus.PROPOSED,
+    State.AWAITING_SECOND: RemediationStatus.AWAITING,
+    State.SCHEDULED: RemediationStatus.PLANNED,
+    State.CHECKED: RemediationStatus.ACTING,  # written together with the next step, so nothing ever rests here
+    State.ACTING: RemediationStatus.ACTING,
+    State.VERIFIED: RemediationStatus.DONE,
+    State.WATCHING: RemediationStatus.DONE,
+    State.UNDOING: RemediationStatus.UNDOING,
+    State.UNDONE: RemediationStatus.UNDONE,
+    State.REFUSED: RemediationStatus.REFUSED,
+    State.FAILED: RemediationStatus.FAILED,
+    State.CLOSED: RemediationStatus.CLOSED,
+}
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What was decided, on which facts."""
+# Where an act rests in each status: for one that was written before steps were.
+RESTS: Mapping[RemediationStatus, State] = {
+    status: state for state, status in STATUS.items() if state not in (State.CHECKED, State.VERIFIED)
+}
 
-    shown_last_used_at: datetime | None  # on the card that the person saw; None: never used
-    shown_at: datetime
-    owner_then: str | None  # confirmed owner when decided; None: there was none
+BEGINNINGS = frozenset({State.PROPOSED, State.AWAITING_SECOND, State.SCHEDULED})
+ENDS = frozenset({State.UNDONE, State.REFUSED, State.FAILED, State.CLOSED})
 
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """What is so right now. `gap` says what could not be seen; `status` None: the credential is gone."""
-
-    status: CredentialStatus | None
-    last_used_at: datetime | None  # None: never used
-    gap: str | None
-    owner_now: str | None
-    decider_may: bool  # whether who decided may still decide
-    acts_this_hour: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Go:
-    """Nothing speaks against it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stop:
-    """Something speaks against it; the sentence goes on the card."""
-
-    why: str
-    later: bool = False  # True: nothing is wrong with it, only not now
-
-
-def check(plan: Plan, look: Look, *, actions_an_hour: int) -> Go | Stop:
-    """Decide whether a planned disable may be done now. Every doubt stops it."""
-    if look.gap is not None:
-        return Stop(why=f"It could not be looked at before acting ({look.gap}), so it was left as it is.")
-    if look.status is None:
-        return Stop(why="It is not there any more: somebody deleted it.")
-    if look.status is CredentialStatus.INACTIVE:
-        return Stop(why="It was already turned off by somebody else.")
-    if was_used_since(look.last_used_at, plan):
-        return Stop(why=f"It was used on {look.last_used_at:%-d %B %Y at %H:%M} UTC, after the card was made.")
-    if look.owner_now != plan.owner_then:
-        return Stop(why="Its owner changed after this was decided.")
-    if not look.decider_may:
-        return Stop(why="Who decided this may not decide it any more.")
-    if look.acts_this_hour >= actions_an_hour:
-        return Stop(why=f"Policy allows {actions_an_hour} acts an hour.", later=True)
-    return Go()
+FOLLOWS: Mapping[State, frozenset[State]] = {
+    State.PROPOSED: frozenset({State.UNDONE}),
+    State.AWAITING_SECOND: frozenset({State.SCHEDULED, State.REFUSED, State.UNDONE}),
+    # To itself: put off, with another reason than before.
+    State.SCHEDULED: frozenset(
+        {State.SCHEDULED, State.AWAITING_SECOND, State.CHECKED, State.REFUSED, State.FAILED, State.UNDONE}
+    ),
+    State.CHECKED: frozenset({State.ACTING}),
+    # A run that died here may have changed nothing: then it is looked at again, and another reason may stop it.
+    State.ACTING: frozenset(
+        {State.ACTING, State.CHECKED, State.AWAITING_SECOND, State.VERIFIED, State.REFUSED, State.FAILED}
+    ),
+    State.VERIFIED: frozenset({State.WATCHING}),
+    State.WATCHING: frozenset({State.UNDOING, State.CLOSED}),
+    State.UNDOING: frozenset({State.UNDOING, State.UNDONE, State.FAILED}),
+    State.UNDONE: frozenset(),
+    State.REFUSED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CLOSED: frozenset(),
+}
 
 
-def was_used_since(last_used_at: datetime | None, plan: Plan) -> bool:
-    """Whether a use is known that the card did not show: any later one, whatever the card's age."""
-    if last_used_at is None:
-        return False
-    return plan.shown_last_used_at is None or last_used_at > plan.shown_last_used_at
+class WrongStep(Exception):
+    """A step that the machine does not have: a fault of this program, and never shown as advice."""
+
+    def __init__(self, before: State | None, after: State) -> None:
+        super().__init__(f"{before or 'nothing'} is not followed by {after}")
+
+
+def check_step(before: State | None, after: State) -> None:
+    """Raise WrongStep where `after` may not follow `before` (None: the act begins)."""
+    allowed = BEGINNINGS if before is None else FOLLOWS[before]
+    if after not in allowed:
+        raise WrongStep(before, after)

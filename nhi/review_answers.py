@@ -13,13 +13,14 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from nhi import cards, decisions, ledger
+from nhi import cards, decisions, ledger, risk
 from nhi.answers import Answering, redraw
 from nhi.decisions import check_reason
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.escalation import AskStatus
 from nhi.identity import CredentialStatus, Custody
 from nhi.policy import Policy
+from nhi.records import identity_of
 from nhi.remediation import RemediationStatus
 from nhi.review_pieces import STALE, Reviewed, Reviewing, begin, decide, redraw_boards, spend, take
 from nhi.reviews import Answer, ItemStatus, Risk
@@ -76,7 +77,7 @@ def turn_off(
 
     Where nothing of it can be turned off from here, the decision stands, and somebody does it by hand.
     """
-    item, possible = reviewing.item, can_disable(session, reviewing.item.identity_id)
+    item, possible = reviewing.item, can_disable(session, reviewing.item.identity_id, policy)
     chosen = [credential for credential in possible if credential.id in credential_ids]
     if possible and not chosen:
         raise BadAnswer("Please choose what is to be turned off.", field="credentials")
@@ -97,8 +98,14 @@ def turn_off(
     )
 
 
-def can_disable(session: Session, identity_id: str) -> list[CredentialRow]:
-    """Return the credentials that this program can turn off, reversibly."""
+def can_disable(session: Session, identity_id: str, policy: Policy) -> list[CredentialRow]:
+    """Return the credentials that can be turned off from a review, reversibly.
+
+    None where policy asks for an authenticator's code: a board has no place for one, so that is done with Disable on
+    `/nhi whois`, and the review says that it is left to hands.
+    """
+    if risk.required(identity_of(session.get_one(IdentityRow, identity_id)), policy).step_up:
+        return []
     rows = session.scalars(select(CredentialRow).where(CredentialRow.identity_id == identity_id))
     return [
         row

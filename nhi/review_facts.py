@@ -205,18 +205,20 @@ def last_decisions(session: Session, ids: Sequence[str], but: str | None = None)
     return found
 
 
-def decided_in_review(session: Session, who: PersonRow, attestation: AttestationRow) -> bool:
+def decided_in_review(session: Session, who: PersonRow | None, attestation: AttestationRow) -> bool:
     """Whether this person, who can still answer, said this as an identity's reviewer: that right outlives the review.
 
     A reviewer need not be the owner: a manager or security answers for what nobody owns.
     """
+    if who is None or not is_able(who):
+        return False
     mine = select(ReviewDecisionRow.id).where(
         ReviewDecisionRow.identity_id == attestation.identity_id,
         ReviewDecisionRow.slack_id == who.slack_id,
         ReviewDecisionRow.answer == Answer.OFF,
         ReviewDecisionRow.at == attestation.at,
     )
-    return is_able(who) and session.scalar(mine.limit(1)) is not None
+    return session.scalar(mine.limit(1)) is not None
 
 
 def live(session: Session, item: ReviewItemRow, now: datetime) -> Json:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from nhi import ledger
 from nhi.escalation import zone
 from nhi.identity import Person, Team
 from nhi.ownership import Directory
-from nhi.people import Departure, Entry, People, departure, has_left, teams, with_told
+from nhi.people import Departure, Entry, People, departure, has_left, managers, teams, with_told
 from nhi.policy import Policy
 from nhi.records import person_of, storable
 from nhi.tables import AttestationRow, DirectoryEntryRow, OwnerRow, PersonRow, new_id
@@ -25,6 +25,7 @@ def is_able(row: PersonRow) -> bool:
     return person_of(row).may_own
 
 
+A_CHUNK = 500
 _FIELDS = tuple(field.name for field in fields(Entry))
 
 
@@ -101,8 +102,18 @@ def add_former_address(session: Session, email: str, former: str, now: datetime)
 
 def people(session: Session) -> People:
     """Return everybody that any source ever told of, by what each said last."""
-    rows = session.scalars(select(DirectoryEntryRow).order_by(DirectoryEntryRow.since, DirectoryEntryRow.id))
-    return People((row.source, entry_of(row)) for row in rows)
+    return _told(session)
+
+
+def _told(session: Session, *where: ColumnElement[bool]) -> People:
+    columns = (DirectoryEntryRow.source, *(getattr(DirectoryEntryRow, name) for name in _FIELDS))
+    query = select(*columns).where(*where).order_by(DirectoryEntryRow.since, DirectoryEntryRow.id)
+    return People((row[0], _entry(row[1:])) for row in session.execute(query))
+
+
+def _entry(values: Sequence[Any]) -> Entry:
+    told = dict(zip(_FIELDS, values, strict=True))
+    return Entry(**told | {"aliases": tuple(told["aliases"]), "logins": tuple(told["logins"])})
 
 
 def directory(session: Session, policy: Policy, now: datetime, leaving: frozenset[str] = frozenset()) -> Directory:
@@ -156,8 +167,7 @@ class Roster:
         return row if row is not None and is_able(row) and not self.has_left(row) else None
 
     def has_left(self, row: PersonRow) -> bool:
-        entry = self.told.find(row.email)
-        return entry is not None and has_left(entry, today(row.tz, self.now))
+        return _is_gone(self.told.find(row.email), row, self.now)
 
     def manager(self, email: str) -> PersonRow | None:
         """Return the nearest manager who can be asked; None: nobody above can, or no manager is known."""
@@ -165,11 +175,29 @@ class Roster:
 
 
 def manager_of(session: Session, email: str, policy: Policy, now: datetime) -> PersonRow | None:
-    """Return the nearest manager of one person who can be asked; None: there is none."""
-    has_any = select(DirectoryEntryRow.id).where(DirectoryEntryRow.manager.is_not(None)).limit(1)
-    if session.scalar(has_any) is None:
+    """Return the nearest manager of one person who can be asked; None: there is none.
+
+    Reads the few people above them; only where an address up there may be an alias, everybody is read.
+    """
+    if session.scalar(select(DirectoryEntryRow.id).where(DirectoryEntryRow.manager.is_not(None)).limit(1)) is None:
         return None
-    return Roster.read(session, policy, now).manager(email)
+
+    def find(address: str | None) -> Entry | None:
+        address = (address or "").lower()
+        return _told(session, DirectoryEntryRow.email == address).find(address)
+
+    emails = (email.lower(), *managers(email, find).emails)
+    found = session.scalars(select(PersonRow).where(PersonRow.email.in_(emails)))
+    rows = {row.email: row for row in sorted(found, key=is_able)}
+    told = {address: find(address) for address in emails}
+    if any(told[address] is None and address not in rows for address in emails):
+        return Roster.read(session, policy, now).manager(email)
+    above = [(rows[address], told[address]) for address in emails[1:] if address in rows]
+    return next((row for row, entry in above if is_able(row) and not _is_gone(entry, row, now)), None)
+
+
+def _is_gone(told: Entry | None, row: PersonRow, now: datetime) -> bool:
+    return told is not None and has_left(told, today(row.tz, now))
 
 
 # -- owners ------------------------------------------------------------------------------------------------------------
@@ -194,6 +222,26 @@ def owner_people(
     The account that claimed tells who it is, so a new address is the same person, and a new person at an old address
     is not. Where that account is not known the address tells.
     """
+    found = [pair for chunk in _chunks(identity_ids) for pair in _claims(session, chunk)]
+    emails, ids = {owner.email for owner, _ in found}, {slack_id for _, slack_id in found}
+    query = select(PersonRow)
+    if len(emails) + len(ids) <= A_CHUNK:  # else everybody is read: no database takes any number of values at once
+        query = query.where(PersonRow.slack_id.in_(ids) | PersonRow.email.in_(emails))
+    rows = list(session.scalars(query)) if found else []
+    by_id = {row.slack_id: row for row in rows}
+    by_email = {row.email: row for row in sorted(rows, key=is_able)}
+    return [(owner, _who(owner, by_id.get(slack_id), by_email)) for owner, slack_id in found]
+
+
+def _chunks(identity_ids: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
+    if identity_ids is None:
+        yield None
+        return
+    for start in range(0, len(identity_ids), A_CHUNK):
+        yield identity_ids[start : start + A_CHUNK]
+
+
+def _claims(session: Session, identity_ids: Sequence[str] | None) -> list[tuple[OwnerRow, str]]:
     query = (
         select(OwnerRow, AttestationRow.slack_id)
         .join(AttestationRow, AttestationRow.id == OwnerRow.attestation_id)
@@ -202,13 +250,7 @@ def owner_people(
     )
     if identity_ids is not None:
         query = query.where(OwnerRow.identity_id.in_(identity_ids))
-    found = session.execute(query).all()
-    emails = {owner.email for owner, _ in found}
-    ids = {slack_id for _, slack_id in found}
-    rows = list(session.scalars(select(PersonRow).where(PersonRow.slack_id.in_(ids) | PersonRow.email.in_(emails))))
-    by_id = {row.slack_id: row for row in rows}
-    by_email = {row.email: row for row in sorted(rows, key=is_able)}
-    return [(owner, _who(owner, by_id.get(slack_id), by_email)) for owner, slack_id in found]
+    return [(owner, slack_id) for owner, slack_id in session.execute(query)]
 
 
 def _who(owner: OwnerRow, claimed_by: PersonRow | None, by_email: dict[str, PersonRow]) -> PersonRow | None:
@@ -221,9 +263,7 @@ def owners_active(session: Session, identity_ids: Sequence[str], now: datetime) 
     told = _told_of(session, [row.email for _, row in found if row is not None])
     active: dict[str, bool] = {}
     for owner, row in found:
-        entry = told.find(row.email) if row is not None else None
-        here = row is not None and is_able(row) and not (entry and has_left(entry, today(row.tz, now)))
-        active[owner.identity_id] = here
+        active[owner.identity_id] = row is not None and is_able(row) and not _is_gone(told.find(row.email), row, now)
     return active
 
 

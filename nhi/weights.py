@@ -30,6 +30,8 @@ def _days(days: int) -> timedelta:
 NOBODY = "nobody"  # the log-odds of "none of those that evidence names"
 
 BREADTH = "breadth"  # of how many facts of one's own: the logarithm of one more than there are, the older the less
+BESIDE_TAG = "beside_tag"  # the same of what stands beside a tag: it adds less to what was said on purpose
+SINGLE = "single"  # one fact of one's own and no more
 
 # Sources of one family tell much the same: of the facts of a family that point to one person the first counts in
 # full, the second half, the third a quarter. The order below is the order in which they are counted.
@@ -54,35 +56,37 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
 )
 
 DEFAULTS: dict[str, Worth] = {
-    NOBODY: Worth(2.49),
+    NOBODY: Worth(2.33),
     # What somebody wrote down on purpose.
-    "tag": Worth(2.04),
-    "iac_tag": Worth(-0.23),
+    "tag": Worth(3.92),
+    "iac_tag": Worth(0.12),
     # What CloudTrail saw people do.
-    "creator": Worth(0.63, _days(1440)),
-    "rotator": Worth(0.37, _days(960)),
-    "session": Worth(0.58, _days(480)),
+    "creator": Worth(1.55, _days(1440)),
+    "rotator": Worth(1.23, _days(960)),
+    "session": Worth(1.71, _days(480)),
     # What repositories tell.
-    "blame": Worth(-0.28, _days(1920)),
-    "committer": Worth(0.41, _days(480)),
-    "codeowners": Worth(0.81),
+    "blame": Worth(1.0),  # of lines that still stand: as true as on the day they were written
+    "committer": Worth(1.87, _days(480)),
+    "codeowners": Worth(1.88),
     # What it is called, and where it lies.
-    "name": Worth(0.43),
-    "account": Worth(-0.07),
+    "name": Worth(1.24),
+    "account": Worth(-0.12),
     # What people said.
-    "attestation": Worth(3.64, _days(480)),
+    "attestation": Worth(4.62, _days(480)),
     "former_owner": Worth(1.5, _days(365)),
-    "not_mine_suggestion": Worth(2.4, _days(365)),
+    "not_mine_suggestion": Worth(5.0, _days(365)),
     "handover": Worth(2.4, _days(365)),  # named by who left, or by their manager; a judgement, not a fit
     "not_mine": Worth(-12.0),
     # What a fact that names a team, or somebody who has left, says of others.
-    "heir": Worth(0.5),
-    "team_default": Worth(0.02),
-    "kin": Worth(0.88),
-    "outsider": Worth(0.05),
-    "elsewhere": Worth(-1.56),
-    "leads": Worth(0.59),
-    BREADTH: Worth(3.74),
+    "heir": Worth(0.48),
+    "team_default": Worth(-0.01),
+    "kin": Worth(0.83),
+    "outsider": Worth(-0.11),
+    "elsewhere": Worth(-1.52),
+    "leads": Worth(0.68),
+    BESIDE_TAG: Worth(-1.9),
+    SINGLE: Worth(-0.31),
+    BREADTH: Worth(1.84),
     # Somebody whom policy names is asked, and is no owner for that.
     "fallback": Worth(0.0),
 }

@@ -1,4 +1,4 @@
-"""How few calls, how fast and how small a scan of a large organisation is. `make bench`, or `python tests/bench_gcp.py`.
+"""How few calls, how fast and how small a scan of a large organisation is: `make bench`.
 
 The organisation has 1,000 projects, each with 10 accounts; half of the accounts have a key of ours, all have one of
 Google's own, and one in ten was never used. The cloud runs in one process, 50 ms behind every answer, and each scan in

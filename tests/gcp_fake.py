@@ -34,6 +34,10 @@ def written(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def lies_in(asset: Json, place: str) -> bool:
+    return place in (asset.get("organization"), asset.get("project")) or place in asset.get("folders", ())
+
+
 @dataclass(frozen=True)
 class Asked:
     """One request as it came in."""
@@ -310,16 +314,15 @@ class Google:
 
     def _search(self, method: Method, query: Sequence[tuple[str, str]], found: list[Json], name: str) -> Json:
         types = {value for key, value in query if key == "assetTypes"}
-        places = [one for one in found if one["assetType"] in types and self._lies_in(one, method.path["scope"])]
-        page = self._paged(method, query, places, name)
+        scope = method.path["scope"]
+        place = next((one.number for one in self.projects.values() if scope == f"projects/{one.id}"), scope)
+        page = self._paged(
+            method, query, [one for one in found if one["assetType"] in types and lies_in(one, place)], name
+        )
         mask = dict(query).get("readMask")
         if mask is not None:
             page[name] = [{key: one[key] for key in mask.split(",") if key in one} for one in page[name]]
         return page
-
-    def _lies_in(self, one: Json, scope: str) -> bool:
-        number = next((p.number for p in self.projects.values() if scope == f"projects/{p.id}"), scope)
-        return number in (one.get("project"), one.get("organization"), *one.get("folders", ()))
 
     def _paged(self, method: Method, query: Sequence[tuple[str, str]], found: Sequence[Json], name: str) -> Json:
         rest = sorted(pair for pair in query if pair[0] not in ("pageToken", "pageSize"))

@@ -19,6 +19,7 @@ from nhi import campaigns
 from nhi.database import Sessions, reading
 from nhi.policy import Policy
 from nhi.tables import (
+    DeliveryRow,
     EventRow,
     IdentityRow,
     PersonRow,
@@ -95,9 +96,14 @@ class Review:
         return opened.campaign_id
 
     def tick(self) -> review.Tally:
-        """Run the job once, and say what is due."""
+        """Run the job once, and say what is due: a channel gets one message a second, so the clock goes on a little."""
         tally = review.run(self.sessions, self.policy, self.client, now=self.clock())
         self.drain()
+        with reading(self.sessions) as session:
+            waiting = len(session.scalars(select(DeliveryRow.id).where(DeliveryRow.state == "waiting")).all())
+        for _ in range(waiting):
+            self.clock.pass_by(seconds=2)
+            self.drain()
         return tally
 
     def drain(self) -> delivery.Tally:
@@ -156,7 +162,7 @@ def _missing(what: str) -> Any:
 
 
 def texts(message: Json) -> str:
-    """Return all text of a message, for a look at what somebody reads."""
+    """Return all text of a message or view, for a look at what somebody reads."""
     found: list[str] = []
 
     def walk(part: Any) -> None:
@@ -164,6 +170,9 @@ def texts(message: Json) -> str:
             for each in part:
                 walk(each)
         elif isinstance(part, dict):
+            if part.get("type") == "rich_text_section":
+                found.append("".join(leaf.get("text") or leaf.get("fallback") or "" for leaf in part["elements"]))
+                return
             if isinstance(part.get("text"), str):
                 found.append(part["text"])
             for each in part.values():

@@ -226,5 +226,5 @@ def test_a_likely_owner_is_told_with_the_evidence_and_nobody_without(sessions: S
         likely, none = (facts.owners(session, ids, policy, NOW)[id_] for id_ in ids)
 
     assert (likely["state"], likely["email"]) == ("likely", "ana@example.com")
-    assert likely["evidence"] == [{"source": "tag", "fact": "owner=ana", "at": None}]
+    assert likely["evidence"] == [{"source": "tag", "fact": "owner=ana", "at": None, "url": None}]
     assert (none["state"], none["email"], none["evidence"]) == ("none", None, [])

@@ -101,9 +101,9 @@ def test_the_only_writes_are_declared(gcp: Gcp, google: Google, ci: Account) -> 
 def test_a_look_tells_status_and_last_use(gcp: Gcp, ci: Account) -> None:
     key = next(iter(ci.keys.values()))
     seen = gcp.look(target_of(ci, key))
-    assert seen == CredentialState(
-        status=CredentialStatus.ACTIVE, last_used_at=ago(250).replace(hour=7, minute=0, second=0)
-    )
+    assert isinstance(seen, CredentialState)
+    assert seen.status is CredentialStatus.ACTIVE
+    assert seen.last_used_at == ago(250).replace(hour=7, minute=0, second=0)
     key.disabled = True
     assert isinstance(again := gcp.look(target_of(ci, key)), CredentialState)
     assert again.status is CredentialStatus.INACTIVE
@@ -122,7 +122,20 @@ def test_a_look_knows_of_a_use_that_the_analyser_has_not_seen_yet(gcp: Gcp, ci: 
 def test_a_look_tells_never_used_as_such(gcp: Gcp, google: Google, ci: Account) -> None:
     key = google.add_key(ci, made_at=ago(300))
     seen = gcp.look(target_of(ci, key))
-    assert seen == CredentialState(status=CredentialStatus.ACTIVE, last_used_at=None)
+    assert isinstance(seen, CredentialState)
+    assert (seen.status, seen.last_used_at) == (CredentialStatus.ACTIVE, None)
+
+
+def test_a_look_says_what_was_read_for_which_days_and_what_stays_hidden(gcp: Gcp, google: Google, ci: Account) -> None:
+    seen = gcp.look(target_of(ci))
+    assert isinstance(seen, CredentialState)
+    analyser, monitoring = seen.reads
+    assert (analyser.seen_until, monitoring.seen_from, monitoring.seen_until) == (
+        google.seen_until,
+        google.seen_until,
+        None,
+    )
+    assert "HMAC" in analyser.hidden
 
 
 @pytest.mark.parametrize("which", [0, 1])

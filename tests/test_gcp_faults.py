@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_where_the_search_is_refused_everything_is_a_gap_and_nothing_is_gone(goo
 
 @pytest.mark.parametrize("fault", [{"status": 403}, {"status": 500}, {"status": 200, "raw": b"<html>"}])
 def test_what_a_search_showed_before_it_broke_off_is_kept_and_the_rest_is_not_gone(
-    google: Google, fault: dict[str, object]
+    google: Google, fault: dict[str, Any]
 ) -> None:
     known, _ = scanned(google)
     google.page_size = 3  # a project, its account and its key come before the next project
@@ -140,6 +141,7 @@ def test_an_analyser_that_is_not_enabled_is_asked_once_and_not_in_every_project(
     google.refuse(USE, reason="SERVICE_DISABLED")
     _, gaps = scanned(google)
     assert google.calls(USE).total() == 2  # once for accounts, once for keys
+    assert google.calls(LOGS).total() == 1  # the organisation's: nothing is never used that cannot be seen
     assert all(gap.reason.startswith("SERVICE_DISABLED") for gap in gaps)
 
 
@@ -159,7 +161,7 @@ def test_a_never_used_account_whose_birth_cannot_be_seen_is_not_called_unused(go
     google.add_account(google.projects["two"], "old", made_at=ago(900))
     google.refuse(LOGS, '"projects/one"')
     identities, gaps = scanned(google)
-    assert [(gap.scope, gap.hides) for gap in gaps] == [("gcp/one/service_account", {Aspect.OWNER})]
+    assert [(gap.scope, set(gap.hides)) for gap in gaps] == [("gcp/one/service_account", {Aspect.OWNER})]
     assert unused(identities, gaps) == ["old", "one", "one", "two", "two"]
     (found,) = [identity for identity in identities if identity.name == born.email]
     assert found.credentials[0].use_gap == (
@@ -170,7 +172,7 @@ def test_a_never_used_account_whose_birth_cannot_be_seen_is_not_called_unused(go
 def test_the_organisation_s_log_refused_is_told_and_hides_nothing_else(google: Google) -> None:
     google.refuse(LOGS, ORGANIZATION)
     identities, gaps = scanned(google)
-    assert [(gap.scope, gap.hides) for gap in gaps] == [("gcp", frozenset())]
+    assert [(gap.scope, set(gap.hides)) for gap in gaps] == [("gcp", set())]
     assert unused(identities, gaps) == ["one", "one", "two", "two"]
 
 
@@ -180,7 +182,10 @@ def test_keys_that_cannot_be_listed_are_a_gap_of_their_account(google: Google) -
     google.refuse("iam.projects.serviceAccounts.keys.list", "projects/one/")
     identities, gaps = scanned(google)
     (gap,) = gaps
-    assert (gap.scope, gap.hides) == ("gcp/one/service_account/one@one.iam.gserviceaccount.com", {Aspect.CREDENTIALS})
+    assert (gap.scope, set(gap.hides)) == (
+        "gcp/one/service_account/one@one.iam.gserviceaccount.com",
+        {Aspect.CREDENTIALS},
+    )
     merged = reconcile(identities, known, gaps).updated
     assert all(len(identity.credentials) == 2 for identity in merged)
 
@@ -207,7 +212,7 @@ def test_a_passing_fault_is_waited_out_and_loses_nothing(google: Google, status:
 
 def test_retry_after_is_obeyed_to_the_second(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(calls.time, "sleep", slept.append)
+    monkeypatch.setattr("nhi.providers.gcp.calls.time.sleep", slept.append)
     google.refuse(SEARCH, times=2, status=429, retry_after="7")
     _, gaps = scanned(google)
     assert not gaps

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from demo.cloud import Cloud
 from demo.workspace import Workspace
-from jobs import work
+from jobs import scan, work
 from jobs.program import open_program
 from nhi.database import reading
 from nhi.escalation import AskStatus
@@ -21,7 +21,7 @@ from nhi.providers.gcp import acts, calls
 from nhi.remediation import RemediationStatus
 from nhi.settings import Settings
 from nhi.tables import CredentialRow, EvidenceRow, FindingRow, IdentityRow
-from tests.conftest import Clock
+from tests.conftest import Clock, on_sqlite
 from tests.gcp_fake import ORGANIZATION, Account, Google, Key, Project
 from tests.jobs_world import POLICY, World
 
@@ -33,7 +33,7 @@ class GoogleWorld(World):
 
     google: Google
 
-    def scan(self) -> work.scan.Tally:
+    def scan(self) -> scan.Tally:
         return work.scan_all(self.program)
 
 
@@ -47,7 +47,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def world(settings: Settings, clock: Clock, workspace: Workspace) -> Iterator[GoogleWorld]:
     with Google(now=clock) as google:
         source = f'[[sources]]\nprovider = "gcp"\nscope = "{ORGANIZATION}"\nendpoint = "{google.url}"\n'
-        settings.nhi_policy.write_text(f"{POLICY}\n{source}")
+        settings.nhi_policy.write_text(f'{POLICY}\n[owners]\nfallback = "ana@example.com"\n{source}')
         program = open_program(settings, clock=clock)
         try:
             found = GoogleWorld(program, cast(Cloud, google), workspace, clock)
@@ -97,6 +97,7 @@ def test_an_unused_account_and_its_old_key_are_found_and_their_maker_is_asked(
     world.deliver()
     (message,) = [str(one) for one in world.messages("ana")]
     assert "Google Cloud service account" in message
+    assert "Google's audit log shows CreateServiceAccount" in message
     assert "domain-wide delegation. Seen up to" in message  # what the sources do not see is on the card, whole
 
 
@@ -117,6 +118,7 @@ def test_a_key_is_disabled_on_a_person_s_word_and_comes_back_with_undo(
     assert world.events("credential.disabled", "credential.enabled") == ["credential.disabled", "credential.enabled"]
 
 
+@on_sqlite
 def test_an_account_itself_is_disabled_and_comes_back_with_undo(world: GoogleWorld, ci: tuple[Account, Key]) -> None:
     account, key = ci
     world.scan()
@@ -131,6 +133,7 @@ def test_an_account_itself_is_disabled_and_comes_back_with_undo(world: GoogleWor
     assert not account.disabled
 
 
+@on_sqlite
 def test_an_account_without_a_key_has_a_button_that_turns_it_off(world: GoogleWorld, shop: Project) -> None:
     now = world.clock()
     account = world.google.add_account(
@@ -149,6 +152,7 @@ def test_an_account_without_a_key_has_a_button_that_turns_it_off(world: GoogleWo
     assert account.disabled
 
 
+@on_sqlite
 def test_what_was_used_an_hour_ago_is_not_turned_off_though_the_analyser_has_not_seen_it(
     world: GoogleWorld, ci: tuple[Account, Key]
 ) -> None:
@@ -164,6 +168,7 @@ def test_what_was_used_an_hour_ago_is_not_turned_off_though_the_analyser_has_not
     assert world.google.switched() == []
 
 
+@on_sqlite
 def test_what_cannot_be_looked_at_is_not_turned_off(world: GoogleWorld, ci: tuple[Account, Key]) -> None:
     account, key = ci
     world.scan()
@@ -175,6 +180,7 @@ def test_what_cannot_be_looked_at_is_not_turned_off(world: GoogleWorld, ci: tupl
     assert world.google.switched() == []
 
 
+@on_sqlite
 def test_a_scan_that_cannot_look_calls_nothing_gone_and_resolves_nothing(
     world: GoogleWorld, ci: tuple[Account, Key]
 ) -> None:
@@ -233,6 +239,7 @@ def evidence(world: GoogleWorld) -> set[tuple[str, str]]:
         return {(source, who) for source, who in session.execute(select(EvidenceRow.source, EvidenceRow.points_to))}
 
 
+@on_sqlite
 def test_a_second_scan_of_the_same_opens_and_resolves_nothing(world: GoogleWorld, ci: tuple[Account, Key]) -> None:
     world.google.add_api_key(ci[0].project, "maps", made_at=world.clock() - timedelta(days=300))
     first = world.scan()

@@ -334,6 +334,9 @@ def test_a_scan_costs_two_searches_and_a_call_or_two_a_project(google: Google, c
     }
     assert sum(provider.api_calls.values()) == len(google.asked)
     assert set(provider.api_calls) <= {one.action for one in provider.permissions}
+    assert set(provider.queries) == set(provider.api_calls)
+    assert "pageSize=500" in provider.queries["cloudasset.assets.searchAllResources"]
+    assert ci.email not in str(provider.queries)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -111,7 +111,8 @@ def test_without_a_bot_token_one_sentence_says_which_setting_is_missing(world: W
 
 
 def test_not_mine_asks_the_next_candidate_and_never_the_same_person_again(world: World) -> None:
-    world.add_user("ci-deploy", 200, owner="ana", Owner="bea")
+    world.set_policy('[owners]\nfallback = "bea@example.com"\n')
+    world.add_user("ci-deploy", 200, owner="ana")
     world.scan()
     world.ask()
     assert world.asked() == [("ci-deploy", "ana")]
@@ -128,7 +129,8 @@ def test_not_mine_asks_the_next_candidate_and_never_the_same_person_again(world:
 
 @on_sqlite
 def test_whose_question_is_open_and_who_leaves_passes_it_on_to_the_next(world: World) -> None:
-    world.add_user("ci-deploy", 200, owner="ana", Owner="bea")
+    world.set_policy('[owners]\nfallback = "bea@example.com"\n')
+    world.add_user("ci-deploy", 200, owner="ana")
     world.scan()
     world.ask()
     world.change_person("ana", deleted=True)

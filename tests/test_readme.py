@@ -10,6 +10,7 @@ import pytest
 from nhi.database import ROOT
 from nhi.identity import Permission
 from nhi.providers.aws import Aws
+from nhi.providers.gcp import Gcp
 
 README = (ROOT / "README.md").read_text()
 
@@ -20,7 +21,14 @@ def table(permissions: Sequence[Permission]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "permissions"), [("read", Aws.permissions), ("write", Aws.disable_permissions)], ids=["read", "write"]
+    ("name", "permissions"),
+    [
+        ("read", Aws.permissions),
+        ("write", Aws.disable_permissions),
+        ("gcp-read", Gcp.permissions),
+        ("gcp-write", Gcp.disable_permissions),
+    ],
+    ids=["read", "write", "gcp-read", "gcp-write"],
 )
 def test_the_readme_lists_exactly_the_permissions_declared_beside_the_code(
     name: str, permissions: Sequence[Permission]
@@ -31,8 +39,9 @@ def test_the_readme_lists_exactly_the_permissions_declared_beside_the_code(
 
 
 def test_reading_permissions_write_nothing_and_acting_ones_say_that_they_write() -> None:
-    assert not any(permission.writes for permission in Aws.permissions)
-    assert all(permission.writes for permission in Aws.disable_permissions)
+    for provider in (Aws, Gcp):
+        assert not any(permission.writes for permission in provider.permissions)
+        assert all(permission.writes for permission in provider.disable_permissions)
 
 
 def test_the_readme_opens_with_the_two_commands_that_do_all_the_set_up() -> None:

@@ -60,8 +60,9 @@ def test_a_quarter_begins_at_midnight_utc_of_its_first_day(moment: datetime, qua
     assert str(reviews.quarter_of(moment)) == quarter
 
 
-@given(st.datetimes(min_value=datetime(2001, 1, 1), max_value=datetime(2098, 1, 1), timezones=st.just(UTC)))
-def test_every_instant_lies_in_exactly_one_quarter(moment: datetime) -> None:
+@given(st.integers(1_000_000_000, 4_000_000_000))
+def test_every_instant_lies_in_exactly_one_quarter(seconds: int) -> None:
+    moment = datetime.fromtimestamp(seconds, UTC)
     quarter = reviews.quarter_of(moment)
     assert quarter.begins_at <= moment < quarter.ends_at
     assert quarter.following.begins_at == quarter.ends_at

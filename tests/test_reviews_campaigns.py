@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from demo.workspace import Workspace
 from jobs import review as job
-from nhi import campaigns, ledger, review_answers, review_handover, review_report, reviews, signing
+from nhi import campaigns, ledger, review_answers, review_facts, review_handover, review_report, reviews, signing
 from nhi.database import Sessions, reading
 from nhi.errors import AlreadyAnswered, BadAnswer, NhiError, NotAllowed, OutOfDate
 from nhi.findings import FindingKind, Severity
@@ -31,6 +33,7 @@ from nhi.tables import (
     CredentialRow,
     EvidenceRow,
     IdentityRow,
+    PersonRow,
     RemediationRow,
     ReviewItemRow,
     ReviewOfferRow,
@@ -66,7 +69,9 @@ def offer(review: Review, *names: str) -> str:
         board = review_queue.queue_board(
             session, items[0].campaign_id, items[0].reviewer, "UANA", "review", review.clock()
         )
-        shown = {"items": {item.id: review_boards._shown(session, item, review.clock()) for item in items}}
+        shown = {
+            "items": {item.id: review_boards._shown(session, item, review.policy, review.clock()) for item in items}
+        }
         row = ReviewOfferRow(
             id=new_id(),
             campaign_id=items[0].campaign_id,
@@ -89,7 +94,7 @@ def answer(
         case Answer.KEEP:
             return review_answers.keep(session, who, now, **more)  # type: ignore[arg-type]
         case Answer.OFF:
-            rows = [row.id for row in review_answers.can_disable(session, who.item.identity_id)]
+            rows = [row.id for row in review_answers.can_disable(session, who.item.identity_id, policy)]
             return review_answers.turn_off(session, who, rows, policy, now)
         case Answer.REASSIGN:
             return review_handover.reassign(session, who, policy=policy, now=now, **more)  # type: ignore[arg-type]
@@ -161,7 +166,7 @@ def test_where_nobody_can_review_the_opening_says_whom_to_name(review: Review) -
         make_identity(session, "nobodys")
         make_scan(session, NOW)
     lonely = review.policy.model_copy(update={"people": review.policy.people.model_copy(update={"admins": ()})})
-    with pytest.raises(NhiError, match="policy.toml"):
+    with pytest.raises(NhiError, match="Name one who is"):
         campaigns.open_campaign(review.sessions, lonely, by="a test", now=NOW)
 
 
@@ -483,39 +488,59 @@ DIES = """
     from nhi.policy import parse
     from nhi.reviews import Answer
 
-    url, offer_id, die_at, now = sys.argv[1], sys.argv[2], int(sys.argv[3]), datetime.fromisoformat(sys.argv[4])
-    engine = open_engine(url)
-    sessions = open_sessions(engine)
     policy = parse({"people": {"admins": ["dora@example.com"]}, "remediation": {"mode": "reversible"}})
-    seen = 0
+    url, offer_id, now = sys.argv[1], sys.argv[2], datetime.fromisoformat(sys.argv[3])
 
-    @event.listens_for(engine, "before_cursor_execute")
-    def count(connection, cursor, statement, parameters, context, executemany):
-        global seen
-        seen += 1
-        if seen == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def answer(die_at, heard):
+        engine, seen = open_engine(url), []
 
-    with sessions.begin() as session:
-        who = review_answers.begin(session, offer_id, Answer.OFF, slack_id="UANA", policy=policy, now=now)
-        rows = [row.id for row in review_answers.can_disable(session, who.item.identity_id)]
-        review_answers.turn_off(session, who, rows, policy, now)
-    print("acknowledged", seen, flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
+        @event.listens_for(engine, "before_cursor_execute")
+        def count(connection, cursor, statement, parameters, context, executemany):
+            seen.append(statement)
+            if len(seen) == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        with open_sessions(engine).begin() as session:
+            who = review_answers.begin(session, offer_id, Answer.OFF, slack_id="UANA", policy=policy, now=now)
+            rows = [row.id for row in review_answers.can_disable(session, who.item.identity_id, policy)]
+            review_answers.turn_off(session, who, rows, policy, now)
+        os.write(heard, str(len(seen)).encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for line in sys.stdin:
+        reads, writes = os.pipe()
+        child = os.fork()
+        if child == 0:
+            answer(int(line), writes)
+        os.close(writes)
+        _, status = os.waitpid(child, 0)
+        acknowledged = os.read(reads, 100).decode() or "0"
+        print(os.waitstatus_to_exitcode(status), acknowledged, flush=True)
 """
 
 
-def die(url: str, offer_id: str, at: int, now: str) -> str:
-    """Answer in a process of its own that is killed before its `at`-th statement; return what it said before."""
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(DIES), url, offer_id, str(at), now],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert run.returncode == -signal.SIGKILL, run.stderr
-    return run.stdout
+@contextmanager
+def dying(url: str, offer_id: str, now: str) -> Iterator[Callable[[int], int]]:
+    """Yield a function that answers in a process of its own, killed before its `at`-th statement.
+
+    It returns how many statements the answer took where it was acknowledged, else 0.
+    """
+    command = [sys.executable, "-c", textwrap.dedent(DIES), url, offer_id, now]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    ) as forking:
+        assert forking.stdin is not None
+        assert forking.stdout is not None
+
+        def die(at: int) -> int:
+            print(at, file=forking.stdin, flush=True)
+            code, acknowledged = forking.stdout.readline().split()  # type: ignore[union-attr]
+            assert int(code) == -signal.SIGKILL
+            return int(acknowledged)
+
+        yield die
+        forking.stdin.close()
 
 
 def test_killed_at_any_statement_an_answer_is_whole_or_not_there_and_one_that_was_acknowledged_stays(
@@ -524,17 +549,48 @@ def test_killed_at_any_statement_an_answer_is_whole_or_not_there_and_one_that_wa
     review.company("ci-deploy")
     review.open()
     offer_id = offer(review, "ci-deploy")
-    now = review.clock().isoformat()
-    for at in (2, 6, 9, 12, 16):
-        assert die(database_url, offer_id, at, now) == ""
-        assert review.statuses() == {"ci-deploy": "pending"}
-        assert review.decisions() == []
-        assert review.events("review.decided") == review.events("attestation.disable") == 0
-    said = die(database_url, offer_id, 10_000, now)
-    assert said.startswith("acknowledged")
-    assert int(said.split()[1]) > 16
+    with dying(database_url, offer_id, review.clock().isoformat()) as die:
+        for at in (2, 5, 9, 13, 17, 21):
+            assert die(at) == 0
+            assert review.statuses() == {"ci-deploy": "pending"}
+            assert review.decisions() == []
+            assert review.events("review.decided") == review.events("attestation.disable") == 0
+        assert die(10_000) > 21
     assert review.statuses() == {"ci-deploy": "off"}
     assert len(review.decisions()) == review.events("review.decided") == 1
     with reading(review.sessions) as session:
         assert ledger.verify(session).first_wrong is None
         assert len(session.scalars(select(RemediationRow)).all()) == 1
+
+
+@on_sqlite
+def test_where_policy_asks_for_a_code_the_review_leaves_turning_off_to_hands(review: Review) -> None:
+    review.company("ci-deploy")
+    strict = review.policy.remediation.model_copy(update={"step_up": "always"})
+    guarded = Review(
+        sessions=review.sessions,
+        policy=review.policy.model_copy(update={"remediation": strict}),
+        clock=review.clock,
+        workspace=review.workspace,
+        client=review.client,
+    )
+    guarded.open()
+    assert press(guarded, "ci-deploy", Answer.OFF).by_hand
+    assert guarded.statuses() == {"ci-deploy": "off"}
+
+
+@on_sqlite
+def test_a_reviewer_who_owns_nothing_may_still_have_decided_when_the_act_is_due(review: Review) -> None:
+    with review.sessions.begin() as session:
+        make_identity(session, "nobodys", keys=[key_id()])
+        make_scan(session, NOW)
+    review.open()
+    press(review, "nobodys", Answer.REASSIGN, by="dora", to="UBEA", note="Bea knows the build servers.")
+    press(review, "nobodys", Answer.OFF, by="bea")
+    with reading(review.sessions) as session:
+        (said,) = session.scalars(select(AttestationRow).where(AttestationRow.verdict == "disable")).all()
+        bea, cem = (session.get_one(PersonRow, slack_id) for slack_id in ("UBEA", "UCEM"))
+        assert review_facts.decided_in_review(session, bea, said)
+        assert not review_facts.decided_in_review(session, cem, said)
+        bea.active = False
+        assert not review_facts.decided_in_review(session, bea, said)

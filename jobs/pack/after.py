@@ -7,18 +7,18 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
-from jobs import remediate
 from jobs.pack.model import After
 from jobs.program import Program
 from nhi import facts
 from nhi.database import reading
 from nhi.identity import CredentialStatus, Gap
-from nhi.providers import Count, Counts, CredentialState, Disables, Provider
+from nhi.providers import Count, Counts, CredentialState, Disables, Provider, SpansAccounts, Target
+from nhi.records import identity_of
 from nhi.remediation import RemediationKind, RemediationStatus
 from nhi.reviews import Quarter
 from nhi.tables import AttestationRow, IdentityRow, PopulationCountRow, RemediationRow, new_id
 
-_OFF = (RemediationStatus.DONE, RemediationStatus.UNDOING)
+_OFF = {status for status in RemediationStatus if status in ("done", "undoing", "closed")}
 
 
 def count(program: Program) -> None:
@@ -43,7 +43,7 @@ def _seen(program: Program, provider: Provider) -> dict[str, int]:
         .group_by(IdentityRow.kind)
     )
     with reading(program.sessions) as session:
-        return dict(session.execute(query).tuples().all())
+        return dict(session.execute(query).all())
 
 
 def _row(provider: Provider, told: Count | Gap, seen: dict[str, int], now: datetime) -> PopulationCountRow:
@@ -71,7 +71,7 @@ def read_back(program: Program, quarter: Quarter) -> tuple[After, ...]:
             .join(AttestationRow, AttestationRow.id == RemediationRow.attestation_id)
             .where(RemediationRow.planned_at >= quarter.begins_at, RemediationRow.planned_at < quarter.ends_at)
             .order_by(RemediationRow.planned_at, RemediationRow.id)
-        ).tuples()
+        )
         return tuple(_looked(program, list(rows)))
 
 
@@ -80,7 +80,7 @@ def _looked(program: Program, rows: Sequence[tuple[RemediationRow, str]]) -> Ite
     for row, email in rows:
         place = (row.identity.provider, row.identity.account)
         if place not in opened:
-            opened[place] = remediate.open_source(row, program.policy(), program.providers)
+            opened[place] = _open(program, row)
         seen, why = _look(opened[place], row)
         yield _after(row, email, seen, why, program.clock())
 
@@ -91,13 +91,38 @@ def _look(provider: Provider | None, row: RemediationRow) -> tuple[str, str]:
         return "not seen", "no source of policy.toml reaches this account"
     if not isinstance(provider, Disables) or row.credential.external_id is None:
         return "not seen", "credentials of this kind cannot be read back"
-    match provider.look(remediate.target_of(row)):
+    match provider.look(_target(row, row.credential.external_id)):
         case None:
             return "gone", ""
         case CredentialState(status=status):
             return ("inactive" if status is CredentialStatus.INACTIVE else "active"), ""
         case Gap(reason=reason):
             return "not seen", reason
+
+
+def _open(program: Program, row: RemediationRow) -> Provider | None:
+    """Open the source that reaches the account of this credential; None: there is none any more."""
+    for source in program.policy().sources:
+        if source.provider != row.identity.provider or source.provider not in program.providers:
+            continue
+        provider = program.providers[source.provider](source)
+        if isinstance(provider, SpansAccounts):
+            is_there = provider.holds(identity_of(row.identity))
+        else:
+            is_there = provider.account == row.identity.account
+        if is_there:
+            return provider
+    return None
+
+
+def _target(row: RemediationRow, credential_id: str) -> Target:
+    return Target(
+        account=row.identity.account,
+        identity_name=row.identity.name,
+        identity_key=row.identity.key,
+        credential_kind=row.credential.kind,
+        credential_id=credential_id,
+    )
 
 
 def _after(row: RemediationRow, email: str, seen: str, why: str, now: datetime) -> After:

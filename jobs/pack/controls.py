@@ -22,10 +22,7 @@ class Control:
     def id(self) -> str:
         """A token for OSCAL, as NIST's own catalogue writes them: `ac-6.7`."""
         token = self.number.lower().replace("(", ".").replace(")", "").replace(" ", "-")
-        prefix = {"SOC 2": "soc2-", "ISO 27001": "iso27001-", "PCI DSS": "pci-"}.get(
-            self.framework.partition(":")[0], ""
-        )
-        return prefix + token
+        return _PREFIXES.get(self.framework, "") + token
 
 
 _PREFIXES = {"SOC 2": "soc2-", "ISO 27001:2022": "iso27001-", "PCI DSS 4.0": "pci-"}
@@ -154,5 +151,6 @@ def open_points(evidence: Evidence) -> tuple[str, ...]:
     elif evidence.campaign.signed_at is None:
         points.append(f"Management has not signed the review of {evidence.quarter}.")
     if evidence.campaign.unanswered:
-        points.append(f"{len(evidence.campaign.unanswered)} items of the review have no answer.")
+        yet = "" if evidence.campaign.closed_at else " yet"
+        points.append(f"{len(evidence.campaign.unanswered)} items of the review have no answer{yet}.")
     return tuple(points)

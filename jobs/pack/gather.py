@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -109,10 +109,10 @@ def _current(session: Session, policy: Policy, now: datetime) -> tuple[Json, ...
 
 
 def _since(session: Session, population: Sequence[Json]) -> Json:
-    """Return how many identities appeared since the population was frozen, and how many of it are gone."""
+    """Return how many appeared since the population was frozen, and how many of it are gone."""
     known = {one["identity"]["id"] for one in population}
     rows = session.execute(select(IdentityRow.id, IdentityRow.service_linked).where(IdentityRow.gone_at.is_(None)))
-    there = dict(rows.tuples().all())
+    there = dict(rows.all())
     appeared = sum(one not in known and not by_the_platform for one, by_the_platform in there.items())
     return {"appeared": appeared, "gone": len(known - there.keys())}
 
@@ -155,10 +155,8 @@ def _sources(session: Session) -> tuple[Source, ...]:
 def _queries(session: Session) -> dict[tuple[str, str], dict[str, str]]:
     """Return the parameters that the last scans asked with, as the ledger tells of them."""
     found: dict[tuple[str, str], dict[str, str]] = {}
-    bodies = session.scalars(
-        select(EventRow.body).where(EventRow.kind == "scan.finished").order_by(EventRow.seq.desc()).limit(AT_ONCE)
-    )
-    for body in bodies:
+    newest = select(EventRow.body).where(EventRow.kind == "scan.finished").order_by(EventRow.seq.desc()).limit(AT_ONCE)
+    for body in session.scalars(newest):
         told = json.loads(body)["facts"]
         found.setdefault((told["provider"], told["scope"]), told.get("queries", {}))
     return found
@@ -200,7 +198,7 @@ def _campaign(session: Session, row: ReviewCampaignRow) -> Campaign:
         due_at=row.due_at,
         closed_at=row.closed_at,
         closed_by=row.closed_by,
-        result={status.value: count for status, count in by_status.tuples()},
+        result={status.value: count for status, count in by_status},
         unanswered=tuple({"identity": item.facts["identity"], "reviewer": item.reviewer} for item in without),
         signed_at=signed.at if signed else None,
         signed_by=f"{signed.name}, {signed.role}" if signed else None,
@@ -211,8 +209,7 @@ def _campaign(session: Session, row: ReviewCampaignRow) -> Campaign:
 # -- decisions ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Told:
+class _Told(NamedTuple):
     """Where the ledger tells of a record."""
 
     seq: int
@@ -233,8 +230,8 @@ def _decisions(session: Session, quarter: Quarter) -> tuple[Decision, ...]:
     attested = session.scalars(
         select(AttestationRow).where(AttestationRow.at >= quarter.begins_at, AttestationRow.at < quarter.ends_at)
     )
-    asks = dict(session.execute(select(AskRow.id, AskRow.asked_at)).tuples())
-    keys = dict(session.execute(select(CredentialRow.id, CredentialRow.external_id)).tuples())
+    asks = dict(session.execute(select(AskRow.id, AskRow.asked_at)).all())
+    keys = dict(session.execute(select(CredentialRow.id, CredentialRow.external_id)).all())
     found = [_of_review(row, told) for row in reviewed]
     found += [_of_ask(row, told, asks, keys) for row in attested if row.id not in by_review]
     found.sort(key=lambda one: (one.at, one.event or 0))
@@ -305,7 +302,6 @@ def _of_ask(
 
 def _common(row: AttestationRow | ReviewDecisionRow) -> dict[str, Any]:
     shown = row.shown.get("facts", row.shown)
-    uses = [one["last_used_at"] for one in shown.get("credentials", []) if one.get("last_used_at")]
     identity = shown.get("identity", {})
     return {
         "at": row.at,
@@ -316,10 +312,16 @@ def _common(row: AttestationRow | ReviewDecisionRow) -> dict[str, Any]:
         "authority": row.authority,
         "words": row.words,
         "reassignments": 0,
-        "last_used": max([*uses, *([identity["last_used_at"]] if identity.get("last_used_at") else [])], default=None),
+        "last_used": _last_use([identity, *shown.get("credentials", [])]),
         "findings": tuple(dict.fromkeys(str(finding["kind"]) for finding in shown.get("findings", []))),
         "shown": row.shown,
     }
+
+
+def _last_use(things: Sequence[Json]) -> str | None:
+    """Return the last use that a card showed, "never", or None where it could not be seen."""
+    uses = [one["last_used_at"] for one in things if one.get("last_used_at")]
+    return max(uses) if uses else None if any(one.get("use_gap") for one in things) else "never"
 
 
 def _with_passing_on(session: Session, decisions: Sequence[Decision]) -> list[Decision]:

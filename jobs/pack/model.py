@@ -88,7 +88,7 @@ class Decision:
     together: int  # items answered by this one press
     self_review: bool
     by_creator: bool
-    last_used: str | None  # as shown
+    last_used: str | None  # as shown: an instant, or "never"; None: it could not be seen
     findings: tuple[str, ...]  # as shown
     shown: Json
 

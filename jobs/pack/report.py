@@ -50,7 +50,7 @@ def as_html(evidence: Evidence, *, sealed: str | None, keys: Sequence[str]) -> b
         privileged=sum(one["permissions"]["privileged"] for one in evidence.population),
         off=sum(one.as_decided is True and one.now != "active" for one in evidence.after),
         owned=sum(one["owner"]["state"] == "confirmed" for one in evidence.population),
-        points=open_points(evidence),
+        points=[point for point in open_points(evidence) if point not in evidence.incomplete],
         charts=_charts(evidence),
         by_verdict=_by_verdict(evidence),
         reviewers=_reviewers(evidence),

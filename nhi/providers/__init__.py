@@ -7,10 +7,11 @@ writes to the database, never decides, and never hides what it could not see: it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from nhi.certificate import Caller, Read
 from nhi.identity import Credential, CredentialStatus, Evidence, Gap, Identity, Permission
 from nhi.policy import Source
 
@@ -44,6 +45,11 @@ class CredentialState:
     status: CredentialStatus
     last_used_at: datetime | None  # None: never used
     last_used_service: str | None = None
+    last_used_region: str | None = None
+    blocked: str | None = None  # why an act could not be kept to this one credential; None: it can
+    reads: tuple[Read, ...] = ()  # what was read for this, for the certificate
+    caller: Caller | None = None  # who called with it last; None: no log was asked, or none tells
+    former: Mapping[str, Any] = field(default_factory=dict)  # what is around it, and stays as it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +100,14 @@ class TellsCreators(Protocol):
 
     def creators(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Evidence | Gap]:
         """Yield who made or last rotated these identities, one gap a place that could not be asked."""
+
+
+@runtime_checkable
+class TellsUses(Protocol):
+    """A provider that knows whose sessions used an identity."""
+
+    def uses(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Evidence | Gap]:
+        """Yield who used these identities lately, each person once; a gap for what could not be asked."""
 
 
 @runtime_checkable
@@ -151,6 +165,22 @@ class Disables(Protocol):
 
     def enable(self, target: Target) -> None:
         """Turn this one credential on. Raises ProviderError."""
+
+
+@runtime_checkable
+class EndsSessions(Protocol):
+    """A provider that can end the sessions that are under way, as a `Target` of the kind that it says."""
+
+    def sessions_of(self, credential_kind: str) -> str | None:
+        """Return the kind of target that stands for a credential's sessions; None: they cannot be ended."""
+
+
+@runtime_checkable
+class TellsFreezes(Protocol):
+    """A provider with a calendar of when changes are allowed."""
+
+    def is_open(self, calendar: str) -> bool | Gap:
+        """Whether changes are allowed right now, by the calendar of this name; a gap where it cannot be told."""
 
 
 Connect = Callable[[Source], Provider]

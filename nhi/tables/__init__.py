@@ -4,6 +4,7 @@ Times are UTC. Enumerations are stored by value. Ids are opaque. `event` and `at
 DELETE: triggers in the migration refuse them, in SQLite and PostgreSQL alike.
 """
 
+from nhi.tables.acts import AnnouncementRow, ApprovalRow, AuthenticatorRow, RemediationStepRow, StepUpRow
 from nhi.tables.columns import Base, UtcDateTime, new_id
 from nhi.tables.conversation import (
     AskFindingRow,
@@ -55,9 +56,12 @@ from nhi.tables.reviews import (
 
 __all__ = [
     "AnchorRow",
+    "AnnouncementRow",
+    "ApprovalRow",
     "AskFindingRow",
     "AskRow",
     "AttestationRow",
+    "AuthenticatorRow",
     "Base",
     "CardRow",
     "CheckpointRow",
@@ -82,6 +86,7 @@ __all__ = [
     "PersonRow",
     "PopulationCountRow",
     "RemediationRow",
+    "RemediationStepRow",
     "ReviewBoardRow",
     "ReviewCampaignRow",
     "ReviewChartRow",
@@ -92,6 +97,7 @@ __all__ = [
     "ReviewSignatureRow",
     "RunRow",
     "ScanRow",
+    "StepUpRow",
     "SwitchRow",
     "TeamClaimRow",
     "UtcDateTime",

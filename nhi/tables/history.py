@@ -17,6 +17,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from nhi.escalation import Verdict
 from nhi.remediation import RemediationKind, RemediationStatus
+from nhi.tables.acts import RemediationStepRow
 from nhi.tables.columns import Base, Id, Instant, Short, Words, by_value
 from nhi.tables.inventory import CredentialRow, IdentityRow
 
@@ -51,8 +52,8 @@ class RemediationRow(Base):
             "credential_id",
             "kind",
             unique=True,
-            sqlite_where=text("status IN ('proposed', 'planned', 'acting')"),
-            postgresql_where=text("status IN ('proposed', 'planned', 'acting')"),
+            sqlite_where=text("status IN ('proposed', 'awaiting', 'planned', 'acting')"),
+            postgresql_where=text("status IN ('proposed', 'awaiting', 'planned', 'acting')"),
         ),
         Index(None, "status", "due_at"),
     )
@@ -77,6 +78,7 @@ class RemediationRow(Base):
 
     identity: Mapped[IdentityRow] = relationship(lazy="selectin")
     credential: Mapped[CredentialRow] = relationship(lazy="selectin")
+    steps: Mapped[list[RemediationStepRow]] = relationship(order_by=RemediationStepRow.number, lazy="selectin")
 
 
 class EventRow(Base):

@@ -75,6 +75,7 @@ class CredentialRow(Base):
     last_used_region: Mapped[Short | None]
     use_gap: Mapped[Words | None]
     coverage: Mapped[dict[str, Any]]
+    pauses: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default=text("'[]'"))  # nhi/seasons.py
     first_seen_at: Mapped[Instant]
     seen_at: Mapped[Instant]
     gone_at: Mapped[Instant | None]

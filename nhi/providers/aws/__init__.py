@@ -5,7 +5,8 @@ service-specific credentials. Only users with a key that can matter to a finding
 a call each. The root account is out of scope: it is a person's, and IAM tells next to nothing about it.
 
 scan.py reads the account and users.py one user; report.py and details.py make sense of answers (pure); creators.py asks
-CloudTrail; acts.py turns keys off and on; calls.py is the way out to AWS.
+CloudTrail; acts.py turns off and on, with keys.py, services.py, console.py and roles.py, denials.py for the policies of
+the last two, and trail.py, which tells who called last; calls.py is the way out to AWS.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from datetime import datetime
 from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Permission, scope_of
 from nhi.policy import Source
 from nhi.providers import Count, CredentialState, Memory, Progress, Target
-from nhi.providers.aws import acts
+from nhi.providers.aws import acts, roles
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.creators import find_creators
 from nhi.providers.aws.scan import Scan
+from nhi.providers.aws.sessions import find_uses
 
 PERMISSIONS = tuple(
     Permission(action=action, why=why)
@@ -34,13 +36,21 @@ PERMISSIONS = tuple(
         "iam:GetLoginProfile": "tells whether a user newer than the report has a password",
         "iam:GetUser": "tells a newer user's last sign-in, and before an act that the user is still the same",
         "iam:GetAccountSummary": "tells how many users and roles there are, to hold the scan against",
-        "cloudtrail:LookupEvents": "tells who made a user, role or key in the last 90 days",
+        "cloudtrail:LookupEvents": "tells who made a user, role or key, and before an act who called with it last",
+        "iam:GetRole": "tells before an act that the role is still the same, and when it was last used",
+        "iam:GetRolePolicy": "tells before an act whether our denial is on a role",
+        "iam:ListRolePolicies": "tells before an act what an undo must leave on a role",
+        "iam:ListAttachedRolePolicies": "tells before an act what an undo must leave attached to a role",
+        "iam:GetUserPolicy": "tells before an act whether our denial is on a user",
+        "iam:ListUserPolicies": "tells before an act what an undo must leave on a user",
+        "iam:ListAttachedUserPolicies": "tells before an act what an undo must leave attached to a user",
+        "iam:GenerateServiceLastAccessedDetails": "asks when a user last reached a service; changes nothing",
+        "iam:GetServiceLastAccessedDetails": "tells when a user last reached a service",
+        "ssm:GetCalendarState": "tells before an act whether the change calendar that policy names is open",
     }.items()
 )
 _SUMMARY = {"iam_user": "Users", "iam_role": "Roles"}  # kinds, and IAM's words for their number
-DISABLE_PERMISSIONS = (
-    Permission(action="iam:UpdateAccessKey", why="turns one access key off, and on again", writes=True),
-)
+DISABLE_PERMISSIONS = acts.PERMISSIONS
 
 
 def connect(source: Source) -> Aws:
@@ -49,7 +59,7 @@ def connect(source: Source) -> Aws:
 
 
 class Aws:
-    """One AWS account, as Provider, TellsCreators, Counts, TellsQueries and Disables."""
+    """One AWS account, as Provider, TellsCreators, Counts, TellsQueries, Disables, EndsSessions and TellsFreezes."""
 
     name = "aws"
     permissions: Sequence[Permission] = PERMISSIONS
@@ -117,8 +127,28 @@ class Aws:
         finally:
             self._calls.close()
 
+    def uses(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Evidence | Gap]:
+        """Yield whose sessions used these roles, as far as CloudTrail's 90 days go."""
+        try:
+            yield from find_uses(self._calls, self.account, identities, now)
+        finally:
+            self._calls.close()
+
     def disables(self, credential_kind: str) -> bool:
-        return credential_kind == "access_key"
+        return credential_kind in acts.SWITCHED
+
+    def sessions_of(self, credential_kind: str) -> str | None:
+        return roles.SESSIONS if credential_kind == "role" else None
+
+    def is_open(self, calendar: str) -> bool | Gap:
+        """Whether an AWS Change Calendar (Systems Manager, given by its ARN) is open right now."""
+        action, region = "ssm:GetCalendarState", calendar.split(":")[3]
+        try:
+            answer = self._calls.ask(action, region=region, CalendarNames=[calendar])
+            with reading(action):
+                return bool(answer["State"] == "OPEN")
+        except CannotSee as fault:
+            return Gap(scope=scope_of("aws", self.account), reason=fault.reason, hides=frozenset())
 
     def look(self, target: Target) -> CredentialState | Gap | None:
         return acts.look(self._calls, target)

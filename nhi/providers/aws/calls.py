@@ -40,7 +40,7 @@ _THROTTLED = frozenset(
     {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 )
 _PASSING = _THROTTLED | {"ServiceFailure", "InternalFailure", "ServiceUnavailable", "ExpiredToken", "RequestTimeout"}
-_SERVICES = {"AssumeRole": "sts", "GetCallerIdentity": "sts", "LookupEvents": "cloudtrail"}
+_SERVICES = {"AssumeRole": "sts", "GetCallerIdentity": "sts", "LookupEvents": "cloudtrail", "GetCalendarState": "ssm"}
 
 
 class CannotSee(Exception):
@@ -70,7 +70,7 @@ class Calls:
         self._role_arn = role_arn
         self._lock = threading.Lock()
         self._count_lock = threading.Lock()  # its own: clients are made, and may call, under the other
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, str | None], Any] = {}
         self._session: Session | None = None
         self._pace = Pace(source.calls_a_second)
         self._trail_pace = Pace(min(_CLOUDTRAIL_A_SECOND, source.calls_a_second))
@@ -78,12 +78,15 @@ class Calls:
         self.made: Counter[str] = Counter()
         self.queries: dict[str, str] = {}
 
-    def ask(self, action: str, **parameters: Any) -> dict[str, Any]:
-        """Make one call ("iam:ListAccessKeys") and return its answer, shaped as botocore's. Raises CannotSee."""
+    def ask(self, action: str, *, region: str | None = None, **parameters: Any) -> dict[str, Any]:
+        """Make one call ("iam:ListAccessKeys") and return its answer, shaped as botocore's. Raises CannotSee.
+
+        `region` None: where the service has its one place for IAM, else the configured one.
+        """
         self.queries.setdefault(action, _query(parameters))
         for attempt in range(self._rounds):
             try:
-                return self._ask(action, parameters)
+                return self._ask(action, region, parameters)
             except CannotSee as fault:
                 if fault.code not in _THROTTLED or attempt + 1 >= self._rounds:
                     raise
@@ -111,30 +114,33 @@ class Calls:
         for client in clients.values():
             client.close()
 
-    def _ask(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def _ask(self, action: str, region: str | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
         service, _, operation = action.partition(":")
         try:
-            answer: dict[str, Any] = getattr(self._client(service), xform_name(operation))(**parameters)
+            answer: dict[str, Any] = getattr(self._client(service, region), xform_name(operation))(**parameters)
         except ClientError as error:
             raise _from_answer(error) from None
         except _FAULTS as error:
             raise CannotSee(type(error).__name__, action, passing=isinstance(error, BotoCoreError)) from None
         return answer
 
-    def _client(self, service: str) -> Any:
+    def _client(self, service: str, region: str | None) -> Any:
         with self._lock:
-            if service not in self._clients:
-                self._clients[service] = self._new_client(service)
-            return self._clients[service]
+            if (service, region) not in self._clients:
+                self._clients[service, region] = self._new_client(service, region)
+            return self._clients[service, region]
 
-    def _new_client(self, service: str) -> Any:
+    def _new_client(self, service: str, wanted: str | None) -> Any:
         if self._session is None:
             self._session = self._new_session()
         region: str = self._session.get_config_variable("region") or "us-east-1"
         if service == "cloudtrail":  # IAM and STS write their events in one region only
             region = next((home for prefix, home in _TRAIL_REGIONS.items() if region.startswith(prefix)), "us-east-1")
         return self._session.create_client(
-            service, region_name=region, endpoint_url=self._source.endpoint, config=self._config(self._session)
+            service,
+            region_name=wanted or region,
+            endpoint_url=self._source.endpoint,
+            config=self._config(self._session),
         )
 
     def _config(self, session: Session) -> Config:

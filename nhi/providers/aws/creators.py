@@ -17,6 +17,7 @@ from nhi.identity import Aspect, Evidence, Gap, Identity, scope_of
 from nhi.providers.aws.calls import Calls, CannotSee
 
 _KEPT = timedelta(days=90)
+_DAY = timedelta(days=1)  # a key that is made later than this is no part of making its user
 _SLACK = timedelta(minutes=15)  # between IAM's time of creation and the event's
 _TOO_MANY = "TooManyEvents"
 _ACTION = "cloudtrail:LookupEvents"
@@ -94,14 +95,15 @@ def _evidence(event: Mapping[str, Any], young: Mapping[tuple[str, str], Identity
         if told.get("errorCode") or told["eventName"] not in _EVENTS:
             return None
         identity = young.get(_subject(told))
-        by = _person(told["userIdentity"])
+        by = person_behind(told["userIdentity"])
         if identity is None or by is None or not _is_same(identity, told):
             return None
         at = datetime.fromisoformat(told["eventTime"]).astimezone(UTC)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None  # an event in no known shape is no evidence of anything
     fact = f"{told['eventName']} by {by}"
-    return Evidence(source="creator", fact=fact, points_to=by, at=at, identity_key=identity.key)
+    later = identity.created_at is not None and at - identity.created_at > _DAY
+    return Evidence(source="rotator" if later else "creator", fact=fact, points_to=by, at=at, identity_key=identity.key)
 
 
 def _subject(told: Mapping[str, Any]) -> tuple[str, str]:
@@ -119,7 +121,7 @@ def _is_same(identity: Identity, told: Mapping[str, Any]) -> bool:
     return unique in (None, identity.key)
 
 
-def _person(who: Mapping[str, Any]) -> str | None:
+def person_behind(who: Mapping[str, Any]) -> str | None:
     """Return the e-mail or name of whoever called; None: an AWS service, root, or a machine's session."""
     if who.get("type") in ("AWSService", "AWSAccount", "Root"):
         return None

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from nhi.identity import Coverage, Custody, Identity
+from nhi.identity import Coverage, Credential, CredentialStatus, Custody, Identity
+from nhi.providers.aws.denials import QUARANTINE
 
 FILTER = ("User", "Role", "Group", "LocalManagedPolicy")  # AWS's own policies would be thousands: they are known by ARN
 _ADMIN_POLICIES = ("aws:policy/AdministratorAccess", "aws:policy/IAMFullAccess")
@@ -20,6 +21,7 @@ _ALL_POWERS = frozenset({"*", "*:*", "iam:*"})
 _SERVICE_ROLES = (
     "/aws-service-role/"  # https://docs.aws.amazon.com/IAM/latest/UserGuide/using-service-linked-roles.html
 )
+_RESERVED_ROLES = "/aws-reserved/"  # those of IAM Identity Center, which IAM lets nobody edit
 _ROLES_KEPT = timedelta(days=400)  # how long IAM remembers that a role was used
 _ROLES_LAG = timedelta(hours=4)  # how late a use may show
 _ROLE_SAYS = "IAM remembers for 400 days when a role was last used; what it was used for is not told."
@@ -111,7 +113,9 @@ def _user(account: str, user: Mapping[str, Any]) -> _Seen:
 
 def _role(account: str, role: Mapping[str, Any], now: datetime) -> _Seen:
     """Read a role. AWS keeps its last use for 400 days: an empty RoleLastUsed is "not in those"."""
-    used = (role.get("RoleLastUsed") or {}).get("LastUsedDate")
+    told = role.get("RoleLastUsed") or {}
+    used = told.get("LastUsedDate")
+    grants = _grants(role, "RolePolicyList")
     identity = Identity(
         provider="aws",
         kind="iam_role",
@@ -126,7 +130,26 @@ def _role(account: str, role: Mapping[str, Any], now: datetime) -> _Seen:
         coverage=Coverage(says=_ROLE_SAYS, seen_from=now - _ROLES_KEPT, seen_until=now - _ROLES_LAG),
         service_linked=role.get("Path", "/").startswith(_SERVICE_ROLES) or f":role{_SERVICE_ROLES}" in role["Arn"],
     )
-    return _Seen(identity=identity, grants=_grants(role, "RolePolicyList"), groups=())
+    if identity.service_linked or f":role{_RESERVED_ROLES}" in role["Arn"]:
+        return _Seen(identity=identity, grants=grants, groups=())  # nobody here can change these
+    own = _being_assumed(identity, region=told.get("Region"), quarantined=QUARANTINE.name in grants.names)
+    return _Seen(identity=replace(identity, credentials=(own,)), grants=grants, groups=())
+
+
+def _being_assumed(role: Identity, *, region: str | None, quarantined: bool) -> Credential:
+    """Return a role's one credential: that it can be assumed. Nobody holds a secret of it."""
+    return Credential(
+        key="role",
+        kind="role",
+        external_id=role.key,
+        status=CredentialStatus.INACTIVE if quarantined else CredentialStatus.ACTIVE,
+        custody=Custody.NOBODY,
+        created_at=role.created_at,
+        rotated_at=None,
+        last_used_at=role.last_used_at,
+        last_used_region=region,
+        coverage=role.coverage,
+    )
 
 
 def _tags(thing: Mapping[str, Any]) -> dict[str, str]:

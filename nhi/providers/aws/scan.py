@@ -16,7 +16,7 @@ from nhi.providers import Memory, Progress
 from nhi.providers.aws.calls import AT_ONCE, Calls, CannotSee, reading
 from nhi.providers.aws.details import FILTER, Details, utc
 from nhi.providers.aws.report import MalformedReport, Report, parse_report
-from nhi.providers.aws.users import learn_ids, read_singly
+from nhi.providers.aws.users import learn_ids, of_user, read_singly
 
 _POLLS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0)  # seconds before each look for a report in the making
 _REPORT_NOT_YET = frozenset({"ReportInProgress", "ReportNotPresent", "ReportExpired"})
@@ -159,6 +159,8 @@ class Scan:
     def _remembered(self, identity: Identity, credential: Credential) -> Credential:
         if credential.external_id is not None:
             return credential
+        if credential.kind == "console_password":
+            return of_user(credential, identity)
         return replace(credential, external_id=self._memory.credential_ids.get((identity.key, credential.key)))
 
     def _has_key_to_learn(self, identity: Identity) -> bool:

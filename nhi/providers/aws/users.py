@@ -12,6 +12,7 @@ from typing import Any
 
 from nhi.identity import Aspect, Credential, CredentialStatus, Custody, Gap, Identity
 from nhi.providers.aws.calls import Calls, CannotSee, reading
+from nhi.providers.aws.denials import CONSOLE
 from nhi.providers.aws.details import utc
 from nhi.providers.aws.report import access_key_key, in_slots, key_coverage, password
 
@@ -146,9 +147,17 @@ def _password_read_singly(calls: Calls, user: Identity) -> tuple[list[Credential
     except CannotSee as fault:
         return ([], []) if fault.code == "NoSuchEntity" else ([], [_gap(user, fault, Aspect.CREDENTIALS, Aspect.USE)])
     try:
+        found = of_user(found, user)
         return [replace(found, last_used_at=_signed_in_at(calls, user))], []
     except CannotSee as fault:
         return [replace(found, use_gap=fault.reason)], [_gap(user, fault, Aspect.USE)]
+
+
+def of_user(password: Credential, user: Identity) -> Credential:
+    """Return a user's password as that user's: named by the user's unique id, and off where our denial is on."""
+    denied = CONSOLE.name in user.policies
+    status = CredentialStatus.INACTIVE if denied else CredentialStatus.ACTIVE
+    return replace(password, external_id=user.key, status=status)
 
 
 def _signed_in_at(calls: Calls, user: Identity) -> datetime | None:

@@ -53,7 +53,7 @@ def connect(source: Source) -> Gcp:
 
 
 class Gcp:
-    """One scope of Google Cloud, as Provider, TellsCreators, TellsOwners, SpansAccounts and Disables."""
+    """One scope of Google Cloud, as Provider, TellsCreators, TellsOwners, TellsQueries, SpansAccounts and Disables."""
 
     name = "gcp"
     permissions: Sequence[Permission] = PERMISSIONS
@@ -80,6 +80,10 @@ class Gcp:
     def api_calls(self) -> Mapping[str, int]:
         """How many requests went out, by the permission that each needs, retries and acts included."""
         return self._calls.made if self._acting is self._calls else self._calls.made + self._acting.made
+
+    @property
+    def queries(self) -> Mapping[str, str]:
+        return self._calls.queries
 
     def scan(
         self, *, memory: Memory, matters: Callable[[Identity, Credential], bool], now: datetime

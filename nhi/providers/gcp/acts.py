@@ -11,10 +11,12 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
+from nhi.certificate import Read
 from nhi.errors import ProviderError
 from nhi.identity import Aspect, CredentialStatus, Gap, scope_of
 from nhi.providers import CredentialState, Target
 from nhi.providers.gcp import activity
+from nhi.providers.gcp.activity import Period, Used
 from nhi.providers.gcp.calls import Calls, CannotSee, instant, reading
 
 SWITCHED = frozenset({"service_account", "service_account_key"})
@@ -31,6 +33,9 @@ _METRIC = {
     "service_account_key": "iam.googleapis.com/service_account/key/authn_events_count",
 }
 _KINDS = {"service_account": activity.ACCOUNTS, "service_account_key": activity.KEYS}
+_BLIND = "HMAC keys, API keys bound to the account, domain-wide delegation"
+_ANALYSER_LAG, _MONITORING_LAG = timedelta(days=3), timedelta(minutes=10)
+_QUERY: dict[str, dict[str, str]] = {"service_account_key": {"publicKeyType": "TYPE_NONE"}}
 _UNSEEN = timedelta(days=7)  # looked at in Monitoring where the analyser does not tell up to when it has seen
 _READS = 6  # at most; then the act did not take
 _PAUSE = 0.5  # seconds between two reads
@@ -46,12 +51,13 @@ def look(calls: Calls, target: Target) -> CredentialState | Gap | None:
     except CannotSee as fault:
         return None if fault.code == "NOT_FOUND" else _gap(target, fault.reason)
     try:
-        return CredentialState(status=_status(found), last_used_at=_last_used_at(calls, target, now))
+        used = _used(calls, target)
+        since = used.period.end or now - _UNSEEN
+        recent = _recently_used_at(calls, target, since, now)
     except CannotSee as fault:
         return _gap(target, fault.reason)
-
-
-_QUERY: dict[str, dict[str, str]] = {"service_account_key": {"publicKeyType": "TYPE_NONE"}}
+    last = max((at for at in (used.at, recent) if at is not None), default=None)
+    return CredentialState(status=_status(found), last_used_at=last, reads=_reads(kind, used.period, since))
 
 
 def switch(acting: Calls, reading_calls: Calls, target: Target, status: CredentialStatus) -> None:
@@ -88,14 +94,33 @@ def _reads_twice_as(calls: Calls, target: Target, status: CredentialStatus) -> b
     return False
 
 
-def _last_used_at(calls: Calls, target: Target, now: datetime) -> datetime | None:
-    """Return the last use that the analyser or, for the days since, Monitoring knows of. Raises CannotSee."""
+def _used(calls: Calls, target: Target) -> Used:
+    """Return what the analyser tells of its last use. Raises CannotSee."""
     full = f"//iam.googleapis.com/projects/{target.account}/serviceAccounts/{target.identity_name}"
     if target.credential_kind == "service_account_key":
         full = f"{full}/keys/{target.credential_id}"
-    known = activity.ask_one(calls, target.account, _KINDS[target.credential_kind], full)
-    recent = _recently_used_at(calls, target, known.period.end or now - _UNSEEN, now)
-    return max((at for at in (known.at, recent) if at is not None), default=None)
+    return activity.ask_one(calls, target.account, _KINDS[target.credential_kind], full)
+
+
+def _reads(kind: str, period: Period, since: datetime) -> tuple[Read, ...]:
+    """Return what was read, for the certificate of an act."""
+    hidden = "domain-wide delegation" if kind == "service_account_key" else _BLIND
+    return (
+        Read(
+            source="Google's activity analyser: the last use, to the day",
+            seen_from=period.start,
+            seen_until=since,
+            lag=_ANALYSER_LAG,
+            hidden=hidden,
+        ),
+        Read(
+            source="Cloud Monitoring: uses since then",
+            seen_from=since,
+            seen_until=None,
+            lag=_MONITORING_LAG,
+            hidden=hidden,
+        ),
+    )
 
 
 def _recently_used_at(calls: Calls, target: Target, start: datetime, now: datetime) -> datetime | None:

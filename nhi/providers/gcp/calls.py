@@ -35,6 +35,7 @@ _PAGES_AT_MOST = 20_000  # a list that never ends is a fault of the other side
 # Requests a second, and at once after a rest: in any minute a little below Google's own quotas (a consumer project):
 # Cloud Asset search 400, reading of log entries 60. Others are far above what a scan asks, or say with 429 that not.
 _QUOTAS = {"cloudasset.googleapis.com": (6.0, 30.0), "logging.googleapis.com": (0.8, 10.0)}
+_TELLING = ("assetTypes", "readMask", "pageSize", "orderBy", "keyTypes", "publicKeyType", "view")
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -79,6 +80,7 @@ class Calls:
         self._session: Any = None  # an AuthorizedSession, which has no types
         self._project: str | None = None
         self.made: Counter[str] = Counter()
+        self.queries: dict[str, str] = {}  # the parameters of the first request of each action, without its place
 
     def get(self, action: str, url: str, **query: Any) -> dict[str, Any]:
         """Make one GET to `url` ("iam.googleapis.com/v1/…") and return its answer. Raises CannotSee."""
@@ -165,6 +167,7 @@ class Calls:
         self._pace_of(url).wait()
         with self._count_lock:
             self.made[action] += 1
+            self.queries.setdefault(action, _told(query, body))
         try:
             response: Response = session.request(
                 method, self._address(url), params=query, json=body, timeout=_PATIENCE, allow_redirects=False
@@ -199,7 +202,9 @@ class Calls:
         if self._endpoint is not None:
             return credentials.AnonymousCredentials()  # type: ignore[no-untyped-call, no-any-return, unused-ignore]
         try:
-            found, self._project = google.auth.default(scopes=_SCOPES)  # type: ignore[no-untyped-call, unused-ignore]
+            # Scopes come after: with them, federated credentials would look their project's name up at once.
+            found, self._project = google.auth.default()  # type: ignore[no-untyped-call, unused-ignore]
+            found = credentials.with_scopes_if_required(found, _SCOPES)  # type: ignore[no-untyped-call, unused-ignore]
             if self._impersonate is None:
                 return found  # type: ignore[no-any-return, unused-ignore]
             return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call, no-any-return, unused-ignore]
@@ -207,6 +212,13 @@ class Calls:
             )
         except GoogleAuthError as error:
             raise CannotSee(type(error).__name__, "application default credentials", passing=False) from None
+
+
+def _told(query: Mapping[str, Any] | None, body: Mapping[str, Any] | None) -> str:
+    """Return what was asked for, without what names one place or resource: `pageSize=500; readMask=…`."""
+    told = {name: value for name, value in {**(query or {}), **(body or {})}.items() if name in _TELLING}
+    listed = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in told.items()}
+    return "; ".join(f"{name}={value}" for name, value in listed.items())
 
 
 def _document(response: Response, action: str) -> dict[str, Any]:

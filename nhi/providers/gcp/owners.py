@@ -25,15 +25,15 @@ def evidence(identity: Identity, bindings: Bindings, keys: Sequence[str]) -> Ite
     for key in keys:
         value = identity.tags.get(f"project:{key}", "").strip()
         if value:
-            yield _fact(identity, "label", f"project label {key}={value}", value)
+            yield _fact(identity, "label", f"its project's label says {key}={value}", value)
     for name in ("gcp:description", "gcp:display-name"):
         for email in _emails(identity.tags, name):
             words = "description" if name == "gcp:description" else "display name"
-            yield _fact(identity, "description", f"{words} names {email}", email)
+            yield _fact(identity, "description", f"its {words} names {email}", email)
     owners = tuple(dict.fromkeys(bindings.owners.get(identity.tags.get("gcp:project", ""), ())))
     if len(owners) <= _OWNERS_AT_MOST:
         for owner in owners:
-            yield _fact(identity, "project_owner", f"{owner} has roles/owner on project {identity.account}", owner)
+            yield _fact(identity, "project_owner", f"{owner} has roles/owner on the project {identity.account}", owner)
 
 
 def _emails(tags: Mapping[str, str], name: str) -> list[str]:

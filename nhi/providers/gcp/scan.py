@@ -47,6 +47,12 @@ class _Use:
         period = found.period if found and found.period.end else self.period
         return activity.or_else(own or Used(at=None, period=NOT_TOLD), period)
 
+    def is_never(self, account: Account) -> bool:
+        """Whether no use of the account is known, and that could be seen."""
+        return (
+            self.gap(account.project) is None and self.of(account.project, account.unique_id, account.email).at is None
+        )
+
     def gap(self, project: str) -> str | None:
         found = self.by_project.get(project)
         return found.fault.reason if found and found.fault else None
@@ -82,9 +88,7 @@ class Scan:
             self._bound[key.account].append(key)
         used = yield from self._read_use(ACCOUNTS, accounts)
         keys_used = yield from self._read_use(KEYS, [one for one in accounts if self._keys[one.unique_id]])
-        yield from self._read_births(
-            [one for one in accounts if used.of(one.project, one.unique_id, one.email).at is None]
-        )
+        yield from self._read_births([one for one in accounts if used.is_never(one)])
         yield from self._read_delegation()
         yield from (self._account(one, used, keys_used) for one in accounts)
         yield from self._others()

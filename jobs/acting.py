@@ -1,0 +1,311 @@
+"""One act: look again, store the undo, act on one credential, read back, write it down; and the same way back.
+
+Every step is a row before and after. A run that dies between two steps leaves a row that says where it was; the next
+run looks again before it does anything. Turning a credential off twice, or on twice, is the same as once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from bot.render import say
+from jobs import looking
+from jobs.looking import Outside, Seen
+from jobs.reach import Providers
+from jobs.tallying import Tally
+from nhi import approvals, ledger, risk, steps
+from nhi.answers import redraw, resolve
+from nhi.database import Sessions, lock_writers
+from nhi.errors import ProviderError
+from nhi.findings import FindingStatus
+from nhi.identity import CredentialStatus, Gap
+from nhi.policy import Policy
+from nhi.preflight import Doubt, Go, Plan, Stop, check, was_used_since
+from nhi.providers import CredentialState, Disables, Provider, Target
+from nhi.records import identity_of
+from nhi.remediation import UNDO_FOR, RemediationKind, RemediationStatus, State
+from nhi.tables import AttestationRow, FindingRow, RemediationRow
+
+LATER = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One claimed row, the way to its cloud, and where to write what came of it."""
+
+    row: RemediationRow
+    provider: Provider
+    target: Target
+    policy: Policy
+    providers: Providers
+    sessions: Sessions
+    clock: Callable[[], datetime]
+    tally: Tally
+
+    @property
+    def plan(self) -> Plan:
+        return looking.plan_of(self.row)
+
+    def gather(self, seen: Seen) -> Outside:
+        """Gather what lies outside our own rows."""
+        return looking.outside(self.sessions, self.row, seen, self.policy, self.providers, self.clock())
+
+
+def sentence(stop: Stop) -> str:
+    """Return the doubt in words."""
+    return say(f"acts.doubt_{stop.doubt.value}", **{"at": None} | dict(stop.facts)).plain()
+
+
+def not_supported() -> str:
+    """Return what is said of a credential that no provider can turn off."""
+    return say("acts.not_supported").plain()
+
+
+# -- off ---------------------------------------------------------------------------------------------------------------
+
+
+def disable(work: Work) -> None:
+    """Do what was decided, or write down why not."""
+    provider = work.provider
+    if not isinstance(provider, Disables) or not provider.disables(work.target.credential_kind):
+        _stop(work, State.REFUSED, not_supported())
+        return
+    seen = provider.look(work.target)
+    if work.row.status is RemediationStatus.ACTING and not _is_on(seen):
+        _resume(work, provider, seen)
+        return
+    match _decide(work, seen):
+        case None:
+            return  # somebody undid it while it was looked at
+        case Stop(doubt=Doubt.SECOND_PERSON):
+            _await_second(work)
+        case Stop() as stop if stop.later:
+            later(work, sentence(stop))
+        case Stop() as stop:
+            _stop(work, State.REFUSED, sentence(stop))
+        case Go():
+            _act(work, provider)
+
+
+def rehearse(work: Work) -> Stop | Go | None:
+    """Look as before an act, and write nothing; None: it cannot be turned off from here."""
+    provider = work.provider
+    if not isinstance(provider, Disables) or not provider.disables(work.target.credential_kind):
+        return None
+    found, now = work.gather(provider.look(work.target)), work.clock()
+    with work.sessions() as session:
+        look = looking.look(session, work.row, found, work.policy, now)
+        return check(work.plan, look, looking.limits(work.row, work.policy, now))
+
+
+def _is_on(seen: Seen) -> bool:
+    return isinstance(seen, CredentialState) and seen.status is CredentialStatus.ACTIVE
+
+
+def _resume(work: Work, provider: Disables, seen: Seen) -> None:
+    """Finish what a former run began and could not write down: it may have turned the credential off."""
+    match seen:
+        case CredentialState():
+            _after(work, provider, seen)
+        case Gap(reason=reason):
+            later(work, say("acts.unsure", reason=reason).plain())
+        case None:
+            _stop(work, State.REFUSED, sentence(Stop(doubt=Doubt.GONE)))
+
+
+def _decide(work: Work, seen: Seen) -> Go | Stop | None:
+    """Check the plan against what is so now and, if nothing speaks against it, write that the act begins.
+
+    One transaction, in which no other worker can write: two of them cannot both take the hour's last act. None: it is
+    not wanted any more.
+    """
+    found, now = work.gather(seen), work.clock()
+    with work.sessions.begin() as session:
+        lock_writers(session)
+        look = looking.look(session, work.row, found, work.policy, now)
+        answer = check(work.plan, look, looking.limits(work.row, work.policy, now))
+        if isinstance(answer, Stop):
+            return answer
+        assert isinstance(seen, CredentialState)
+        return answer if _start_acting(session, work, seen, now) else None
+
+
+def _start_acting(session: Session, work: Work, seen: CredentialState, now: datetime) -> bool:
+    """Store certificate and undo, and say that the act begins, by one conditional UPDATE; return if it is wanted."""
+    undo = {"status": seen.status.value, "former": ledger.plain(seen.former)}
+    row = session.get_one(RemediationRow, work.row.id, populate_existing=True)
+    before = steps.state_of(row)
+    startable = [RemediationStatus.PLANNED, RemediationStatus.ACTING]
+    started = session.execute(
+        update(RemediationRow)
+        .where(RemediationRow.id == row.id, RemediationRow.status.in_(startable))
+        .values(status=RemediationStatus.ACTING, acted_at=now, undo=undo)
+    )
+    if started.rowcount != 1:  # type: ignore[attr-defined]
+        return False
+    session.refresh(row)
+    told = looking.certificate(row, seen, work.policy, now).as_json()
+    steps.advance(session, row, State.CHECKED, now, after=before, certificate=told)
+    steps.advance(session, row, State.ACTING, now, undo=undo)
+    _record(session, row, "remediation.acting", now, certificate=ledger.commitment("", ledger.canonical(told)))
+    return True
+
+
+def _await_second(work: Work) -> None:
+    """Ask for a second person: the identity became privileged, or policy stricter, after this was decided."""
+    now = work.clock()
+    with work.sessions.begin() as session:
+        row = session.get_one(RemediationRow, work.row.id)
+        if row.status not in (RemediationStatus.PLANNED, RemediationStatus.ACTING):
+            return
+        row.claimed_until = None
+        why = sentence(Stop(doubt=Doubt.SECOND_PERSON))
+        steps.advance(session, row, State.AWAITING_SECOND, now, because=why)
+        first = session.get_one(AttestationRow, row.attestation_id).email
+        because = risk.required(identity_of(row.identity), work.policy).second or risk.BY_POLICY
+        approvals.ask(session, row, because, first, now)
+        redraw(session, row.ask_id)
+    work.tally.waiting.append((work.row.id, why))
+
+
+def _act(work: Work, provider: Disables) -> None:
+    """Turn it off, look once more, and write down what came of it; the undo is stored already."""
+    try:
+        provider.disable(work.target)
+    except ProviderError as error:
+        # Given up only where it is seen to be on: what may be off is finished by a later run, and can be undone then.
+        if error.permanent and _is_on(provider.look(work.target)):
+            _stop(work, State.FAILED, say("acts.cloud_refused", error=str(error)).plain())
+        else:
+            later(work, say("acts.cloud_not_yet", error=str(error)).plain())
+        return
+    after = provider.look(work.target)
+    _after(work, provider, after if isinstance(after, CredentialState) else None)
+
+
+def _after(work: Work, provider: Disables, seen: CredentialState | None) -> None:
+    """Write that it is off; one that was used in spite of what the card said is turned on again at once."""
+    patience = looking.limits(work.row, work.policy, work.clock()).unused_after
+    if seen is None or not was_used_since(seen.last_used_at, work.plan, patience):
+        _done(work)
+        return
+    try:
+        provider.enable(work.target)
+    except ProviderError as error:
+        later(work, say("acts.used_and_stuck", error=str(error)).plain())
+        return
+    _stop(work, State.REFUSED, say("acts.used_meanwhile").plain())
+
+
+def _done(work: Work) -> None:
+    now = work.clock()
+    with work.sessions.begin() as session:
+        row = session.get_one(RemediationRow, work.row.id)
+        row.verified_at, row.claimed_until = now, None
+        steps.advance(session, row, State.VERIFIED, now)
+        steps.advance(session, row, State.WATCHING, now, until=(row.acted_at or now) + UNDO_FOR)
+        if row.kind is RemediationKind.REVOKE:
+            _record(session, row, "sessions.revoked", now)
+        else:
+            _resolve_findings(session, row, now)
+            _record(session, row, "credential.disabled", now)
+        redraw(session, row.ask_id)
+    work.tally.done.append(work.row.id)
+
+
+def _resolve_findings(session: Session, row: RemediationRow, now: datetime) -> None:
+    row.credential.status = CredentialStatus.INACTIVE
+    open_ones = select(FindingRow).where(
+        FindingRow.credential_id == row.credential_id, FindingRow.status != FindingStatus.RESOLVED
+    )
+    for finding in session.scalars(open_ones):
+        resolve(session, finding, "The credential is turned off.", now)
+
+
+# -- and on ------------------------------------------------------------------------------------------------------------
+
+
+def undo(work: Work) -> None:
+    """Give back the former state, exactly, and say what else is different by now."""
+    if not isinstance(work.provider, Disables):
+        _stop(work, State.FAILED, say("acts.undo_not_supported").plain())
+        return
+    seen = work.provider.look(work.target)
+    if isinstance(seen, Gap):
+        later(work, say("acts.undo_cannot_see", reason=seen.reason).plain())
+        return
+    if seen is None:
+        _stop(work, State.FAILED, sentence(Stop(doubt=Doubt.GONE)))
+        return
+    try:
+        if (work.row.undo or {}).get("status") == CredentialStatus.ACTIVE.value:
+            work.provider.enable(work.target)
+    except ProviderError as error:
+        later(work, say("acts.undo_not_yet", error=str(error)).plain())
+        return
+    _undone(work, differing((work.row.undo or {}).get("former") or {}, ledger.plain(seen.former)))
+
+
+def differing(former: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return the names of what is around a credential that somebody else changed since the undo was stored."""
+    return sorted(name for name, value in former.items() if name in now and now[name] != value)
+
+
+def _undone(work: Work, changed_by_others: list[str]) -> None:
+    now = work.clock()
+    because = say("acts.others_changed", names=", ".join(changed_by_others)).plain() if changed_by_others else None
+    with work.sessions.begin() as session:
+        row = session.get_one(RemediationRow, work.row.id)
+        row.undone_at, row.claimed_until = now, None
+        steps.advance(session, row, State.UNDONE, now, because=because, changed_by_others=changed_by_others)
+        if row.kind is RemediationKind.REVOKE:
+            _record(session, row, "sessions.restored", now)
+        else:
+            row.credential.status = CredentialStatus.ACTIVE
+            _record(session, row, "credential.enabled", now)
+        redraw(session, row.ask_id)
+    work.tally.undone.append(work.row.id)
+
+
+# -- neither -----------------------------------------------------------------------------------------------------------
+
+
+def _stop(work: Work, state: State, why: str) -> None:
+    """End a row that was not done; the reason goes on the card."""
+    with work.sessions.begin() as session:
+        row = session.get_one(RemediationRow, work.row.id)
+        if row.status is RemediationStatus.UNDONE:
+            return  # somebody called it off while it was looked at
+        row.claimed_until = None
+        steps.advance(session, row, state, work.clock(), because=why)
+        _record(session, row, f"remediation.{state.value}", work.clock(), because=why)
+        redraw(session, row.ask_id)
+    work.tally.refused.append((work.row.id, why))
+
+
+def later(work: Work, why: str) -> None:
+    """Put a row off; the reason goes on the card."""
+    postpone(work.sessions, work.row, why, work.clock(), work.tally)
+
+
+def postpone(sessions: Sessions, work_row: RemediationRow, why: str, now: datetime, tally: Tally) -> None:
+    """Put a row off: it is looked at again in ten minutes."""
+    with sessions.begin() as session:
+        row = session.get_one(RemediationRow, work_row.id)
+        if row.status is not RemediationStatus.UNDONE:
+            steps.put_off(session, row, why, now)
+        row.due_at, row.claimed_until = now + LATER, None
+        redraw(session, row.ask_id)
+    tally.waiting.append((work_row.id, why))
+
+
+def _record(session: Session, row: RemediationRow, kind: str, now: datetime, **facts: Any) -> None:
+    session.flush()
+    about = {"remediation": row.id, "credential": row.credential.external_id, **facts}
+    ledger.record(session, kind, now=now, identity_id=row.identity_id, facts=about)

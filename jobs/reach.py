@@ -1,0 +1,48 @@
+"""From an act's row to its cloud: which source reaches it, and the one credential that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nhi.policy import Policy
+from nhi.providers import Connect, EndsSessions, Provider, SpansAccounts, Target
+from nhi.records import identity_of
+from nhi.remediation import RemediationKind
+from nhi.tables import IdentityRow, RemediationRow
+
+Providers = Mapping[str, Connect]
+
+
+def open_source(row: RemediationRow, policy: Policy, providers: Providers) -> Provider | None:
+    """Open the source that reaches the account of this credential."""
+    for source in policy.sources:
+        if source.provider != row.identity.provider or source.provider not in providers:
+            continue
+        provider = providers[source.provider](source)
+        if _reaches(provider, row.identity):
+            return provider
+    return None
+
+
+def _reaches(provider: Provider, row: IdentityRow) -> bool:
+    if isinstance(provider, SpansAccounts):
+        return provider.holds(identity_of(row))
+    return provider.account == row.account
+
+
+def target_of(row: RemediationRow, provider: Provider | None = None) -> Target:
+    """Return the one credential that a row is about; it has a public id.
+
+    Where only its sessions are to be ended, `provider` says by which kind of target they go.
+    """
+    assert row.credential.external_id is not None
+    kind = row.credential.kind
+    if row.kind is RemediationKind.REVOKE and provider is not None and isinstance(provider, EndsSessions):
+        kind = provider.sessions_of(kind) or kind
+    return Target(
+        account=row.identity.account,
+        identity_name=row.identity.name,
+        identity_key=row.identity.key,
+        credential_kind=kind,
+        credential_id=row.credential.external_id,
+    )

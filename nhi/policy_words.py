@@ -1,0 +1,69 @@
+"""How policy.toml writes durations, hours and instants, read into values. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+NEVER = timedelta.max
+
+
+def parse_duration(text: object) -> timedelta:
+    """Read `90d`, `4h`, `30m`, `2w` or `never`. Raises ValueError with the way out."""
+    if isinstance(text, timedelta):
+        return text
+    if text == "never":
+        return NEVER
+    found = re.fullmatch(r"(\d{1,5})\s*([mhdw])", text) if isinstance(text, str) else None
+    if found is None or int(found[1]) == 0:
+        raise ValueError(
+            f'a duration is a whole number above 0 with a unit, like "90d", "4h", "30m" or "2w"; got {text!r}'
+        )
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def parse_hours(text: object) -> tuple[time, time]:
+    """Read `09:00-17:00`. Raises ValueError with the way out."""
+    if isinstance(text, tuple):
+        return text
+    found = re.fullmatch(r"(\d\d):(\d\d)-(\d\d):(\d\d)", text) if isinstance(text, str) else None
+    try:
+        if found is None:
+            raise ValueError
+        start, end = time(int(found[1]), int(found[2])), time(int(found[3]), int(found[4]))
+    except ValueError:
+        raise ValueError(f'working hours look like "09:00-17:00"; got {text!r}') from None
+    if start >= end:
+        raise ValueError(f"working hours must start before they end; got {text!r}")
+    return start, end
+
+
+def parse_end(text: object) -> timedelta:
+    """Read a duration that ends. Raises ValueError with the way out."""
+    if text == "never":
+        raise ValueError('"never" is no answer here: this must end; give a duration like "180d"')
+    return parse_duration(text)
+
+
+def parse_instant(text: object) -> datetime:
+    """Read an instant of TOML or text; a day is its beginning, and what names no zone is UTC. Raises ValueError."""
+    if isinstance(text, str):
+        try:
+            text = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f'an instant looks like 2026-12-20 or "2026-12-20T18:00:00Z"; got {text!r}') from None
+    if isinstance(text, date) and not isinstance(text, datetime):
+        text = datetime.combine(text, time(0), UTC)
+    if not isinstance(text, datetime):
+        raise ValueError(f'an instant looks like 2026-12-20 or "2026-12-20T18:00:00Z"; got {text!r}')
+    return text.replace(tzinfo=UTC) if text.tzinfo is None else text.astimezone(UTC)
+
+
+Patience = Annotated[timedelta, BeforeValidator(parse_duration)]
+Duration = Annotated[timedelta, BeforeValidator(parse_end)]
+Hours = Annotated[tuple[time, time], BeforeValidator(parse_hours)]
+Moment = Annotated[datetime, BeforeValidator(parse_instant)]

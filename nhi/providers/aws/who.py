@@ -1,0 +1,40 @@
+"""Whether a name still belongs to the identity that was decided about, and what an act must give back exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nhi.identity import CredentialStatus
+from nhi.providers import Target
+from nhi.providers.aws.calls import Calls, reading
+
+
+def same_user(calls: Calls, target: Target) -> Mapping[str, Any] | None:
+    """Return IAM's user; None: the name belongs to another now. Raises CannotSee (NoSuchEntity: to nobody)."""
+    answer = calls.ask("iam:GetUser", UserName=target.identity_name)
+    with reading("iam:GetUser"):
+        user: Mapping[str, Any] = answer["User"]
+        return user if user["UserId"] == target.identity_key else None
+
+
+def same_role(calls: Calls, target: Target) -> Mapping[str, Any] | None:
+    """Return IAM's role; None: the name belongs to another now. Raises CannotSee (NoSuchEntity: to nobody)."""
+    answer = calls.ask("iam:GetRole", RoleName=target.identity_name)
+    with reading("iam:GetRole"):
+        role: Mapping[str, Any] = answer["Role"]
+        return role if role["RoleId"] == target.identity_key else None
+
+
+def tags_of(thing: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag.get("Value", "") for tag in thing.get("Tags") or ()}
+
+
+def names(calls: Calls, action: str, field: str, name: str | None = None, **who: str) -> list[str]:
+    """Return the sorted names of one list (of the field `name` in each, or of plain texts). Raises CannotSee."""
+    with reading(action):
+        found = [one[name] if name else one for page in calls.pages(action, **who) for one in page[field]]
+    return sorted(str(one) for one in found)
+
+
+STATUS_OF = {True: CredentialStatus.INACTIVE, False: CredentialStatus.ACTIVE}  # by whether our denial is there

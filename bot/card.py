@@ -31,6 +31,7 @@ KINDS = {  # what an identity is called in sentences for people, by (provider, k
     ("gcp", "api_key"): "Google Cloud API key",
     ("gcp", "workload_identity_pool"): "Google Cloud workload identity pool",
 }
+WAITS = ("awaiting", "planned", "acting", "undoing")  # statuses of an act that something is still to come of
 _THEN = ", then "  # as nhi.escalation.names_in_order puts between the rungs of the ladder
 _SYMBOLS = {"critical": "🔴", "high": "🔴", "medium": "🟠", "low": "🟡"}
 
@@ -114,7 +115,7 @@ def _symbol_of_ended(facts: Json) -> str:
     status = facts["remediations"][0]["status"] if facts["remediations"] else ""
     if status in (RemediationStatus.REFUSED.value, RemediationStatus.FAILED.value):
         return "⚠️"
-    if status in (RemediationStatus.PLANNED.value, RemediationStatus.ACTING.value, RemediationStatus.UNDOING.value):
+    if status in WAITS:
         return "⏳"
     return "✅" if facts["ask"]["status"] == AskStatus.ANSWERED.value else "⚪"
 

@@ -14,6 +14,9 @@ CREDENTIALS_AT_MOST = 4
 EVENTS_AT_MOST = 5
 CHARACTERS_AT_MOST = 9_800  # of all the text: see bot.render.text_length
 REASONS_AT_MOST = 2
+RIVALS_AT_MOST = 2
+NOTES_AT_MOST = 2
+MORE_REASONS_AT_MOST = 5
 
 
 def whois(query: str, cards: Cards) -> Message:
@@ -46,7 +49,7 @@ def full(facts: Json) -> Blocks:
     )
     coverages = [facts["identity"].get("coverage") or ""]
     known = say("card.known", use=last_use(facts), coverages=[words for words in coverages if words])
-    return [body.rich(), known.context(), *_history(facts["history"])]
+    return [body.rich(), *_more_reasons(facts["owner"]), known.context(), *_history(facts["history"])]
 
 
 def _owner(owner: Json) -> Words:
@@ -54,7 +57,31 @@ def _owner(owner: Json) -> Words:
     evidence = owner["evidence"][:REASONS_AT_MOST]
     since = evidence[0]["at"] if confirmed and evidence else None
     active = owner.get("active", True)
-    return say("whois.owner", owner=owner, since=since, active=active, reasons=[] if confirmed else evidence)
+    rivals = [] if confirmed else owner.get("others" if owner["state"] == "likely" else "possible", [])
+    return say(
+        "whois.owner",
+        owner=owner,
+        since=since,
+        active=active,
+        reasons=[] if confirmed else evidence,
+        rivals=[_rival(rival) for rival in rivals[:RIVALS_AT_MOST]],
+        would_help=[one["words"] for one in owner.get("would_help", [])],
+        notes=[note["words"] for note in owner.get("notes", [])[:NOTES_AT_MOST]],
+    )
+
+
+def _rival(rival: Json) -> Json:
+    evidence = rival.get("evidence") or []
+    return rival | {"reason": evidence[0]["fact"] if evidence else ""}
+
+
+def _more_reasons(owner: Json) -> Blocks:
+    """Return the reasons beyond the two best, small."""
+    rest = owner["evidence"][REASONS_AT_MOST:] if owner["state"] != "confirmed" else []
+    if not rest:
+        return []
+    more = max(0, len(rest) - MORE_REASONS_AT_MOST)
+    return [say("whois.more_reasons", reasons=rest[:MORE_REASONS_AT_MOST], more=more).context()]
 
 
 def _credentials(credentials: list[Json]) -> Words:

@@ -27,6 +27,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
+from demo.cloud_acts import Acts
 from demo.cloud_faults import NS, Asked, Faults, refuse
 from demo.cloud_shapes import (
     COLUMNS,
@@ -67,6 +68,7 @@ class Cloud:
         self.iam = iam_backends[self.account]["aws"]  # moto's own state, for what has no method here
         self._passwords: dict[str, datetime] = {}  # when each was last changed, by user id
         self._services: dict[str, dict[str, str]] = {}  # service-specific credentials, by id
+        self.acts = Acts(services=self._services)
         self._events: list[dict[str, Any]] = []
         self._report: tuple[datetime, bytes] | None = None
         self._polls = 0
@@ -219,6 +221,49 @@ class Cloud:
         resources = [{"ResourceType": kind, "ResourceName": subject}]
         self._events.append({"told": told, "resources": resources, "at": at or self._now()})
 
+    def add_call(
+        self,
+        name: str,
+        *,
+        at: datetime,
+        source: str = "s3.amazonaws.com",
+        key_id: str | None = None,
+        role: str | None = None,
+        user: str | None = None,
+        address: str = "198.51.100.7",
+        tool: str = "aws-cli/2.30",
+    ) -> None:
+        """Add a CloudTrail event of somebody using a key ("ListBuckets"), assuming a role or signing in."""
+        who: dict[str, Any] = {"type": "IAMUser", "arn": f"arn:aws:iam::{self.account}:user/{user or 'somebody'}"}
+        if key_id is not None:
+            who["accessKeyId"] = key_id
+        if user is not None:
+            who["userName"] = user
+        told = {
+            "eventID": secrets.token_hex(16),
+            "eventName": name,
+            "eventSource": source,
+            "eventTime": iso(at),
+            "userIdentity": who,
+            "sourceIPAddress": address,
+            "userAgent": tool,
+        }
+        resources = [{"ResourceType": "AWS::IAM::Role", "ResourceName": role}] if role else []
+        self._events.append({"told": told, "resources": resources, "at": at})
+
+    def inline_policies(self, *, user: str | None = None, role: str | None = None) -> dict[str, Any]:
+        """Return the inline policies that a user or role really has, by name."""
+        if role is not None:
+            found = next(one for one in self.iam.roles.values() if one.name == role).policies
+        else:
+            assert user is not None
+            found = self.iam.users[user].policies
+        return {name: json.loads(text) for name, text in found.items()}
+
+    def service_status(self, credential_id: str) -> str:
+        """Return "Active" or "Inactive" of a service-specific credential."""
+        return self._services[credential_id]["Status"]
+
     def record_use(self, key_id: str, at: datetime, *, service: str = "s3", region: str = "eu-west-1") -> None:
         """Note that somebody used an access key."""
         self._key(key_id).last_used = AccessKeyLastUsed(naive(at), service, region)
@@ -271,7 +316,7 @@ class Cloud:
                 return self._lookup(asked)
             case "sts:AssumeRole" if self._external_id not in (None, asked.parameters.get("ExternalId")):
                 return refuse(asked, 403, "AccessDenied")
-        return None
+        return self.acts.answer(asked)
 
     def _details(self, asked: Asked, environ: dict[str, Any]) -> Response:
         """Cut moto's one long answer, made for the first page, into pages of MaxItems."""

@@ -104,7 +104,7 @@ class Faults:
 
 def refuse(asked: Asked, status: int, code: str) -> Response:
     message = f"{asked.action} is not to be had: {code}"
-    if asked.action.startswith("cloudtrail:"):
+    if asked.action.startswith(("cloudtrail:", "ssm:")):
         body = json.dumps({"__type": f"{code}Exception", "message": message})
         return Response(body, status=400 if status < 500 else status, mimetype="application/x-amz-json-1.1")
     root = Xml.Element("ErrorResponse", xmlns=NS)

@@ -127,6 +127,8 @@ def _attributes(event: Mapping[str, Any]) -> dict[str, list[str]]:
         "ResourceName": [one["ResourceName"] for one in event["resources"]],
         "EventName": [event["told"]["eventName"]],
         "EventId": [event["told"]["eventID"]],
+        "AccessKeyId": [event["told"]["userIdentity"].get("accessKeyId", "")],
+        "Username": [event["told"]["userIdentity"].get("userName", "")],
     }
 
 

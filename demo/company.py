@@ -330,7 +330,8 @@ def _seed_user(cloud: Cloud, sample: Sample, tags: dict[str, str], now: datetime
         cloud.add_service_credential(sample.name, created_at=_ago(now, sample.service_credential))
     if sample.creator is not None:
         at = _ago(now, sample.age)
-        cloud.add_event("CreateUser", subject=sample.name, by=f"{sample.creator}@{DOMAIN}", at=at)
+        for event in ("CreateUser", "CreateAccessKey"):  # who makes a user by hand makes its key in the same minute
+            cloud.add_event(event, subject=sample.name, by=f"{sample.creator}@{DOMAIN}", at=at)
     return [
         cloud.add_access_key(
             sample.name,

@@ -138,7 +138,7 @@ def _decide(work: Work, seen: Seen) -> Go | Stop | None:
 
 def _start_acting(session: Session, work: Work, seen: CredentialState, now: datetime) -> bool:
     """Store certificate and undo, and say that the act begins, by one conditional UPDATE; return if it is wanted."""
-    undo = {"status": seen.status.value, "former": ledger.plain(seen.former)}
+    undo = {"status": seen.status.value} | ({"former": ledger.plain(seen.former)} if seen.former else {})
     row = session.get_one(RemediationRow, work.row.id, populate_existing=True)
     before = steps.state_of(row)
     startable = [RemediationStatus.PLANNED, RemediationStatus.ACTING]

@@ -19,6 +19,7 @@ from nhi.roster import Roster
 from nhi.tables import AskRow, EvidenceRow, HandoverItemRow, IdentityRow, PersonRow, TeamClaimRow
 
 Json = dict[str, Any]
+ASK_ABOVE = 0.2  # confidence: where nobody is known, whoever it may well be is asked before policy's fallback is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,8 @@ def _choose(owner: Json, passed: Sequence[str], team: Team | None, roster: Roste
     mine = roster.able(owner["email"]) if owner["state"] == "confirmed" and owner["active"] else None
     if mine is not None:
         return Candidate(person=mine, owner=owner)  # who claimed it is asked, whatever they said before
-    ranked = [email for email in (owner["email"], *(other["email"] for other in owner.get("others", []))) if email]
+    others = [*owner.get("others", []), *(one for one in owner.get("possible", []) if one["confidence"] >= ASK_ABOVE)]
+    ranked = [email for email in (owner["email"], *(other["email"] for other in others)) if email]
     found = next_to_ask(
         ranked, passed=passed, team=team, fallback=policy.owners.fallback, can=lambda email: bool(roster.able(email))
     )
@@ -124,6 +126,9 @@ def _reason(candidate: Candidate) -> str:
             return " and ".join(_fact(fact) for fact in owner["evidence"][:2])
         case "likely":
             return "evidence points to you as well"
+        case "none" if mine := [one for one in owner.get("possible", []) if one["email"] == me.email]:
+            reasons = " and ".join(_fact(fact) for fact in mine[0]["evidence"][:2])
+            return f"nobody is known for sure, and you are the likeliest: {reasons}"
         case _:
             return "nobody better is known, and policy names you for that"
 
@@ -142,7 +147,9 @@ def _fact(fact: Json) -> str:
             return f"its tag says {fact['fact']}"
         case "creator" if fact["fact"].startswith("CreateServiceAccount"):
             return f"Google's audit log shows {fact['fact']}"
-        case "creator":
+        case "iac_tag":
+            return f"its code says {fact['fact']}"
+        case "creator" | "rotator" | "session":
             return f"CloudTrail shows {fact['fact']}"
         case _:
             return str(fact["fact"])

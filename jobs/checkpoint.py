@@ -7,6 +7,7 @@ it there.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from nhi.database import Sessions, reading
 from nhi.errors import NhiError
 from nhi.policy import Ledger
 from nhi.proof import Proved, prove
-from nhi.tables import AnchorRow, CheckpointRow, new_id
+from nhi.tables import AnchorRow, CheckpointRow, EventRow, new_id
 
 WAITING, KEPT, DEAD = "waiting", "kept", "dead"
 
@@ -77,6 +78,14 @@ def seal(program: Program, *, because: str, anchor_now: bool = True) -> Made:
         row = session.get_one(CheckpointRow, size)
         places = _to_keep(session, row, program.policy().ledger, now, anchor_now=anchor_now)
         return Made(size=size, note=row.note, is_new=is_new, anchors=len(places))
+
+
+def closed_review(session: Session) -> str | None:
+    """Return the quarter of a review that was closed after the newest checkpoint; None: there is none."""
+    newest = select(func.coalesce(func.max(CheckpointRow.size), 0)).scalar_subquery()
+    closed = select(EventRow.body).where(EventRow.kind == "review.closed", EventRow.seq > newest)
+    body = session.scalar(closed.order_by(EventRow.seq.desc()).limit(1))
+    return str(json.loads(body)["facts"]["quarter"]) if body else None
 
 
 def _write(sessions: Sessions, proved: Proved, mine: Signer, because: str, now: datetime) -> bool:

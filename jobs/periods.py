@@ -5,7 +5,9 @@ A run that died leaves its claim behind; when the claim's lease is over, the nex
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from sqlalchemy import update
@@ -16,6 +18,8 @@ from nhi.database import Sessions
 from nhi.tables import RunRow, new_id
 
 LEASE = timedelta(minutes=30)
+ALONE = timedelta(minutes=2)
+BEAT_SECONDS = 20.0
 
 
 def claim(sessions: Sessions, job: str, period: str, now: datetime, lease: timedelta = LEASE) -> str | None:
@@ -56,6 +60,33 @@ def release(sessions: Sessions, run_id: str) -> None:
             .where(RunRow.id == run_id, RunRow.finished_at.is_(None))
             .values(claimed_until=RunRow.started_at)
         )
+
+
+@contextmanager
+def alone(sessions: Sessions, job: str, clock: Callable[[], datetime]) -> Iterator[bool]:
+    """Hold a kind of work for this process; yield whether it is ours to do.
+
+    While it is held a heartbeat renews the claim, so that one whose process was killed ends within ALONE.
+    """
+    run_id = claim(sessions, job, "one at a time", clock(), ALONE)
+    if run_id is None:
+        yield False
+        return
+    over = threading.Event()
+    heart = threading.Thread(target=_beat, args=(sessions, run_id, clock, over), name=f"{job} heartbeat", daemon=True)
+    heart.start()
+    try:
+        yield True
+    finally:
+        over.set()
+        heart.join()
+        release(sessions, run_id)
+
+
+def _beat(sessions: Sessions, run_id: str, clock: Callable[[], datetime], over: threading.Event) -> None:
+    while not over.wait(BEAT_SECONDS):
+        with sessions.begin() as session:
+            session.execute(update(RunRow).where(RunRow.id == run_id).values(claimed_until=clock() + ALONE))
 
 
 def once(sessions: Sessions, job: str, period: str, work: Callable[[], str], clock: Callable[[], datetime]) -> bool:

@@ -129,6 +129,8 @@ def whois(matches: Sequence[Json]) -> None:
         out.print("Nothing by that name was seen. Try an ARN, a key id, a user's or role's name, or an owner's e-mail.")
     for match in matches:
         out.print(_whois_head(match))
+        for line in _about_owner(match["owner"]):
+            out.print(f"    {escape(line)}")
         for credential in match["credentials"]:
             used = credential["last_used_at"] or ("not known" if credential["use_gap"] else "never")
             out.print(f"  {credential['kind']} {_credential(credential)}: {credential['status']}, last used {used}")
@@ -143,6 +145,19 @@ def _whois_head(match: Json) -> str:
     evidence = "; ".join(fact["fact"] for fact in owner["evidence"][:2])
     reasons = f" ({evidence})" if evidence else ""
     return f"[bold]{escape(identity['principal'])}[/]\n  owner: {escape(_owner(owner) + reasons)}"
+
+
+def _about_owner(owner: Json) -> Iterator[str]:
+    """Yield who else it may be, what would tell, and what names nobody, a line each."""
+    for rival in owner.get("others", []) + owner.get("possible", []):
+        reasons = "; ".join(fact["fact"] for fact in rival.get("evidence", [])[:2])
+        yield f"perhaps {rival['email']} ({rival['confidence']:.0%}): {reasons}"
+    if helps := [one["words"] for one in owner.get("would_help", [])]:
+        yield f"what would tell: {'; or '.join(helps)}"
+    for note in owner.get("notes", [])[:3]:
+        yield note["words"]
+    for fact in owner["evidence"][2:]:
+        yield f"also {fact['fact']}" + (f" ({fact['url']})" if fact.get("url") else "")
 
 
 def undone(remediation: Json) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from bot import delivery
 from jobs import anchors, ask, checkpoint, directories, evidence, leavers, people, periods, remediate, review, scan
 from jobs.program import Program
+from nhi.database import reading
 from nhi.errors import NhiError
 from nhi.identity import Gap
 from nhi.policy import Policy, Source
@@ -18,7 +19,6 @@ from nhi.providers import Progress
 
 log = logging.getLogger(__name__)
 
-SCAN_LOCK = ("scan-now", "one at a time")
 
 
 def scan_all(
@@ -28,15 +28,14 @@ def scan_all(
 
     Raises NhiError where another scan is under way.
     """
-    started = program.clock()
-    policy = program.policy()
-    lock = periods.claim(program.sessions, *SCAN_LOCK, started)
-    if lock is None:
-        raise NhiError("A scan is under way already; its findings appear when it is done.", permanent=False)
-    try:
-        return _scan_all(program, policy, only, progress)
-    finally:
-        periods.release(program.sessions, lock)
+    with periods.alone(program.sessions, "scan-now", program.clock) as ours:
+        if not ours:
+            raise NhiError(
+                "A scan is under way already; its findings appear when it is done."
+                " If it was cut short, try again in two minutes.",
+                permanent=False,
+            )
+        return _scan_all(program, program.policy(), only, progress)
 
 
 def _scan_all(
@@ -113,10 +112,14 @@ def task_remediate(program: Program, **_: Any) -> None:
 
 
 def task_checkpoint(program: Program, **_: Any) -> None:
-    """Seal the ledger once an hour, where a signing key is set, and bring seals to where policy keeps them."""
+    """Seal the ledger once an hour and at a review's close, where a key is set; bring seals to where policy says."""
     if program.settings.nhi_signing_key is not None:
         hour = f"{program.clock():%Y-%m-%dT%H}"
         made = partial(checkpoint.seal, program, because="hourly", anchor_now=False)
+        with reading(program.sessions) as session:
+            closed = checkpoint.closed_review(session)
+        if closed:
+            _logged(checkpoint.seal(program, because=f"review {closed} closed"))
         periods.once(program.sessions, "checkpoint", hour, lambda: _logged(made()), program.clock)
     if (brought := anchors.bring(program)).kept:
         _logged(brought)

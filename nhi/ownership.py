@@ -205,6 +205,7 @@ def _counted(
     facts: Sequence[Weighed], weights: dict[str, Worth], now: datetime
 ) -> list[tuple[str, float, Evidence | None]]:
     """Return how much of its source's weight each fact counts: by its age, and by its place in its family."""
+    facts = _as_tags(facts)
     fresh = [
         (_ORDER[source], -_freshness(fact, weights[source], now), number, source, fact)
         for number, (source, fact) in enumerate(facts)
@@ -227,6 +228,14 @@ def _counted(
     if own == 1:
         counted.append((SINGLE, 1.0, None))
     return counted
+
+
+def _as_tags(facts: Sequence[Weighed]) -> Sequence[Weighed]:
+    """Weigh a tag that stands only in the code as a tag: beside the cloud's own it is the same statement again."""
+    sources = {source for source, _ in facts}
+    if "iac_tag" not in sources or "tag" in sources:
+        return facts
+    return [("tag" if source == "iac_tag" else source, fact) for source, fact in facts]
 
 
 def _freshness(fact: Evidence | None, worth: Worth, now: datetime) -> float:

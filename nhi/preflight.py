@@ -143,10 +143,10 @@ def _of_credential(plan: Plan, look: Look, limits: Limits) -> Stop | None:
 def _of_people(plan: Plan, look: Look) -> Stop | None:
     if look.owner_now != plan.owner_then:
         return Stop(doubt=Doubt.OWNER_CHANGED)
-    if plan.owner_then is None and plan.likely_then not in (None, look.likely_now):
-        return Stop(doubt=Doubt.LIKELY_OWNER_CHANGED)
     if not look.decider_may:
         return Stop(doubt=Doubt.DECIDER_MAY_NOT)
+    if plan.owner_then is None and plan.likely_then not in (None, look.likely_now):
+        return Stop(doubt=Doubt.LIKELY_OWNER_CHANGED)
     return None
 
 

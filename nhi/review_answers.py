@@ -41,6 +41,7 @@ Json = dict[str, Any]
 # What taking an answer back calls off or turns back; an act under way says so, one that was refused did nothing.
 CALLED_OFF = (
     RemediationStatus.PROPOSED,
+    RemediationStatus.AWAITING,
     RemediationStatus.PLANNED,
     RemediationStatus.ACTING,
     RemediationStatus.DONE,

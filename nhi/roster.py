@@ -189,11 +189,13 @@ def manager_of(session: Session, email: str, policy: Policy, now: datetime) -> P
     emails = (email.lower(), *managers(email, find).emails)
     found = session.scalars(select(PersonRow).where(PersonRow.email.in_(emails)))
     rows = {row.email: row for row in sorted(found, key=is_able)}
-    told = {address: find(address) for address in emails}
-    if any(told[address] is None and address not in rows for address in emails):
-        return Roster.read(session, policy, now).manager(email)
-    above = [(rows[address], told[address]) for address in emails[1:] if address in rows]
-    return next((row for row, entry in above if is_able(row) and not _is_gone(entry, row, now)), None)
+    for address in emails:
+        row, entry = rows.get(address), find(address)
+        if row is None and entry is None:
+            return Roster.read(session, policy, now).manager(email)
+        if address != emails[0] and row is not None and is_able(row) and not _is_gone(entry, row, now):
+            return row
+    return None
 
 
 def _is_gone(told: Entry | None, row: PersonRow, now: datetime) -> bool:

@@ -28,19 +28,21 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 try:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    CAN_CHECK_SIGNATURES = True
 except ImportError:  # said in the result, and in the exit status
     CAN_CHECK_SIGNATURES = False
-else:
-    CAN_CHECK_SIGNATURES = True
 
 GENESIS = "0" * 64
 EXPORTED = "evidence.exported"  # the kind of event that tells the hashes of a pack's files
 OF_THE_LEDGER = ("events.jsonl", "checkpoints.jsonl", "checkpoint.note", "proofs.jsonl", "MANIFEST")
+NOT_SEEN = """Without --anchor it cannot be seen whether an older pack was put in this one's place,
+nor (unless you know the key) whether everything was made anew under another key."""
 _HEX = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"— (?P<name>[^\s+]+) (?P<signature>[A-Za-z0-9+/]+={0,2})")
 
@@ -57,8 +59,7 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """Who signs: the text NAME+ID+KEY, taken apart."""
 
     name: str
@@ -70,12 +71,11 @@ def read_key(text: str) -> Key:
     try:
         name, key_id, encoded = text.strip().split("+", 2)
         raw = base64.b64decode(encoded, validate=True)
-        key = Key(name, bytes.fromhex(key_id), raw[1:])
+        if raw[:1] != b"\x01" or len(raw) != 33 or sha256(name.encode() + b"\n" + raw)[:4].hex() != key_id:
+            raise ValueError
     except ValueError:
-        raise Unreadable(f"{text!r} is no key; one looks like NAME+ID+KEY") from None
-    if raw[:1] != b"\x01" or len(raw) != 33 or sha256(name.encode() + b"\n" + raw)[:4] != key.id:
-        raise Unreadable(f"{text!r} is no Ed25519 key, or its ID is another key's")
-    return key
+        raise Unreadable(f"{text!r} is no Ed25519 key; one looks like NAME+ID+KEY") from None
+    return Key(name, bytes.fromhex(key_id), raw[1:])
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ def read_note(note: str) -> Note:
         signatures = [found for line in rest.splitlines() if (found := _SIGNATURE.fullmatch(line))]
         decoded = tuple((found["name"], base64.b64decode(found["signature"], validate=True)) for found in signatures)
         read = Note(note, f"{text}\n", lines[0], int(lines[1]), base64.b64decode(lines[2], validate=True), decoded)
+        if len(read.root) != 32 or read.size < 0 or str(read.size) != lines[1]:
+            raise ValueError
     except (IndexError, ValueError):
         raise Unreadable("the checkpoint is none: its lines are not a name, a size, a root and a signature") from None
-    if len(read.root) != 32 or read.size < 0 or str(read.size) != lines[1]:
-        raise Unreadable("the checkpoint is none: its size or its root is not one")
     return read
 
 
@@ -190,7 +190,7 @@ class Ledger:
         self.size, self.peaks = self.size + 1, (*peaks, leaf)
 
     def root(self) -> bytes:
-        root = self.peaks[-1] if self.peaks else sha256(b"")
+        root = self.peaks[-1]
         for peak in reversed(self.peaks[:-1]):
             root = sha256(b"\x01" + peak + root)
         return root
@@ -254,26 +254,17 @@ class Pack:
     """A zip, or the folder that it was taken apart into."""
 
     def __init__(self, path: Path) -> None:
-        self._zip: zipfile.ZipFile | None = None
         self._path = path
-        try:
-            if path.is_dir():
-                self.names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
-            else:
-                self._zip = zipfile.ZipFile(path)
-                self.names = self._zip.namelist()
-        except (OSError, zipfile.BadZipFile) as error:
-            raise Unreadable(f"{path} is no pack ({error})") from None
+        self._zip = None if path.is_dir() else zipfile.ZipFile(path)
+        files = (str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+        self.names = self._zip.namelist() if self._zip else sorted(files)
         if "MANIFEST" not in self.names:
             raise Unreadable(f"{path} is no pack: it has no MANIFEST")
 
     def bytes_of(self, name: str) -> bytes:
         if name not in self.names:
             raise Wrong(f"{name} is missing")
-        try:
-            return self._zip.read(name) if self._zip else (self._path / name).read_bytes()
-        except (OSError, zipfile.BadZipFile) as error:
-            raise Wrong(f"{name} cannot be read ({error})") from None
+        return self._zip.read(name) if self._zip else (self._path / name).read_bytes()
 
     def lines_of(self, name: str) -> list[str]:
         """Return the lines; some characters that are no end of a line here would count as one elsewhere."""
@@ -289,14 +280,11 @@ def check_manifest(pack: Pack) -> dict[str, str]:
     told: dict[str, str] = {}
     for line in pack.lines_of("MANIFEST"):
         digest, _, name = line.partition("  ")
-        if not _HEX.fullmatch(digest) or not name or name in told:
-            raise Wrong(f"MANIFEST holds a line that is none: {line[:80]!r}")
-        told[name] = digest
+        if told.setdefault(name, digest) != digest:
+            raise Wrong(f"MANIFEST tells of {name} twice")
     for name in pack.names:
-        if pack.names.count(name) > 1:
-            raise Wrong(f"{name} is in the pack twice")
-        if name not in told and name != "MANIFEST":
-            raise Wrong(f"{name} is not in MANIFEST: it was added")
+        if pack.names.count(name) > 1 or name not in {*told, "MANIFEST"}:
+            raise Wrong(f"{name} was added: it is in the pack twice, or not in MANIFEST")
     for name, digest in told.items():
         if hashlib.sha256(pack.bytes_of(name)).hexdigest() != digest:
             raise Wrong(f"{name} is not the file that MANIFEST tells of")
@@ -347,14 +335,9 @@ def read_notes(pack: Pack) -> list[Note]:
     """Return the checkpoints, the smallest first; the last one lies beside them as a file. Raises Wrong."""
     notes: list[Note] = []
     for number, record in pack.records("checkpoints.jsonl"):
-        try:
-            note = read_note(str(record.get("note")))
-        except Unreadable:
-            raise Wrong(f"checkpoints.jsonl, line {number}: its note is no checkpoint") from None
-        if (note.size, note.root.hex()) != (record.get("size"), record.get("root")):
-            raise Wrong(f"checkpoints.jsonl, line {number}: it does not say what its note says")
-        if notes and notes[-1].size >= note.size:
-            raise Wrong(f"checkpoints.jsonl, line {number}: it is not after the one before")
+        note, before = read_note(str(record.get("note"))), notes[-1].size if notes else 0
+        if (note.size, note.root.hex()) != (record.get("size"), record.get("root")) or note.size <= before:
+            raise Wrong(f"checkpoints.jsonl, line {number}: it does not say what its note says, or is out of order")
         notes.append(note)
     if not notes or pack.bytes_of("checkpoint.note").decode() != notes[-1].whole:
         raise Wrong("checkpoint.note is not the last of checkpoints.jsonl")
@@ -386,34 +369,16 @@ def verify(path: Path, anchor: str | None = None, key: str | None = None) -> Ite
         yield f"The text of {ledger.withheld} events is kept back, as it looks like a secret; the roots cover them."
     if ledger.without_private:
         yield f"The personal parts of {ledger.without_private} events are not here: they were erased, or kept back."
-    yield from _of_the_keys(keys, is_told=key is not None)
-    yield (
-        "It continues the anchor."
-        if outside
-        else (
-            "Without --anchor it cannot be seen whether an older pack was put in this one's place, nor (unless you know the key)"
-            " whether everything was made anew under another key."
-        )
-    )
-
-
-def _of_the_keys(keys: Sequence[Key], *, is_told: bool) -> Iterator[str]:
-    ids = ", ".join(f"{key.name} {key.id.hex()}" for key in keys)
-    if not CAN_CHECK_SIGNATURES:
-        yield f"Signatures (of {ids}) were NOT checked: the package `cryptography` is not installed."
-    elif is_told:
-        yield f"The signatures are by the key that you gave: {ids}."
-    else:
-        yield f"The signatures are by the pack's own key ({ids}): compare it with the one that you were told of."
+    whose = "the key that you gave" if key else "the pack's own key (compare it with the one that you were told of)"
+    how = f"by {whose}" if CAN_CHECK_SIGNATURES else "NOT checked, as the package `cryptography` is not installed"
+    yield f"Signatures are {how}: {', '.join(f'{one.name} {one.id.hex()}' for one in keys)}."
+    yield "It continues the anchor." if outside else NOT_SEEN
 
 
 def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] = print) -> int:
     """Run as a command; return the exit status."""
-    told, _, more = (__doc__ or "").partition("\n\n")
-    shape = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=told, epilog=more, formatter_class=shape)
-    here = Path(__file__).resolve().parent
-    parser.add_argument("pack", nargs="?", type=Path, default=here, help="the zip, or its folder")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pack", nargs="?", type=Path, default=Path(__file__).parent, help="the zip, or its folder")
     parser.add_argument("--anchor", type=Path, metavar="NOTE", help="a checkpoint that was kept elsewhere")
     parser.add_argument("--key", metavar="NAME+ID+KEY", help="the key that you were told of")
     chosen = parser.parse_args(arguments)
@@ -421,7 +386,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], Any] = pri
         anchor = chosen.anchor.read_text("utf-8") if chosen.anchor else None
         for sentence in verify(chosen.pack, anchor, chosen.key):
             say(sentence)
-    except (Unreadable, OSError) as error:
+    except (Unreadable, OSError, zipfile.BadZipFile) as error:
         say(f"It cannot be read: {error}.")
         return 2
     except (Wrong, KeyError, TypeError, ValueError, AttributeError) as error:

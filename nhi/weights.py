@@ -36,13 +36,13 @@ SINGLE = "single"  # one fact of one's own and no more
 # Sources of one family tell much the same: of the facts of a family that point to one person the first counts in
 # full, the second half, the third a quarter. The order below is the order in which they are counted.
 FAMILIES: tuple[tuple[str, ...], ...] = (
-    ("tag", "iac_tag"),
+    ("tag", "iac_tag", "description"),
     ("creator", "rotator"),
     ("session",),
     ("blame", "committer"),
     ("codeowners",),
     ("name",),
-    ("account",),
+    ("account", "label", "project_owner"),
     ("attestation", "former_owner"),
     ("not_mine_suggestion", "handover"),
     ("not_mine",),
@@ -71,6 +71,10 @@ DEFAULTS: dict[str, Worth] = {
     # What it is called, and where it lies.
     "name": Worth(1.24),
     "account": Worth(-0.12),
+    # What Google's project and an account's own description say; judgements, not fits: the generator knows AWS only.
+    "description": Worth(3.5),
+    "label": Worth(1.2),  # on the project, so of everything in it
+    "project_owner": Worth(0.4),
     # What people said.
     "attestation": Worth(4.62, _days(480)),
     "former_owner": Worth(1.5, _days(365)),
@@ -95,7 +99,7 @@ DEFAULTS: dict[str, Worth] = {
 # very tag that the cloud shows.
 OF_THEIR_OWN = frozenset(
     {
-        *("tag", "creator", "rotator", "session", "blame", "committer", "codeowners", "name"),
+        *("tag", "description", "creator", "rotator", "session", "blame", "committer", "codeowners", "name"),
         *("attestation", "former_owner", "not_mine_suggestion"),
     }
 )

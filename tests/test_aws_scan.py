@@ -71,11 +71,11 @@ def key_of(identity: Identity) -> Credential:
     return key
 
 
-def test_a_provider_tells_creators_and_disables_access_keys_only(aws: Aws) -> None:
+def test_a_provider_tells_creators_and_disables_what_it_can_turn_on_again(aws: Aws) -> None:
     assert isinstance(aws, TellsCreators)
     assert isinstance(aws, Disables)
     assert aws.disables("access_key")
-    assert not aws.disables("console_password")
+    assert not aws.disables("signing_certificate")
 
 
 def test_a_user_is_seen_with_its_key_tags_and_last_use(cloud: Cloud, aws: Aws) -> None:

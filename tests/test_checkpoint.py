@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from demo.cloud import Cloud
@@ -40,7 +40,6 @@ from nhi.tables import AnchorRow, AttestationRow, CheckpointRow, EventPrivateRow
 from tests.conftest import Clock, on_sqlite
 from tests.factories import NOW, make_identity, make_owner, make_person
 from tests.jobs_world import AWS
-from tests.test_ledger import tamper
 
 ROOT_OF_ONE = bytes(range(32))
 # From the documentation of Go's golang.org/x/mod/sumdb/note, the first implementation of the form.
@@ -210,6 +209,23 @@ def test_the_task_seals_once_an_hour_and_not_without_a_key(program: Program, clo
     assert sizes(program) == [1, 2]
 
 
+@on_sqlite
+def test_a_reviews_close_is_sealed_at_the_next_tick_and_goes_out_at_once(
+    program: Program, clock: Clock, tmp_path: Path
+) -> None:
+    set_policy(program, clock, f'anchors = ["file:{tmp_path}/kept"]')
+    tell(program, "a.one")
+    work.task_checkpoint(program)
+    tell(program, "review.closed", facts={"quarter": "2026Q4"})
+    work.task_checkpoint(program)
+    work.task_checkpoint(program)
+
+    assert sizes(program) == [1, 2]
+    with reading(program.sessions) as session:
+        assert session.get_one(CheckpointRow, 2).because == "review 2026Q4 closed"
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
 def sizes(program: Program) -> list[int]:
     with reading(program.sessions) as session:
         return [row.size for row in session.query(CheckpointRow).order_by(CheckpointRow.size)]
@@ -232,6 +248,18 @@ def test_checkpoints_of_a_former_key_count_where_policy_names_it(
 
 
 # -- what a seal shows, after somebody got past the triggers -----------------------------------------------------------
+
+
+def tamper(engine: Engine, *statements: str) -> None:
+    """Change history as who owns the database can: without the triggers."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            for verb in ("update", "delete"):
+                connection.execute(text(f"DROP TRIGGER event_refuses_{verb}"))
+        else:
+            connection.execute(text("ALTER TABLE event DISABLE TRIGGER USER"))
+        for statement in statements:
+            connection.execute(text(statement))
 
 
 def rehash(program: Program, first: int = 1) -> None:

@@ -143,11 +143,10 @@ def test_a_scan_that_was_missed_is_made_up_for_at_the_next_tick(world: World) ->
 
 @on_sqlite
 def test_a_tick_that_finds_a_scan_under_way_leaves_the_day_to_the_next_tick(world: World) -> None:
-    held = periods.claim(world.sessions, *work.SCAN_LOCK, world.clock())
-    assert held is not None
-    with pytest.raises(NhiError, match="A scan is under way already"):
-        work.task_scan(world.program)
-    periods.release(world.sessions, held)
+    with periods.alone(world.sessions, "scan-now", world.clock) as ours:
+        assert ours
+        with pytest.raises(NhiError, match="A scan is under way already"):
+            work.task_scan(world.program)
     work.task_scan(world.program)
     assert len(world.rows(ScanRow)) == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -130,3 +131,39 @@ def test_two_processes_share_the_periods_and_none_runs_twice(database_url: str) 
         process.stdin.flush()
     ran = [day for process in processes for day in process.communicate(timeout=60)[0].split()]
     assert sorted(ran, key=int) == [str(day) for day in range(20)]
+
+
+def test_work_that_is_held_alone_is_nobody_elses_until_it_ends(sessions: Sessions, clock: Clock) -> None:
+    with periods.alone(sessions, "scan-now", clock) as ours:
+        assert ours
+        with periods.alone(sessions, "scan-now", clock) as theirs:
+            assert not theirs
+    with periods.alone(sessions, "scan-now", clock) as again:
+        assert again
+
+
+def test_work_whose_process_was_killed_is_to_be_had_again_two_minutes_later(sessions: Sessions, clock: Clock) -> None:
+    assert periods.claim(sessions, "scan-now", "one at a time", clock(), periods.ALONE) is not None
+    clock.pass_by(seconds=119)
+    with periods.alone(sessions, "scan-now", clock) as ours:
+        assert not ours
+    clock.pass_by(seconds=1)
+    with periods.alone(sessions, "scan-now", clock) as ours:
+        assert ours
+
+
+def test_a_heartbeat_keeps_long_work_from_being_taken_over(
+    sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(periods, "BEAT_SECONDS", 0.01)
+    with periods.alone(sessions, "scan-now", clock):
+        clock.pass_by(hours=1)
+        renewed = time.monotonic() + 20
+        while time.monotonic() < renewed:
+            with sessions() as session:
+                until = session.scalars(select(RunRow.claimed_until)).one()
+            if until > clock():
+                break
+            time.sleep(0.02)
+        with periods.alone(sessions, "scan-now", clock) as theirs:
+            assert not theirs

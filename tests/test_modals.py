@@ -127,7 +127,9 @@ def test_credentials_with_findings_come_first() -> None:
         ({}, True, True),
         ({"status": "inactive"}, False, False),
         ({"id": None}, False, False),
-        ({"kind": "service_specific_credential"}, False, True),
+        ({"kind": "service_specific_credential"}, True, True),
+        ({"kind": "console_password"}, True, False),
+        ({"kind": "signing_certificate"}, False, True),
     ],
 )
 def test_only_what_can_be_turned_off_or_rotated_is_offered(odd: Json, disables: bool, rotates: bool) -> None:

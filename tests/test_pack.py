@@ -237,6 +237,18 @@ def test_without_a_single_scan_a_pack_says_so(world: World, export: Callable[...
     assert said(pack)[0] == 0
 
 
+@on_sqlite
+def test_a_page_shows_hostile_names_as_text_and_needs_no_script(world: World, export: Callable[..., Path]) -> None:
+    world.add_user("<script>alert(1)</script>", 200, note='"><img src=x>')
+    world.scan()
+    world.ask()
+    world.clock.pass_by(minutes=1)
+    world.say("<script>alert(1)</script>", Verdict.CLAIM, by="ana")
+    page = read(export(), "report.html")
+    assert "&lt;script&gt;alert(1)" in page
+    assert not [tag for tag in ("<script", "<img", "<link", "http://", "url(") if tag in page]
+
+
 # -- spreadsheets ------------------------------------------------------------------------------------------------------
 
 
@@ -336,13 +348,13 @@ def test_the_verifier_in_the_pack_needs_nothing_else(pack: Path, tmp_path: Path)
     alone = [sys.executable, "-I", "-S", str(apart / "verify.py")]  # -S: no package is found, cryptography neither
     ran = subprocess.run(alone, check=False, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stderr) == (3, "")
-    assert "were NOT checked" in ran.stdout
+    assert "NOT checked" in ran.stdout
 
     ran = subprocess.run(
         [sys.executable, str(apart / "verify.py")], check=False, capture_output=True, text=True, timeout=60
     )
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert "by the pack's own key" in ran.stdout
+    assert "the pack's own key" in ran.stdout
 
 
 @on_sqlite
@@ -424,10 +436,7 @@ def test_a_file_that_was_changed_is_named_even_with_a_new_manifest(
 
 
 def test_files_that_were_added_taken_out_or_doubled_are_named(pack: Path) -> None:
-    assert (
-        "extra.txt is not in MANIFEST"
-        in said(rezipped(pack, lambda f: f.update({"extra.txt": b"x"}), manifest=False))[1]
-    )
+    assert "extra.txt was added" in said(rezipped(pack, lambda f: f.update({"extra.txt": b"x"}), manifest=False))[1]
     assert "after.csv is missing" in said(rezipped(pack, lambda f: f.pop("after.csv"), manifest=False))[1]
     assert "after.csv is not the file whose hash" in said(rezipped(pack, lambda f: f.pop("after.csv")))[1]
     assert "MANIFEST" in said(rezipped(pack, lambda f: f.pop("MANIFEST"), manifest=False))[1]
@@ -435,7 +444,7 @@ def test_files_that_were_added_taken_out_or_doubled_are_named(pack: Path) -> Non
     copy.write_bytes(pack.read_bytes())
     with zipfile.ZipFile(copy, "a") as doubled, pytest.warns(UserWarning, match="Duplicate name"):
         doubled.writestr("after.csv", b"")
-    assert "after.csv is in the pack twice" in said(copy)[1]
+    assert "after.csv was added" in said(copy)[1]
 
 
 @pytest.mark.parametrize("line", ["", "null", "[]", "{}", '{"body":1}', '{"hash":"","prev_hash":""}', "\u2028"])

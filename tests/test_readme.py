@@ -24,11 +24,12 @@ def table(permissions: Sequence[Permission]) -> str:
     ("name", "permissions"),
     [
         ("read", Aws.permissions),
+        ("look", Aws.look_permissions),
         ("write", Aws.disable_permissions),
         ("gcp-read", Gcp.permissions),
         ("gcp-write", Gcp.disable_permissions),
     ],
-    ids=["read", "write", "gcp-read", "gcp-write"],
+    ids=["read", "look", "write", "gcp-read", "gcp-write"],
 )
 def test_the_readme_lists_exactly_the_permissions_declared_beside_the_code(
     name: str, permissions: Sequence[Permission]

@@ -18,7 +18,7 @@ from nhi.remediation import RemediationKind, RemediationStatus
 from nhi.reviews import Quarter
 from nhi.tables import AttestationRow, IdentityRow, PopulationCountRow, RemediationRow, new_id
 
-_OFF = {status for status in RemediationStatus if status in ("done", "undoing", "closed")}
+_OFF = (RemediationStatus.DONE, RemediationStatus.UNDOING, RemediationStatus.CLOSED)
 
 
 def count(program: Program) -> None:

@@ -118,22 +118,9 @@ def _since(session: Session, population: Sequence[Json]) -> Json:
 
 
 def _sources(session: Session) -> tuple[Source, ...]:
-    """Return the last scan of each account."""
-    newest = (
-        select(ScanRow.provider, ScanRow.account, func.max(ScanRow.started_at).label("at"))
-        .group_by(ScanRow.provider, ScanRow.account)
-        .subquery()
-    )
-    rows = session.scalars(
-        select(ScanRow)
-        .join(
-            newest,
-            (newest.c.provider == ScanRow.provider)
-            & (newest.c.account == ScanRow.account)
-            & (newest.c.at == ScanRow.started_at),
-        )
-        .order_by(ScanRow.provider, ScanRow.account)
-    )
+    """Return the last scan of each account; of two at the same instant the one that saw less."""
+    rows = session.scalars(select(ScanRow).order_by(ScanRow.finished_at, ScanRow.complete.desc()))
+    newest = {(row.provider, row.account): row for row in rows}
     queries = _queries(session)
     return tuple(
         Source(
@@ -145,10 +132,10 @@ def _sources(session: Session) -> tuple[Source, ...]:
             identities=row.identities,
             credentials=row.credentials,
             requests=row.api_calls,
-            queries=queries.get((row.provider, row.account), {}),
+            queries=queries.get(place, {}),
             gaps=tuple((gap.scope, gap.reason) for gap in row.gaps),
         )
-        for row in rows
+        for place, row in sorted(newest.items())
     )
 
 

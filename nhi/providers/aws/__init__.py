@@ -37,16 +37,6 @@ PERMISSIONS = tuple(
         "iam:GetUser": "tells a newer user's last sign-in, and before an act that the user is still the same",
         "iam:GetAccountSummary": "tells how many users and roles there are, to hold the scan against",
         "cloudtrail:LookupEvents": "tells who made a user, role or key, and before an act who called with it last",
-        "iam:GetRole": "tells before an act that the role is still the same, and when it was last used",
-        "iam:GetRolePolicy": "tells before an act whether our denial is on a role",
-        "iam:ListRolePolicies": "tells before an act what an undo must leave on a role",
-        "iam:ListAttachedRolePolicies": "tells before an act what an undo must leave attached to a role",
-        "iam:GetUserPolicy": "tells before an act whether our denial is on a user",
-        "iam:ListUserPolicies": "tells before an act what an undo must leave on a user",
-        "iam:ListAttachedUserPolicies": "tells before an act what an undo must leave attached to a user",
-        "iam:GenerateServiceLastAccessedDetails": "asks when a user last reached a service; changes nothing",
-        "iam:GetServiceLastAccessedDetails": "tells when a user last reached a service",
-        "ssm:GetCalendarState": "tells before an act whether the change calendar that policy names is open",
     }.items()
 )
 _SUMMARY = {"iam_user": "Users", "iam_role": "Roles"}  # kinds, and IAM's words for their number
@@ -63,6 +53,7 @@ class Aws:
 
     name = "aws"
     permissions: Sequence[Permission] = PERMISSIONS
+    look_permissions: Sequence[Permission] = acts.LOOK_PERMISSIONS  # the reader's, right before an act
     disable_permissions: Sequence[Permission] = DISABLE_PERMISSIONS
 
     def __init__(self, source: Source) -> None:

@@ -34,6 +34,21 @@ PERMISSIONS = tuple(
         "iam:DeleteRolePolicy": "takes `nhi-quarantine` or `nhi-revoke-sessions` off again",
     }.items()
 )
+LOOK_PERMISSIONS = tuple(
+    Permission(action=action, why=why)
+    for action, why in {
+        "iam:GetRole": "tells that the role is still the same, and when it was last used",
+        "iam:GetRolePolicy": "tells whether our denial is on a role",
+        "iam:ListRolePolicies": "tells what an undo must leave on a role",
+        "iam:ListAttachedRolePolicies": "tells what an undo must leave attached to a role",
+        "iam:GetUserPolicy": "tells whether our denial is on a user",
+        "iam:ListUserPolicies": "tells what an undo must leave on a user",
+        "iam:ListAttachedUserPolicies": "tells what an undo must leave attached to a user",
+        "iam:GenerateServiceLastAccessedDetails": "asks when a user last reached a service; changes nothing",
+        "iam:GetServiceLastAccessedDetails": "tells when a user last reached a service",
+        "ssm:GetCalendarState": "tells whether the change calendar that policy names is open",
+    }.items()
+)
 _READS = 6  # at most; then the act did not take
 _PAUSE = 0.5  # seconds between two reads
 

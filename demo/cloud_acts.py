@@ -1,0 +1,68 @@
+"""What the stand-in cloud answers around acts, where moto has nothing: service-specific credentials and the last access
+to a service, the change calendar."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from werkzeug.wrappers import Response
+
+from demo.cloud_faults import Asked, refuse
+from demo.cloud_shapes import answer_of, iso
+
+
+@dataclass
+class Acts:
+    """The part of an account's state that only acts ask about. Set it from the outside."""
+
+    services: MutableMapping[str, dict[str, str]]  # service-specific credentials, by id
+    reached: dict[tuple[str, str], datetime] = field(default_factory=dict)  # by user's name and service
+    tracked: set[str] = field(default_factory=lambda: {"codecommit", "bedrock", "cassandra"})
+    closed: set[str] = field(default_factory=set)  # change calendars, by ARN
+    polls: int = 0  # how many answers say "in progress" before one says "completed"
+    _jobs: dict[str, list[Any]] = field(default_factory=dict)  # [user, polls left], by id
+
+    def answer(self, asked: Asked) -> Response | None:
+        """Return this part's answer; None: it has none."""
+        match asked.action:
+            case "iam:UpdateServiceSpecificCredential":
+                return self._update(asked)
+            case "iam:GenerateServiceLastAccessedDetails":
+                job = secrets.token_hex(16)
+                self._jobs[job] = [asked.parameters["Arn"].rpartition("/")[2], self.polls]
+                return answer_of("GenerateServiceLastAccessedDetails", {"JobId": job})
+            case "iam:GetServiceLastAccessedDetails":
+                return self._last_accessed(asked.parameters["JobId"])
+            case "ssm:GetCalendarState":
+                (calendar,) = json.loads(asked.parameters["body"])["CalendarNames"]
+                state = "CLOSED" if calendar in self.closed else "OPEN"
+                body = json.dumps({"State": state, "AtTime": "2026-01-01T00:00:00Z"})
+                return Response(body, mimetype="application/x-amz-json-1.1")
+        return None
+
+    def _update(self, asked: Asked) -> Response:
+        one = self.services.get(asked.parameters["ServiceSpecificCredentialId"])
+        if one is None or one["UserName"] != asked.parameters["UserName"]:
+            return refuse(asked, 404, "NoSuchEntity")
+        one["Status"] = asked.parameters["Status"]
+        return answer_of("UpdateServiceSpecificCredential", {})
+
+    def _last_accessed(self, job: str) -> Response:
+        user, left = self._jobs[job]
+        self._jobs[job][1] -= 1
+        if left > 0:
+            told: dict[str, Any] = {"JobStatus": "IN_PROGRESS", "ServicesLastAccessed": []}
+        else:
+            lines = [self._line(user, service) for service in sorted(self.tracked)]
+            told = {"JobStatus": "COMPLETED", "JobCompletionDate": "2026-01-01T00:00:00Z", "ServicesLastAccessed": lines}
+        return answer_of("GetServiceLastAccessedDetails", {"JobCreationDate": "2026-01-01T00:00:00Z", **told})
+
+    def _line(self, user: str, service: str) -> dict[str, str]:
+        at = self.reached.get((user, service))
+        known = {"LastAuthenticated": iso(at), "LastAuthenticatedRegion": "eu-west-1"} if at else {}
+        return {"ServiceName": service, "ServiceNamespace": service, **known}

@@ -59,7 +59,11 @@ class Acts:
             told: dict[str, Any] = {"JobStatus": "IN_PROGRESS", "ServicesLastAccessed": []}
         else:
             lines = [self._line(user, service) for service in sorted(self.tracked)]
-            told = {"JobStatus": "COMPLETED", "JobCompletionDate": "2026-01-01T00:00:00Z", "ServicesLastAccessed": lines}
+            told = {
+                "JobStatus": "COMPLETED",
+                "JobCompletionDate": "2026-01-01T00:00:00Z",
+                "ServicesLastAccessed": lines,
+            }
         return answer_of("GetServiceLastAccessedDetails", {"JobCreationDate": "2026-01-01T00:00:00Z", **told})
 
     def _line(self, user: str, service: str) -> dict[str, str]:

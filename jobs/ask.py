@@ -312,7 +312,9 @@ def _count(due: Due, tally: Tally) -> None:
     tally.reminded = sum(len(asked) for asked in due.reminders.values())
     tally.escalated = len(due.escalations)
     tally.items += len(due.claims)
-    tally.sent = tally.people + len(due.claims) + len([asked for asked in due.reminders.values() if asked]) + tally.escalated
+    tally.sent = (
+        tally.people + len(due.claims) + len([asked for asked in due.reminders.values() if asked]) + tally.escalated
+    )
 
 
 def _say(session: Session, due: Due, stand_in: PersonRow | None, policy: Policy, now: datetime) -> None:

@@ -20,7 +20,6 @@ from nhi.providers import Progress
 log = logging.getLogger(__name__)
 
 
-
 def scan_all(
     program: Program, *, only: tuple[str, ...] = (), progress: Callable[[str, Progress], None] = lambda _, __: None
 ) -> scan.Tally:

@@ -210,9 +210,7 @@ def note_json(note: Note) -> Json:
     return {"fit": note.fit.value, "fact": note.fact.fact, "words": f"{said}{hint}", "nearest": note.nearest}
 
 
-def _heirs(
-    gone: OwnerRow, facts: list[Evidence], people: Directory, policy: Policy, now: datetime
-) -> list[Json]:
+def _heirs(gone: OwnerRow, facts: list[Evidence], people: Directory, policy: Policy, now: datetime) -> list[Json]:
     """Return who else evidence names for what somebody owned who is gone, the likeliest first, each with reasons."""
     ranked = rank(facts, directory=people, people=policy.people, owners=policy.owners, now=now)
     return [

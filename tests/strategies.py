@@ -19,7 +19,7 @@ from nhi.identity import (
     scope_of,
 )
 from nhi.policy import NEVER, Policy, Rules
-from nhi.remediation import Look, Plan
+from nhi.preflight import Limits, Look, Plan
 from tests.factories import ACCOUNT, NOW
 
 DAY = timedelta(days=1)
@@ -182,15 +182,42 @@ POLICIES = st.builds(
 # Few values, and the good ones often, so that plans and looks fit together often enough for an act to go ahead.
 _OWNERS = st.sampled_from(["ana@example.com"] * 3 + [None, "bea@example.com"])
 _USES = st.sampled_from([ago(100)] * 3 + [None, ago(100) - TICK, ago(100) + TICK, ago(2), NOW])
-PLANS = st.builds(Plan, shown_last_used_at=_USES, shown_at=st.sampled_from([ago(1), ago(150)]), owner_then=_OWNERS)
+PLANS = st.builds(
+    Plan,
+    shown_last_used_at=_USES,
+    use_was_shown=st.sampled_from([True] * 4 + [False]),
+    shown_at=st.sampled_from([ago(1), ago(150)]),
+    owner_then=_OWNERS,
+    likely_then=_OWNERS,
+    principal_then=st.sampled_from(["arn:ci"] * 3 + [None]),
+    ends_sessions=st.sampled_from([False] * 5 + [True]),
+)
+_MOSTLY_NOT = st.sampled_from([None] * 6 + ["AccessDenied"])
 LOOKS = st.builds(
     Look,
     status=st.sampled_from([CredentialStatus.ACTIVE] * 4 + [CredentialStatus.INACTIVE, None]),
     last_used_at=_USES,
-    gap=st.sampled_from([None] * 4 + ["AccessDenied"]),
+    gap=_MOSTLY_NOT,
+    blocked=_MOSTLY_NOT,
+    principal_now=st.sampled_from(["arn:ci"] * 6 + ["arn:other"]),
     owner_now=_OWNERS,
+    likely_now=_OWNERS,
     decider_may=st.sampled_from([True] * 4 + [False]),
+    second_is_missing=st.sampled_from([False] * 6 + [True]),
+    never_touch=_MOSTLY_NOT,
+    break_glass=_MOSTLY_NOT,
+    frozen=_MOSTLY_NOT,
+    freeze_gap=_MOSTLY_NOT,
     acts_this_hour=st.integers(min_value=0, max_value=6),
+    acts_in_account_today=st.integers(min_value=0, max_value=6),
+    credentials_in_account=st.integers(min_value=0, max_value=60),
+    account_is_busy=st.sampled_from([False] * 6 + [True]),
+)
+LIMITS = st.builds(
+    Limits,
+    actions_an_hour=st.integers(min_value=1, max_value=8),
+    share_of_account=st.sampled_from([0.01, 0.1, 1.0]),
+    unused_after=SPANS | st.just(NEVER),
 )
 
 # Anything that a fact of an event may hold, and more: what JSON cannot say included.

@@ -189,7 +189,7 @@ class Cloud:
         """Attach a managed policy by its ARN. Moto does not load AWS's own, so only name and ARN are there."""
         users, roles, groups = self.iam.users, self.iam.roles.values(), self.iam.groups
         to: Any = users[user] if user else groups[group] if group else next(one for one in roles if one.name == role)
-        to.managed_policies[arn] = SimpleNamespace(arn=arn, name=arn.rpartition("/")[2])
+        to.managed_policies[arn] = SimpleNamespace(arn=arn, name=arn.rpartition("/")[2], path="/")
 
     def add_event(
         self,

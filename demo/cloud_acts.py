@@ -4,7 +4,7 @@ to a service, the change calendar."""
 from __future__ import annotations
 
 import json
-import secrets
+import uuid
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,7 +33,7 @@ class Acts:
             case "iam:UpdateServiceSpecificCredential":
                 return self._update(asked)
             case "iam:GenerateServiceLastAccessedDetails":
-                job = secrets.token_hex(16)
+                job = str(uuid.uuid4())
                 self._jobs[job] = [asked.parameters["Arn"].rpartition("/")[2], self.polls]
                 return answer_of("GenerateServiceLastAccessedDetails", {"JobId": job})
             case "iam:GetServiceLastAccessedDetails":
@@ -43,7 +43,8 @@ class Acts:
                 state = "CLOSED" if calendar in self.closed else "OPEN"
                 body = json.dumps({"State": state, "AtTime": "2026-01-01T00:00:00Z"})
                 return Response(body, mimetype="application/x-amz-json-1.1")
-        return None
+            case _:
+                return None
 
     def _update(self, asked: Asked) -> Response:
         one = self.services.get(asked.parameters["ServiceSpecificCredentialId"])

@@ -143,7 +143,7 @@ def _linked(name: str, service: str) -> Sample:
 
 
 IDLE = (
-    _idle("ci-deploy", "ana", made=620, used=214, admin=True),
+    _idle("ci-deploy", "ana", made=620, used=214),
     _idle("legacy-backup", "ana", made=900, used=None),
     _idle("terraform-old", "fay", made=540, used=180, admin=True, service="ec2"),
     _idle("payments-export", "bea", made=480, used=130, service="dynamodb"),

@@ -65,7 +65,7 @@ def gather(sessions: Sessions, policy: Policy, now: datetime) -> tuple[Gap, ...]
     return tuple(found.gaps)
 
 
-def _wanted() -> Select[tuple[IdentityRow]]:
+def _wanted() -> Select[IdentityRow]:
     with_findings = select(FindingRow.identity_id).where(FindingRow.status != FindingStatus.RESOLVED)
     able = select(PersonRow.email).where(PersonRow.active.is_(True))
     owned = select(OwnerRow.identity_id).where(OwnerRow.ended_at.is_(None), OwnerRow.email.in_(able))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from slack_sdk import WebClient
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from bot import burndown, delivery, review_queue
@@ -28,6 +28,7 @@ from nhi.policy import Policy
 from nhi.reviews import ItemStatus, Nudge
 from nhi.stamps import quality
 from nhi.tables import (
+    IdentityRow,
     PersonRow,
     ReviewCampaignRow,
     ReviewChartRow,
@@ -121,7 +122,9 @@ def _open_if_due(sessions: Sessions, policy: Policy, shadow: bool, now: datetime
         if campaigns.find(session, quarter) is not None:
             return
         asked = session.get(SwitchRow, campaigns.wanted(quarter))
-    if asked is None and (shadow or not policy.review.automatic):
+        since = session.scalar(select(func.min(IdentityRow.first_seen_at)))
+    by_itself = policy.review.automatic and not shadow and reviews.opens_by_itself(quarter, since, now)
+    if asked is None and not by_itself:
         return
     try:
         opened = campaigns.open_campaign(sessions, policy, by=asked.by if asked else BY_ITSELF, now=now)

@@ -139,8 +139,8 @@ def read_signer(setting: str | None, name: str) -> Signer:
     """Return the signer of a setting: a PEM, or the path of one. Raises SettingsError, one sentence."""
     if not setting:
         raise SettingsError(
-            "NHI_SIGNING_KEY is not set, so no checkpoint can be signed: `nhi ledger keygen --out nhi-signing.pem` makes a"
-            " key; keep it away from the database, and set NHI_SIGNING_KEY to its path"
+            "NHI_SIGNING_KEY is not set, so no checkpoint can be signed: `nhi ledger keygen --out nhi-signing.pem`"
+            " makes a key; keep it away from the database, and set NHI_SIGNING_KEY to its path"
         )
     if "-----BEGIN" in setting:
         pem = setting.replace("\\n", "\n").encode()

@@ -44,7 +44,7 @@ def by_calendar(calendars: Sequence[Any], now: datetime) -> str | None:
 
     An event without a zone counts where it is noon anywhere: a freeze too long is better than one too short.
     """
-    near = timedelta(hours=14)
+    near = timedelta(days=1)
     try:
         for calendar in calendars:
             for event in recurring_ical_events.of(calendar).between(now - near, now + near):

@@ -37,7 +37,7 @@ def redact(text: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return the text with secrets replaced, and the ids of access keys left: those are names, and evidence needs them."""
+    """Return the text with secrets replaced; ids of access keys stay, as they are names that evidence needs."""
     return _SECRETS.sub(lambda found: found[0] if _KEY_ID.fullmatch(found[0]) else "[redacted]", text)
 
 

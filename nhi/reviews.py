@@ -60,6 +60,7 @@ class Because(StrEnum):
 # -- quarters ----------------------------------------------------------------------------------------------------------
 
 SHORTEST_CAMPAIGN = timedelta(days=7)
+AT_ITS_BEGINNING = timedelta(days=14)  # of a quarter: so late a newcomer's first review still makes sense
 
 
 @dataclass(frozen=True, order=True)
@@ -103,6 +104,17 @@ def read_quarter(text: str) -> Quarter:
 def due_at(quarter: Quarter, opened_at: datetime, after: timedelta) -> datetime:
     """Return when answers are due: `after` the opening, within the quarter, and never sooner than in a week."""
     return max(min(opened_at + after, quarter.ends_at), opened_at + SHORTEST_CAMPAIGN)
+
+
+def opens_by_itself(quarter: Quarter, watching_since: datetime | None, now: datetime) -> bool:
+    """Whether a quarter's campaign opens unasked; `watching_since` is the first look at anything (None: no look yet).
+
+    Who installs this in the middle of a quarter gets to know it by questions, not by a review of everything: the first
+    review opens with the next quarter, or when an admin opens it.
+    """
+    if watching_since is None:
+        return False
+    return watching_since < quarter.begins_at or now < quarter.begins_at + AT_ITS_BEGINNING
 
 
 # -- fresh data --------------------------------------------------------------------------------------------------------

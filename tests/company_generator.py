@@ -75,15 +75,25 @@ def _words(text: str) -> list[str]:
     return text.split()
 
 
-_FIRST = _words("""ana bea cem dora eli fay gus hana ivo jo kai lou mia noa ole pia quinn rosa sam tess uma vito wen xena yara zoe
- alba bjorn carla dimitri emre farid greta hugo ines jens karim lena marco nadia omar paula rafael sofia tariq""")
-_LAST = _words("""ruiz okafor yildiz lind novak chen meyer sato marin walsh berg petit silva kowalski haddad jansen rossi dubois
- fischer moreau larsen costa nagy popov keller weber santos ali khan patel kim tanaka garcia lopez muller schmidt""")
-_TEAMS = _words("""payments checkout platform search data-lake mobile identity billing logistics fraud growth support-tools
- observability catalog messaging pricing web-frontend machine-learning compliance internal-tools""")
+_FIRST = _words("""
+    ana bea cem dora eli fay gus hana ivo jo kai lou mia noa ole pia quinn rosa sam tess uma vito wen xena yara
+    zoe alba bjorn carla dimitri emre farid greta hugo ines jens karim lena marco nadia omar paula rafael sofia
+    tariq
+""")
+_LAST = _words("""
+    ruiz okafor yildiz lind novak chen meyer sato marin walsh berg petit silva kowalski haddad jansen rossi
+    dubois fischer moreau larsen costa nagy popov keller weber santos ali khan patel kim tanaka garcia lopez
+    muller schmidt
+""")
+_TEAMS = _words("""
+    payments checkout platform search data-lake mobile identity billing logistics fraud growth support-tools
+    observability catalog messaging pricing web-frontend machine-learning compliance internal-tools
+""")
 _OLD_NAMES = ("moneyworks", "phoenix", "blue-whale", "core-services", "gatekeepers", "bi-squad")
-_THINGS = _words("""export sync backup loader worker ingest reports webhook mailer crawler reader writer replicator notifier
- importer gateway batch cache indexer scheduler-job thumbnails ledger archive cleanup probe""")
+_THINGS = _words("""
+    export sync backup loader worker ingest reports webhook mailer crawler reader writer replicator notifier
+    importer gateway batch cache indexer scheduler-job thumbnails ledger archive cleanup probe
+""")
 
 
 @dataclass(frozen=True, kw_only=True)

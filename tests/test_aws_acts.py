@@ -82,7 +82,8 @@ def test_the_only_write_is_declared(cloud: Cloud, aws: Aws, target: Target) -> N
     aws.disable(target)
     reads = {permission.action for permission in aws.permissions}
     writes = {permission.action for permission in aws.disable_permissions if permission.writes}
-    assert {one.action for one in cloud.requests} - reads == writes == {"iam:UpdateAccessKey"}
+    assert {one.action for one in cloud.requests} - reads == {"iam:UpdateAccessKey"}
+    assert "iam:UpdateAccessKey" in writes
 
 
 def test_disabling_twice_is_no_error(aws: Aws, target: Target) -> None:
@@ -139,28 +140,31 @@ def test_a_key_of_somebody_else_is_not_touched(cloud: Cloud, aws: Aws, target: T
     assert isinstance(aws.look(target_of(cloud, other_id, other_key, "other")), CredentialState)
 
 
-def test_only_access_keys_can_be_turned_off(cloud: Cloud, aws: Aws) -> None:
-    password = Target(
+def test_what_could_not_be_turned_on_again_is_not_turned_off(cloud: Cloud, aws: Aws) -> None:
+    certificate = Target(
         account=cloud.account,
         identity_name="ci",
         identity_key="AIDA",
-        credential_kind="console_password",
-        credential_id="password",
+        credential_kind="signing_certificate",
+        credential_id="certificate",
     )
     with pytest.raises(ProviderError) as error:
-        aws.disable(password)
+        aws.disable(certificate)
     assert error.value.permanent
-    assert isinstance(aws.look(password), Gap)
+    assert isinstance(aws.look(certificate), Gap)
     assert not cloud.requests
 
 
 def test_looking_tells_status_and_last_use_of_right_now(cloud: Cloud, aws: Aws, target: Target) -> None:
-    assert aws.look(target) == CredentialState(status=CredentialStatus.ACTIVE, last_used_at=None)
+    before = aws.look(target)
+    assert isinstance(before, CredentialState)
+    assert (before.status, before.last_used_at, before.caller) == (CredentialStatus.ACTIVE, None, None)
     cloud.record_use(target.credential_id, NOW, service="sqs")
     aws.disable(target)
-    assert aws.look(target) == CredentialState(
-        status=CredentialStatus.INACTIVE, last_used_at=NOW, last_used_service="sqs"
-    )
+    after = aws.look(target)
+    assert isinstance(after, CredentialState)
+    assert (after.status, after.last_used_at) == (CredentialStatus.INACTIVE, NOW)
+    assert (after.last_used_service, after.last_used_region) == ("sqs", "eu-west-1")
 
 
 def test_looking_at_a_deleted_key_finds_nothing(cloud: Cloud, aws: Aws, target: Target) -> None:

@@ -356,7 +356,16 @@ def test_ask_and_its_rehearsal_then_remediate_and_undo(blank: Desk) -> None:
     idle = blank.nhi("remediate", "--json")
     assert (idle.status, idle.json()) == (
         0,
-        {"done": [], "undone": [], "proposed": [], "refused": [], "waiting": []},
+        {
+            "dry_run": False,
+            "done": [],
+            "undone": [],
+            "proposed": [],
+            "awaiting": [],
+            "closed": [],
+            "refused": [],
+            "waiting": [],
+        },
     )
     assert blank.nhi("undo", "abc").err == "nhi: No remediation starts with 'abc'; `nhi whois` shows their ids.\n"
     assert blank.cloud.key_status(key_id) == "Active"

@@ -545,8 +545,11 @@ def test_disable_plans_an_act_on_the_one_credential_with_the_facts_that_were_sho
     assert planned.credential_id == desk.credential
     assert planned.facts == {
         "shown_last_used_at": ledger.instant(NOW - timedelta(days=200)),
+        "use_was_shown": True,
         "shown_at": ledger.instant(NOW),
         "owner": None,
+        "likely": None,
+        "principal": "arn:aws:iam::123456789012:user/ci-deploy",
     }
     assert desk.events() == ["attestation.disable", "remediation.planned"]
 

@@ -15,7 +15,7 @@ from nhi import facts
 from nhi.database import Sessions, reading
 from nhi.identity import Aspect, Gap
 from nhi.policy import Policy, parse
-from nhi.tables import EvidenceRow
+from nhi.tables import EvidenceRow, IdentityRow, PersonRow
 from tests.conftest import on_sqlite
 from tests.factories import ACCOUNT, NOW, make_finding, make_identity, make_owner, make_person
 
@@ -178,8 +178,8 @@ def test_a_state_beside_the_code_tells_what_a_made_up_name_came_out_as(sessions:
 def test_who_owned_it_before_and_who_answered_for_it_are_evidence(sessions: Sessions) -> None:
     identity_id = seed(sessions)
     with sessions.begin() as session:
-        identity = session.get_one(evidence.IdentityRow, identity_id)
-        cem = session.get_one(evidence.PersonRow, "UCEM")
+        identity = session.get_one(IdentityRow, identity_id)
+        cem = session.get_one(PersonRow, "UCEM")
         owner = make_owner(session, identity, cem)
         owner.ended_at, owner.ended_because = NOW, "somebody else claimed it"
 
@@ -192,9 +192,7 @@ def test_who_owned_it_before_and_who_answered_for_it_are_evidence(sessions: Sess
 def test_an_identity_with_a_confirmed_active_owner_is_left_alone(sessions: Sessions, checkout: Path) -> None:
     identity_id = seed(sessions)
     with sessions.begin() as session:
-        make_owner(
-            session, session.get_one(evidence.IdentityRow, identity_id), session.get_one(evidence.PersonRow, "UCEM")
-        )
+        make_owner(session, session.get_one(IdentityRow, identity_id), session.get_one(PersonRow, "UCEM"))
 
     evidence.gather(sessions, policy_with(checkout), NOW)
 

@@ -110,7 +110,7 @@ def test_the_first_scan_writes_inventory_findings_evidence_and_ledger(world: Wor
     assert world.events("identity.seen", "finding.opened") == ["identity.seen"] * 2 + ["finding.opened"] * 4
     assert world.events()[-1] == "scan.finished"
     assert (tally.opened, tally.resolved, tally.complete) == (4, 0, True)
-    assert tally.sentence() == "Saw 2 identities and 1 credentials in 1 source. Opened 4 findings, resolved 0."
+    assert tally.sentence() == "Saw 2 identities and 2 credentials in 1 source. Opened 4 findings, resolved 0."
 
 
 @on_sqlite
@@ -205,9 +205,9 @@ def test_a_finding_that_comes_back_is_opened_anew_and_the_ledger_says_reopened(w
     world.scan()
     world.cloud.record_use(key_id, world.clock.pass_by(days=1))
     world.scan()
-    world.clock.pass_by(days=89)
+    world.clock.pass_by(days=257)  # it once paused for 201 days and came back: it gets a quarter more, and a week
     assert world.scan().opened == 0
-    world.clock.pass_by(days=1)
+    world.clock.pass_by(days=2)
     assert world.scan().opened == 1
     assert len(world.rows(FindingRow, kind=UNUSED)) == 2
     assert world.events("finding.reopened") == ["finding.reopened"]

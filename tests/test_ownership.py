@@ -69,8 +69,12 @@ def test_facts_that_agree_add_up_and_the_strongest_is_told_first() -> None:
 
 
 def test_an_old_creation_fades_until_nobody_is_good_enough() -> None:
-    assert emails(a_fact("creator", at=ago(1))) == ["ana@example.com"]
-    assert emails(a_fact("creator", at=ago(2000))) == []
+    def seen(days: float) -> list[Evidence]:
+        return [a_fact("creator", at=ago(days)), a_fact("session", at=ago(days))]
+
+    assert emails(*seen(1)) == ["ana@example.com"]
+    assert emails(*seen(2000)) == []
+    assert emails(a_fact("creator", at=ago(1))) == [], "who made a thing may only have been asked to"
 
 
 def test_not_mine_outweighs_a_tag_and_a_creator_together() -> None:
@@ -78,7 +82,7 @@ def test_not_mine_outweighs_a_tag_and_a_creator_together() -> None:
 
 
 def test_nobody_is_better_than_somebody_below_the_threshold() -> None:
-    fact = a_fact("creator", at=ago(1))
+    fact = a_fact("tag")
     [owner] = likely(fact)
 
     assert emails(fact, threshold=owner.confidence) == ["ana@example.com"]

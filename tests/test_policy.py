@@ -101,7 +101,10 @@ def test_a_folder_in_its_place_is_one_sentence_too(tmp_path: Path) -> None:
         ("[[rules.exceptions]]\nmatch = {}\nunrotated = '1d'", "did you mean `unrotated_after`?"),
         ("[[sources]]\nrole_ann = 'x'", "unknown key `sources.0.role_ann`; did you mean `role_arn`?"),
         ("[conversation]\nshadows = true", "did you mean `shadow`?"),
-        ("[remediation]\nzzz = 1", "unknown key `remediation.zzz`; known here: actions_an_hour, mode"),
+        (
+            "[remediation]\nzzz = 1",
+            "unknown key `remediation.zzz`; known here: actions_an_hour, announce_to, break_glass",
+        ),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(text: str, sentence: str) -> None:

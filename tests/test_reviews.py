@@ -94,6 +94,16 @@ def looked(**changes: Any) -> Looked:
     return Looked(**(values | changes))
 
 
+def test_a_newcomers_review_opens_by_itself_in_the_first_fourteen_days_of_a_quarter_only() -> None:
+    quarter = Quarter(2026, 4)
+    begins, limit = quarter.begins_at, quarter.begins_at + 14 * DAY
+    instant = timedelta(microseconds=1)
+    assert reviews.opens_by_itself(quarter, begins, limit - instant)
+    assert not reviews.opens_by_itself(quarter, begins, limit)
+    assert reviews.opens_by_itself(quarter, begins - instant, quarter.ends_at - instant)
+    assert not reviews.opens_by_itself(quarter, None, begins)
+
+
 def test_data_is_fresh_until_it_is_as_old_as_policy_allows() -> None:
     at_the_edge = looked(complete_at=NOW - 36 * timedelta(hours=1))
     assert reviews.stale([at_the_edge], timedelta(hours=36), NOW) != ()

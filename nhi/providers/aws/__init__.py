@@ -36,7 +36,8 @@ PERMISSIONS = tuple(
         "iam:GetLoginProfile": "tells whether a user newer than the report has a password",
         "iam:GetUser": "tells a newer user's last sign-in, and before an act that the user is still the same",
         "iam:GetAccountSummary": "tells how many users and roles there are, to hold the scan against",
-        "cloudtrail:LookupEvents": "tells who made a user, role or key, and before an act who called with it last",
+        "cloudtrail:LookupEvents": "tells who made a user, role or key, whose sessions use a role,"
+        " and before an act who called with it last",
     }.items()
 )
 _SUMMARY = {"iam_user": "Users", "iam_role": "Roles"}  # kinds, and IAM's words for their number

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from nhi import findings, ledger, roster
@@ -18,7 +18,7 @@ from nhi.ownership import tag_evidence as evidence_of_tags
 from nhi.policy import Policy
 from nhi.records import identity_of
 from nhi.redact import redact, tidy
-from nhi.tables import AskFindingRow, AskRow, CredentialRow, EvidenceRow, FindingRow, IdentityRow, OwnerRow, new_id
+from nhi.tables import AskFindingRow, AskRow, EvidenceRow, FindingRow, IdentityRow, new_id
 
 
 class Before:
@@ -197,51 +197,3 @@ def tag_evidence(identity: Identity, policy: Policy) -> tuple[Evidence, ...]:
         )
         for fact in evidence_of_tags(identity, policy.owners)
     )
-
-
-def without_creator(session: Session, provider: str, account: str | None) -> list[IdentityRow]:
-    """Return the identities with findings, without a confirmed owner, whose creator is not known yet.
-
-    Of one account, or with None of all the provider's.
-    """
-    with_findings = select(FindingRow.identity_id).where(FindingRow.status != FindingStatus.RESOLVED)
-    # Who made it, or renewed what it has, since the youngest of its credentials was made.
-    youngest = (
-        select(func.max(CredentialRow.created_at))
-        .where(CredentialRow.identity_id == EvidenceRow.identity_id, CredentialRow.gone_at.is_(None))
-        .scalar_subquery()
-    )
-    known = select(EvidenceRow.identity_id).where(
-        EvidenceRow.source.in_(("creator", "rotator")), (youngest.is_(None)) | (EvidenceRow.seen_at >= youngest)
-    )
-    owned = select(OwnerRow.identity_id).where(OwnerRow.ended_at.is_(None))
-    query = select(IdentityRow).where(
-        IdentityRow.provider == provider,
-        IdentityRow.gone_at.is_(None),
-        IdentityRow.id.in_(with_findings),
-        IdentityRow.id.not_in(known),
-        IdentityRow.id.not_in(owned),
-    )
-    return list(session.scalars(query if account is None else query.where(IdentityRow.account == account)))
-
-
-def uses_to_ask(session: Session, provider: str, account: str | None) -> dict[str, tuple[str, datetime | None]]:
-    """Return, by key, the id of each identity with findings and no confirmed owner, and when its uses were last seen.
-
-    Of one account, or with None of all the provider's.
-    """
-    with_findings = select(FindingRow.identity_id).where(FindingRow.status != FindingStatus.RESOLVED)
-    owned = select(OwnerRow.identity_id).where(OwnerRow.ended_at.is_(None))
-    seen = (
-        select(func.max(EvidenceRow.seen_at))
-        .where(EvidenceRow.identity_id == IdentityRow.id, EvidenceRow.source == "session")
-        .scalar_subquery()
-    )
-    query = select(IdentityRow.key, IdentityRow.id, seen).where(
-        IdentityRow.provider == provider,
-        IdentityRow.gone_at.is_(None),
-        IdentityRow.id.in_(with_findings),
-        IdentityRow.id.not_in(owned),
-    )
-    rows = session.execute(query if account is None else query.where(IdentityRow.account == account))
-    return {key: (identity_id, at) for key, identity_id, at in rows}

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs import around, judge
+from jobs import around, judge, trails
 from nhi import findings, inventory, ledger
 from nhi.database import Sessions, reading
-from nhi.identity import Credential, Evidence, Gap, Identity
+from nhi.identity import Credential, Gap, Identity
 from nhi.policy import Policy, Source
-from nhi.providers import Connect, Memory, Progress, Provider, SpansAccounts, TellsCreators, TellsQueries, TellsUses
+from nhi.providers import Connect, Memory, Progress, Provider, SpansAccounts, TellsQueries
 from nhi.records import identity_of, storable, write_identity
 from nhi.tables import CredentialRow, EvidenceRow, GapRow, IdentityRow, ScanRow, new_id
 
@@ -109,8 +109,7 @@ def scan_source(
     tally.identities = len(identities)
     tally.credentials = sum(len(identity.credentials) for identity in identities)
     _write_inventory(sessions, provider, identities, tally, policy, now)
-    _gather_creators(sessions, provider, tally, now)
-    _gather_uses(sessions, provider, tally, now)
+    tally.gaps += trails.gather(sessions, provider, now)
     tally.api_calls = dict(provider.api_calls)
     tally.queries = dict(provider.queries) if isinstance(provider, TellsQueries) else {}
     with sessions.begin() as session:
@@ -241,77 +240,7 @@ def _write_tags(
         else:
             session.delete(old)
     for fact in current.values():
-        session.add(_evidence_row(row.id, fact, now))
-
-
-def _evidence_row(identity_id: str, fact: Evidence, now: datetime) -> EvidenceRow:
-    return EvidenceRow(
-        identity_id=identity_id,
-        source=fact.source,
-        fact=storable(fact.fact)[:1000],
-        points_to=storable(fact.points_to),
-        at=fact.at,
-        seen_at=now,
-    )
-
-
-def add_evidence(session: Session, identity_id: str, fact: Evidence, now: datetime) -> None:
-    """Write one fact, unless it is known."""
-    row = _evidence_row(identity_id, fact, now)
-    known = select(EvidenceRow.id).where(
-        EvidenceRow.identity_id == identity_id, EvidenceRow.source == row.source, EvidenceRow.fact == row.fact
-    )
-    if session.scalar(known) is None:
-        session.add(row)
-        session.flush()
-
-
-def _gather_creators(sessions: Sessions, provider: Provider, tally: SourceTally, now: datetime) -> None:
-    """Ask who made the identities that have findings, no confirmed owner, and no known creator."""
-    if not isinstance(provider, TellsCreators):
-        return
-    with reading(sessions) as session:
-        account = None if isinstance(provider, SpansAccounts) else provider.account
-        wanted = {row.key: row.id for row in judge.without_creator(session, provider.name, account)}
-        identities = _known(session, provider)
-    asked = [identity for identity in identities if identity.key in wanted]
-    if not asked:
-        return
-    for found in provider.creators(asked, now=now):
-        if isinstance(found, Gap):
-            tally.gaps.append(found)
-            continue
-        with sessions.begin() as session:
-            add_evidence(session, wanted[found.identity_key], found, now)
-
-
-def _gather_uses(sessions: Sessions, provider: Provider, tally: SourceTally, now: datetime) -> None:
-    """Ask whose sessions use the identities that have findings and no confirmed owner; the longest unasked first."""
-    if not isinstance(provider, TellsUses):
-        return
-    with reading(sessions) as session:
-        account = None if isinstance(provider, SpansAccounts) else provider.account
-        asked_at = judge.uses_to_ask(session, provider.name, account)
-        identities = [one for one in _known(session, provider) if one.key in asked_at]
-    oldest = datetime.min.replace(tzinfo=UTC)
-    identities.sort(key=lambda one: asked_at[one.key][1] or oldest)
-    for found in provider.uses(identities, now=now) if identities else ():
-        if isinstance(found, Gap):
-            tally.gaps.append(found)
-            continue
-        with sessions.begin() as session:
-            renew_evidence(session, asked_at[found.identity_key][0], found, now)
-
-
-def renew_evidence(session: Session, identity_id: str, fact: Evidence, now: datetime) -> None:
-    """Write one fact; where it is known, when it was last true."""
-    add_evidence(session, identity_id, fact, now)
-    same = update(EvidenceRow).where(
-        EvidenceRow.identity_id == identity_id,
-        EvidenceRow.source == fact.source,
-        EvidenceRow.fact == storable(fact.fact)[:1000],
-    )
-    session.execute(same.values(at=fact.at, seen_at=now))
+        session.add(trails.evidence_row(row.id, fact, now))
 
 
 def _write_scan(session: Session, tally: SourceTally, now: datetime) -> None:

@@ -60,8 +60,6 @@ def read(data: bytes, known: People | None = None) -> Read:
     text = _decode(data, notes)
     if "\0" in text:
         return _nothing(1, "The file holds NUL characters, so it is not CSV; export it as CSV in UTF-8.")
-    if not text.strip():
-        return _nothing(1, "The file is empty; its first line names the columns, such as email,name,manager,team.")
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     try:
         lines = [(rows.line_num, row) for row in rows]
@@ -92,6 +90,8 @@ def _delimiter(text: str) -> str:
 
 def _read_rows(lines: Sequence[tuple[int, list[str]]], known: People, notes: list[str]) -> Read:
     filled = [(number, row) for number, row in lines if any(cell.strip() for cell in row)]
+    if not filled:
+        return _nothing(1, "The file is empty; its first line names the columns, such as email,name,manager,team.")
     number, header = filled[0]
     columns, problems = _columns(number, header, notes)
     if problems:

@@ -60,7 +60,8 @@ def scan(url: str) -> None:
     seen = list(provider.scan(memory=Memory(credential_ids=known), matters=is_flagged, now=NOW))
     seconds = time.perf_counter() - started
     identities = [one for one in seen if isinstance(one, Identity)]
-    ids = [[one.key, key.key, key.external_id] for one in identities for key in one.credentials if key.external_id]
+    keys = [(one.key, key) for one in identities for key in one.credentials if key.kind == "access_key"]
+    ids = [[user, key.key, key.external_id] for user, key in keys if key.external_id]
     outcome = {
         "calls": sum(provider.api_calls.values()),
         "seconds": seconds,

@@ -47,6 +47,16 @@ PEOPLE = (
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
+# What waits for processes and browsers begins first, so that no worker is left alone with it at the end.
+LONGEST = ("test_processes", "test_cli", "test_demo", "test_jobs_remediate", "test_jobs_scan", "test_bot_server")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the longest modules to the front; within a module, and among the others, the order stays random."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 class Clock:
     """A clock that stands still until a test moves it."""
 

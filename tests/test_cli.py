@@ -52,11 +52,13 @@ class Ran:
 
 
 class Nursery:
-    """A process that has `nhi` imported, and runs each command in a child of its own: importing takes a second."""
+    """A process that has `nhi` and its providers imported, and runs each command in a child of its own: importing takes a second."""
 
     PROGRAM = """
 import json, os, sys
 from jobs.cli import main
+from nhi.providers import providers
+providers()
 for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()

@@ -568,6 +568,7 @@ def run_until_killed(world: World, action: str, *, acts: bool, nth: int = 1) -> 
     ],
     ids=["looking", "before the act", "after the act", "reading back", "before writing"],
 )
+@on_sqlite
 def test_a_worker_killed_half_way_is_followed_by_one_that_ends_right(
     world: World, action: str, nth: int, acts: bool
 ) -> None:

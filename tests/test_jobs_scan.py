@@ -200,6 +200,51 @@ def test_a_user_made_again_under_the_same_name_is_another_identity(world: World)
 
 
 @on_sqlite
+def test_the_audit_trail_is_asked_once_again_for_a_new_key_and_weekly_for_uses(world: World) -> None:
+    world.add_user("ci-deploy", 60)
+    world.cloud.add_role("nightly", created_at=world.clock() - timedelta(days=80), last_used_at=world.clock())
+    assert lookups(world) == 2, "who made the role and who uses it; the user is older than the trail"
+    world.clock.pass_by(days=1)
+    assert lookups(world) == 0
+    world.cloud.add_access_key("ci-deploy", created_at=world.clock() - timedelta(hours=2))
+    world.clock.pass_by(hours=1)
+    assert lookups(world) == 1, "who made the new key"
+    world.clock.pass_by(days=7)
+    assert lookups(world) == 1, "who uses the role"
+
+
+@on_sqlite
+def test_what_the_trail_could_not_show_yet_or_would_not_tell_is_asked_again(world: World) -> None:
+    world.cloud.add_role("just-made", created_at=world.clock() - timedelta(minutes=5))
+    assert lookups(world) == 1
+    world.clock.pass_by(hours=2)
+    world.cloud.faults.deny("cloudtrail:LookupEvents")
+    assert [gap.reason for gap in world.scan().sources[0].gaps] == ["AccessDeniedException: cloudtrail:LookupEvents"]
+    world.cloud.faults.clear()
+    assert lookups(world) == 1
+    assert lookups(world) == 0
+
+
+@on_sqlite
+def test_so_many_uses_a_scan_and_the_others_have_their_turn_at_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.trails.LOOKUPS_AT_MOST", 2)
+    monkeypatch.setattr("jobs.trails.TOGETHER", 1)
+    made, used = world.clock() - timedelta(days=100), world.clock()
+    for number in range(3):
+        world.cloud.add_role(f"role-{number}", created_at=made, last_used_at=used)
+    assert [lookups(world) for _ in range(3)] == [2, 1, 0]
+
+
+def lookups(world: World) -> int:
+    """Scan, and return how often the trail was asked; nothing is hidden by a gap."""
+    tally = world.scan()
+    assert tally.complete
+    return tally.sources[0].api_calls.get("cloudtrail:LookupEvents", 0)
+
+
+@on_sqlite
 def test_a_finding_that_comes_back_is_opened_anew_and_the_ledger_says_reopened(world: World) -> None:
     (key_id,) = world.add_user("ci-deploy", 200)
     world.scan()

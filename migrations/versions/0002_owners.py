@@ -30,9 +30,18 @@ def _evidence_up() -> None:
     """A fact may tell where it can be looked up: a line in a repository, an event."""
     with op.batch_alter_table("evidence", schema=None) as batch_op:
         batch_op.add_column(sa.Column("url", sa.Text(), nullable=True))
+    op.create_table(
+        "evidence_search",
+        sa.Column("identity_id", sa.String(length=32), nullable=False),
+        sa.Column("question", sa.String(length=32), nullable=False),
+        sa.Column("searched_at", tables.UtcDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_evidence_search_identity_id_identity")),
+        sa.PrimaryKeyConstraint("identity_id", "question", name=op.f("pk_evidence_search")),
+    )
 
 
 def _evidence_down() -> None:
+    op.drop_table("evidence_search")
     with op.batch_alter_table("evidence", schema=None) as batch_op:
         batch_op.drop_column("url")
 

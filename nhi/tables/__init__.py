@@ -28,6 +28,7 @@ from nhi.tables.history import (
 from nhi.tables.inventory import (
     CredentialRow,
     EvidenceRow,
+    EvidenceSearchRow,
     FindingRow,
     GapRow,
     IdentityRow,
@@ -73,6 +74,7 @@ __all__ = [
     "EventPrivateRow",
     "EventRow",
     "EvidenceRow",
+    "EvidenceSearchRow",
     "FindingRow",
     "GapRow",
     "GateRow",

@@ -157,3 +157,13 @@ class EvidenceRow(Base):
     at: Mapped[Instant | None]
     seen_at: Mapped[Instant]
     url: Mapped[Words | None]  # where the fact can be looked up
+
+
+class EvidenceSearchRow(Base):
+    """When an audit trail last answered a question about an identity: what it told of the past does not change."""
+
+    __tablename__ = "evidence_search"
+
+    identity_id: Mapped[str] = mapped_column(ForeignKey("identity.id"), primary_key=True)
+    question: Mapped[str] = mapped_column(String(32), primary_key=True)
+    searched_at: Mapped[Instant]

@@ -48,6 +48,7 @@ automatic = false               # the first message is the question; `/nhi revie
 [[sources]]
 provider = "aws"
 endpoint = "{endpoint}"
+trail_calls_a_second = 100      # AWS answers 2; the stand-in needs no such care
 """
 HINTS = (
     "You are Ana. The bot asks about keys that nobody seems to use: open its message and press Disable, then confirm.",

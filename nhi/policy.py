@@ -110,6 +110,7 @@ class Source(_Section):
     remediator_impersonate: str | None = None  # Google Cloud: the service account that acts; None: the reader acts
     endpoint: str | None = None  # a test endpoint; None: the provider's own, or AWS_ENDPOINT_URL
     calls_a_second: float = Field(default=100.0, gt=0)  # an upper limit; below it, the source's own throttling rules
+    trail_calls_a_second: float = Field(default=2.0, gt=0)  # of CloudTrail's LookupEvents, an account and region
 
     @field_validator("scope")
     @classmethod

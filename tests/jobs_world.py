@@ -139,7 +139,9 @@ class World:
     def set_policy(self, text: str) -> None:
         """Write policy.toml: POLICY with these sections in place of its own, and this world's cloud as source."""
         head = "".join(part for part in _sections(POLICY) if part.split("\n")[0] not in text)
-        told = f'{head}\n{text}\n[[sources]]\nprovider = "aws"\nendpoint = "{self.cloud.url}"\n'
+        told = (
+            f'{head}\n{text}\n[[sources]]\nprovider = "aws"\nendpoint = "{self.cloud.url}"\ntrail_calls_a_second = 50\n'
+        )
         tomllib.loads(told)
         self.program.settings.nhi_policy.write_text(told)
 
@@ -267,7 +269,9 @@ def _sections(text: str) -> Sequence[str]:
 def open_world(settings: Settings, clock: Clock, workspace: Workspace) -> Iterator[World]:
     """Start a cloud, and open the program on it."""
     with Cloud(now=clock) as cloud:
-        settings.nhi_policy.write_text(f'{POLICY}\n[[sources]]\nprovider = "aws"\nendpoint = "{cloud.url}"\n')
+        settings.nhi_policy.write_text(
+            f'{POLICY}\n[[sources]]\nprovider = "aws"\nendpoint = "{cloud.url}"\ntrail_calls_a_second = 50\n'
+        )
         program = open_program(settings, clock=clock)
         try:
             yield World(program, cloud, workspace, clock)

@@ -30,7 +30,6 @@ def _aws(monkeypatch: pytest.MonkeyPatch) -> None:
         "AWS_MAX_ATTEMPTS": "2",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("nhi.providers.aws.calls._CLOUDTRAIL_A_SECOND", 100.0)
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def cloud() -> Iterator[Cloud]:
 
 @pytest.fixture
 def aws(cloud: Cloud) -> Aws:
-    return connect(Source(endpoint=cloud.url))
+    return connect(Source(endpoint=cloud.url, trail_calls_a_second=100))
 
 
 def told(aws: Aws) -> list[Evidence | Gap]:
@@ -173,8 +172,7 @@ def test_events_in_no_known_shape_are_passed_over(cloud: Cloud, aws: Aws) -> Non
     assert [one.points_to for one in told(aws) if isinstance(one, Evidence)][-1] == "ana@example.com"
 
 
-def test_cloudtrail_is_asked_at_most_twice_a_second(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nhi.providers.aws.calls._CLOUDTRAIL_A_SECOND", 2.0)
+def test_cloudtrail_is_asked_at_most_twice_a_second(cloud: Cloud) -> None:
     for name in ("a", "b", "c", "d"):
         cloud.add_user(name, created_at=LATELY)
     started = time.monotonic()

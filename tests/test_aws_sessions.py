@@ -30,7 +30,6 @@ def _aws(monkeypatch: pytest.MonkeyPatch) -> None:
         "AWS_MAX_ATTEMPTS": "2",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("nhi.providers.aws.calls._CLOUDTRAIL_A_SECOND", 100.0)
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def cloud() -> Iterator[Cloud]:
 
 @pytest.fixture
 def aws(cloud: Cloud) -> Aws:
-    return connect(Source(endpoint=cloud.url))
+    return connect(Source(endpoint=cloud.url, trail_calls_a_second=100))
 
 
 def told(aws: Aws) -> list[Evidence | Gap]:

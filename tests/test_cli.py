@@ -52,7 +52,7 @@ class Ran:
 
 
 class Nursery:
-    """A process that has `nhi` and its providers imported, and runs each command in a child of its own: importing takes a second."""
+    """A process that has `nhi` imported, and runs each command in a child of its own: importing takes a second."""
 
     PROGRAM = """
 import json, os, sys

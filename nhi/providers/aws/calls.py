@@ -30,7 +30,6 @@ PAGE = 1000  # items a page, IAM's greatest
 _ATTEMPTS = 8  # botocore's tries of one call; its back-off then waits about a minute in all. AWS_MAX_ATTEMPTS overrides
 _PATIENCE: dict[str, Any] = {"connect_timeout": 5, "read_timeout": 30}  # seconds
 _ROUNDS = 4  # how often a call that was throttled through all its attempts is begun again
-_CLOUDTRAIL_A_SECOND = 2.0  # LookupEvents' quota, an account and region
 _TRAIL_REGIONS = {"cn": "cn-north-1", "us-gov": "us-gov-west-1"}  # where IAM's events are, outside the main partition
 
 # What the SDK is known to raise on a broken answer, beside its own two trees: ResponseParserError stands alone, and
@@ -73,7 +72,7 @@ class Calls:
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._session: Session | None = None
         self._pace = Pace(source.calls_a_second)
-        self._trail_pace = Pace(min(_CLOUDTRAIL_A_SECOND, source.calls_a_second))
+        self._trail_pace = Pace(min(source.trail_calls_a_second, source.calls_a_second))
         self._rounds = _ROUNDS
         self.made: Counter[str] = Counter()
         self.queries: dict[str, str] = {}

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from nhi import facts
 from nhi.escalation import AskStatus
 from nhi.identity import Team
-from nhi.passing import AskNext, AskNobody, AskTeam, next_to_ask, team_for
+from nhi.passing import BETTER_THAN_TEAM, AskNext, AskNobody, AskTeam, next_to_ask, team_for
 from nhi.policy import Policy
 from nhi.roster import Roster
 from nhi.tables import AskRow, EvidenceRow, HandoverItemRow, IdentityRow, PersonRow, TeamClaimRow
@@ -89,8 +89,16 @@ def _choose(owner: Json, passed: Sequence[str], team: Team | None, roster: Roste
         return Candidate(person=mine, owner=owner)  # who claimed it is asked, whatever they said before
     others = [*owner.get("others", []), *(one for one in owner.get("possible", []) if one["confidence"] >= ASK_ABOVE)]
     ranked = [email for email in (owner["email"], *(other["email"] for other in others)) if email]
+    unsure = {other["email"] for other in others if other["confidence"] < BETTER_THAN_TEAM}
+    if (owner["confidence"] or 0.0) < BETTER_THAN_TEAM and owner["email"]:
+        unsure.add(owner["email"])
     found = next_to_ask(
-        ranked, passed=passed, team=team, fallback=policy.owners.fallback, can=lambda email: bool(roster.able(email))
+        ranked,
+        passed=passed,
+        team=team,
+        fallback=policy.owners.fallback,
+        can=lambda email: bool(roster.able(email)),
+        unsure=unsure,
     )
     match found:
         case AskNext(email=email) | AskTeam(default=email):

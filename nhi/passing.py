@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
@@ -11,6 +11,7 @@ from nhi.identity import Team
 from nhi.people import team_named, team_of
 
 DEPTH = 3  # people who say "not mine" before a team is asked
+BETTER_THAN_TEAM = 0.5  # confidence below which, once somebody said "not mine", a whole team is the better guess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +45,25 @@ def next_to_ask(
     team: Team | None,
     fallback: str | None,
     can: Callable[[str], bool],
+    unsure: Collection[str] = (),
 ) -> Next:
     """Decide whom to ask about one identity. Nobody is asked twice about one thing.
 
-    `ranked` are the candidates, the likeliest first; `passed` who said "not mine", in their order. After DEPTH of them,
-    or when no candidate is left, the team is asked, where one is known with a channel and a default person who did not
-    pass; else policy's fallback.
+    `ranked` are the candidates, the likeliest first, of whom those in `unsure` are guesses; `passed` who said "not
+    mine", in their order. After DEPTH of them, or when guesses alone are left, the team is asked, where one is known
+    with a channel and a default person who did not pass; then the guesses; then policy's fallback.
     """
     out = {email.lower() for email in passed}
-    if len(out) < DEPTH:
-        for email in ranked:
-            if email not in out and can(email):
-                return AskNext(email=email)
+    left = [email for email in ranked if email not in out and can(email)] if len(out) < DEPTH else []
+    for email in left:
+        if not out or email not in unsure:
+            return AskNext(email=email)
     if out and team is not None and team.channel:
         default = next((one for one in (_lower(team.default), _lower(fallback)) if one and one not in out), None)
         if default is not None and can(default):
             return AskTeam(team=team, channel=team.channel, default=default)
+    if left:
+        return AskNext(email=left[0])
     last = _lower(fallback)
     return AskNext(email=last) if last and last not in out and can(last) else AskNobody()
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from nhi.escalation import Ask, Escalate, History, Remind, next_step
 from nhi.identity import Evidence
 from nhi.ownership import Directory, explain
-from nhi.passing import AskNext, next_to_ask
+from nhi.passing import BETTER_THAN_TEAM, AskNext, AskTeam, Next, claim_deadline, next_to_ask, team_for
 from nhi.policy import Policy
 from tests import company_generator as made
 from tests.company_generator import NOW, Case, Company
@@ -30,10 +30,12 @@ class Thing:
     case: Case
     facts: list[Evidence]
     asked: str | None = None
+    team: AskTeam | None = None  # asked in its channel; `asked` is its default, whose turn comes at the deadline
+    deadline: datetime | None = None
     history: History = field(default_factory=History)
     passed: list[str] = field(default_factory=list)
     questions: int = 0
-    silent: list[str] = field(default_factory=list)  # who was asked and told of to their manager
+    manager: str | None = None  # told of the silence; who was asked may still answer, on the same card
     owner: str | None = None
 
 
@@ -65,7 +67,15 @@ class Asking:
         for thing in self.things:
             if thing.owner is not None:
                 continue
-            candidate = thing.asked or self._next(thing, now)
+            if thing.deadline is not None and thing.deadline <= now:
+                self._hand_to_default(thing, now)
+            if thing.team is not None:
+                continue
+            found = None if thing.asked else self._next(thing, now)
+            if isinstance(found, AskTeam):
+                self._put_to_team(thing, found, now)
+                continue
+            candidate = thing.asked or (found.email if isinstance(found, AskNext) else None)
             lately = [at for at in self._asked_lately.get(candidate or "", []) if at > now - timedelta(days=7)]
             left = min(self._policy.conversation.questions_a_week - len(lately), CARDS_A_DAY - today[candidate or ""])
             manager = self._manager(thing.asked)
@@ -85,30 +95,47 @@ class Asking:
                 case Remind(number=number):
                     thing.history = History(open_since=thing.history.open_since, reminders=number, last_step_at=now)
                 case Escalate(to="manager") if manager is not None:
-                    self._put(thing, manager, now)
+                    thing.manager, thing.questions = manager, thing.questions + 1
+                    thing.history = replace(thing.history, escalated_to=("manager",), last_step_at=now)
                 case _:
                     pass
 
     def _put(self, thing: Thing, email: str, now: datetime) -> None:
-        if thing.asked is not None:
-            thing.silent.append(thing.asked)
         thing.asked, thing.questions = email, thing.questions + 1
         thing.history = History(open_since=now, last_step_at=now)
         self._asked_lately.setdefault(email, []).append(now)
 
-    def _next(self, thing: Thing, now: datetime) -> str | None:
+    def _put_to_team(self, thing: Thing, found: AskTeam, now: datetime) -> None:
+        """Ask a team in its channel: one more question about this thing, whoever reads it."""
+        hours = self._policy.conversation.working_hours
+        thing.team, thing.asked, thing.questions = found, found.default, thing.questions + 1
+        thing.deadline = claim_deadline(now, self._policy.people.claim_within, "UTC", hours)
+
+    def _hand_to_default(self, thing: Thing, now: datetime) -> None:
+        """Ask the default person: a question of their own, and so one more."""
+        assert thing.asked is not None
+        thing.team = thing.deadline = None
+        self._put(thing, thing.asked, now)
+
+    def _next(self, thing: Thing, now: datetime) -> Next:
         told = explain(
             thing.facts, directory=self._directory, people=self._policy.people, owners=self._policy.owners, now=now
         )
-        ranked = [one.email for one in told.likely or told.possible if one.confidence >= ASK_ABOVE]
-        found = next_to_ask(
-            ranked,
+        worth_asking = [one for one in told.likely or told.possible if one.confidence >= ASK_ABOVE]
+        suggested = [fact.points_to for fact in thing.facts if fact.source == "not_mine_suggestion"]
+        return next_to_ask(
+            [one.email for one in worth_asking],
             passed=thing.passed,
-            team=None,
+            team=team_for(
+                thing.case.identity.tags,
+                self._policy.owners.tags,
+                [*thing.passed, *suggested],
+                self._company.teams,
+            ),
             fallback=self._policy.owners.fallback,
             can=lambda email: (found := self._directory.find(email)) is not None and found.may_own,
+            unsure=[one.email for one in worth_asking if one.confidence < BETTER_THAN_TEAM],
         )
-        return found.email if isinstance(found, AskNext) else None
 
     def _manager(self, email: str | None) -> str | None:
         person = self._directory.find(email) if email else None
@@ -116,11 +143,23 @@ class Asking:
 
     def _answer(self, now: datetime) -> None:
         for thing in self.things:
-            who = thing.asked
-            if thing.owner is not None or who is None or self._away.get(who, NOW) > now:
+            if thing.team is not None:
+                self._read_channel(thing, now)
                 continue
-            if self._dice.random() < made.ANSWERS_A_DAY:
-                self._say(thing, who, now)
+            if thing.asked is not None and self._answers(thing.asked, now):
+                self._say(thing, thing.asked, now)
+            if thing.manager is not None and thing.owner is None and self._answers(thing.manager, now):
+                self._say_for(thing, thing.manager, now)
+
+    def _answers(self, who: str, now: datetime) -> bool:
+        return self._away.get(who, NOW) <= now and self._dice.random() < made.ANSWERS_A_DAY
+
+    def _read_channel(self, thing: Thing, now: datetime) -> None:
+        """Let the owner claim it, if they are in that team, are there, and look."""
+        truth = thing.case.owner
+        here = thing.team is not None and truth in thing.team.team.members and self._away.get(truth, NOW) <= now
+        if here and self._dice.random() < made.READS_CHANNEL:
+            thing.owner, thing.team, thing.deadline = truth, None, None
 
     def _say(self, thing: Thing, who: str, now: datetime) -> None:
         truth, lead = thing.case.owner, self._company.leads[thing.case.team]
@@ -136,6 +175,19 @@ class Asking:
         else:
             self._pass(thing, who, now, suggestion=None)
 
+    def _say_for(self, thing: Thing, manager: str, now: datetime) -> None:
+        """Let a manager speak of who is silent: "not theirs, but hers", or take it; nothing, where it is theirs."""
+        truth, asked = thing.case.owner, thing.asked
+        assert asked is not None
+        is_lead = manager == self._company.leads[thing.case.team]
+        if manager == truth:
+            thing.owner = manager
+        elif self._dice.random() < (made.LEAD_KNOWS_OWNER if is_lead else made.KNOWS_OWNER_ELSEWHERE):
+            if asked != truth:
+                self._pass(thing, asked, now, suggestion=truth)
+        elif is_lead and self._dice.random() < made.LEAD_TAKES_IT:
+            thing.owner = manager
+
     def _pass(self, thing: Thing, who: str, now: datetime, *, suggestion: str | None) -> None:
         key = thing.case.identity.key
         thing.facts.append(
@@ -146,8 +198,8 @@ class Asking:
             thing.facts.append(
                 Evidence(source="not_mine_suggestion", fact=fact, points_to=suggestion, at=now, identity_key=key)
             )
-        thing.passed += [who, *thing.silent]
-        thing.asked, thing.history = None, History()
+        thing.passed.append(who)
+        thing.asked, thing.manager, thing.history = None, None, History()
 
     def _colleague(self, team: int) -> str:
         there = [one.email for one in self._company.people if one.active and self._company.team_of[one.email] == team]

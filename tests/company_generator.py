@@ -68,6 +68,7 @@ LEAD_KNOWS_OWNER = 0.75
 KNOWS_OWNER_ELSEWHERE = 0.2  # of things of other teams
 SUGGESTS_WRONGLY = 0.1
 LEAD_TAKES_IT = 0.8  # a lead who does not know whose it is, of what is their team's
+READS_CHANNEL = 0.35  # the probability that an owner who is present sees a question in their team's channel on a day
 ROBOTS = ("terraform", "github-actions[bot]", "jenkins", "ci-deployer", "atlantis", "svc-provisioning", "renovate[bot]")
 
 
@@ -269,6 +270,7 @@ class _Maker:
             aliases=tuple(aliases),
             members=tuple(one.email for one in self.employees if one.team == number),
             default=default.email if self.dice.random() < DEFAULT_NAMED else None,
+            channel="#" + name,
         )
 
     def _account_owner(self, number: int) -> Employee:

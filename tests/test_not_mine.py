@@ -55,6 +55,7 @@ def following(
     team: Team | None = PAY,
     fallback: str | None = "dora",
     able: tuple[str, ...] = ALL,
+    unsure: tuple[str, ...] = (),
 ) -> str:
     found = next_to_ask(
         [address(one) for one in ranked],
@@ -62,6 +63,7 @@ def following(
         team=team,
         fallback=address(fallback) if fallback else None,
         can=lambda email: email.partition("@")[0] in able,
+        unsure=[address(one) for one in unsure],
     )
     match found:
         case AskNext(email=email):
@@ -83,6 +85,13 @@ def test_after_three_people_a_team_is_asked_and_not_before() -> None:
     assert following("ana", "cem", ranked=("ana", "cem", "dan", "eve")) == "dan"
     assert following("ana", "cem", "dan", ranked=("ana", "cem", "dan", "eve")) == "#payments then bea"
     assert DEPTH == 3
+
+
+def test_once_somebody_passed_a_team_is_a_better_guess_than_a_person_who_is_one() -> None:
+    assert following(unsure=("ana",)) == "ana", "the first question goes to the likeliest, however likely"
+    assert following("ana", unsure=("bea",)) == "cem"
+    assert following("ana", unsure=("bea", "cem", "dan")) == "#payments then bea"
+    assert following("ana", unsure=("bea", "cem", "dan"), team=None) == "bea"
 
 
 def test_a_team_is_asked_where_nobody_else_is_left_but_never_before_somebody_passed() -> None:

@@ -284,7 +284,7 @@ class CarryOver(_Section):
 
 
 class Review(_Section):
-    automatic: bool = True  # opens by itself at the beginning of each quarter; else by `nhi review open`
+    automatic: bool = True  # opens by itself once a quarter; else by `nhi review open`
     fresh_within: Duration = timedelta(hours=36)  # each source was seen whole so lately, else no review opens
     due_after: Duration = timedelta(days=21)
     carry_over: CarryOver = CarryOver()

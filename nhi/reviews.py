@@ -60,7 +60,7 @@ class Because(StrEnum):
 # -- quarters ----------------------------------------------------------------------------------------------------------
 
 SHORTEST_CAMPAIGN = timedelta(days=7)
-AT_ITS_BEGINNING = timedelta(days=14)  # of a quarter: so late a newcomer's first review still makes sense
+TO_GET_TO_KNOW_IT = timedelta(days=14)  # what newcomers have before their first review, unless a quarter just began
 
 
 @dataclass(frozen=True, order=True)
@@ -109,12 +109,12 @@ def due_at(quarter: Quarter, opened_at: datetime, after: timedelta) -> datetime:
 def opens_by_itself(quarter: Quarter, watching_since: datetime | None, now: datetime) -> bool:
     """Whether a quarter's campaign opens unasked; `watching_since` is the first look at anything (None: no look yet).
 
-    Who installs this in the middle of a quarter gets to know it by questions, not by a review of everything: the first
-    review opens with the next quarter, or when an admin opens it.
+    Who installs this in the middle of a quarter gets to know it by questions before a review of everything.
     """
     if watching_since is None:
         return False
-    return watching_since < quarter.begins_at or now < quarter.begins_at + AT_ITS_BEGINNING
+    is_new = quarter.begins_at <= watching_since and now < watching_since + TO_GET_TO_KNOW_IT
+    return not is_new or now < quarter.begins_at + TO_GET_TO_KNOW_IT
 
 
 # -- fresh data --------------------------------------------------------------------------------------------------------

@@ -94,13 +94,16 @@ def looked(**changes: Any) -> Looked:
     return Looked(**(values | changes))
 
 
-def test_a_newcomers_review_opens_by_itself_in_the_first_fourteen_days_of_a_quarter_only() -> None:
+def test_a_newcomers_first_review_opens_by_itself_after_two_weeks_or_in_the_first_two_of_a_quarter() -> None:
     quarter = Quarter(2026, 4)
     begins, limit = quarter.begins_at, quarter.begins_at + 14 * DAY
     instant = timedelta(microseconds=1)
     assert reviews.opens_by_itself(quarter, begins, limit - instant)
-    assert not reviews.opens_by_itself(quarter, begins, limit)
-    assert reviews.opens_by_itself(quarter, begins - instant, quarter.ends_at - instant)
+    late = begins + 5 * DAY
+    assert not reviews.opens_by_itself(quarter, late, limit)
+    assert not reviews.opens_by_itself(quarter, late, late + 14 * DAY - instant)
+    assert reviews.opens_by_itself(quarter, late, late + 14 * DAY)
+    assert reviews.opens_by_itself(quarter, begins - instant, begins + 30 * DAY), "who was here before is no newcomer"
     assert not reviews.opens_by_itself(quarter, None, begins)
 
 

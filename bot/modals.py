@@ -15,11 +15,11 @@ from typing import Any
 from bot.card import kind_of
 from bot.render import Blocks, Json, Words, say
 from nhi.cards import DISABLES, NOT_ROTATED
-from nhi.decisions import LONGEST_REASON, latest_day
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.escalation import Verdict
 from nhi.findings import CREDENTIAL_WORDS, OWNERSHIP
 from nhi.policy import Policy
+from nhi.reasons import LONGEST_REASON, latest_day
 from nhi.redact import tidy
 
 OPTIONS_AT_MOST = 10  # radio buttons that Slack takes

@@ -80,6 +80,9 @@ def disable(work: Work) -> None:
     if work.row.status is RemediationStatus.ACTING and not _is_on(seen):
         _resume(work, provider, seen)
         return
+    if work.row.status is RemediationStatus.ACTING and (unwanted := _unwanted(work)):
+        _stop(work, State.REFUSED, unwanted)
+        return
     match _decide(work, seen):
         case None:
             return  # somebody undid it while it was looked at
@@ -102,6 +105,15 @@ def rehearse(work: Work) -> Stop | Go | None:
     with work.sessions() as session:
         look = looking.look(session, work.row, found, work.policy, now)
         return check(work.plan, look, looking.limits(work.row, work.policy, now))
+
+
+def _unwanted(work: Work) -> str | None:
+    """Return why an act that a former run began, without effect, is not begun again; None: it still is to be done."""
+    if work.row.undo_by is not None:
+        return say("acts.called_off").plain()
+    if work.policy.remediation.mode == "propose":
+        return say("acts.only_proposed").plain()
+    return None
 
 
 def _is_on(seen: Seen) -> bool:
@@ -215,6 +227,9 @@ def _done(work: Work) -> None:
         else:
             _resolve_findings(session, row, now)
             _record(session, row, "credential.disabled", now)
+        if row.undo_by is not None:  # somebody pressed Undo while it was being done
+            row.due_at = now
+            steps.advance(session, row, State.UNDOING, now)
         redraw(session, row.ask_id)
     work.tally.done.append(work.row.id)
 

@@ -86,9 +86,9 @@ def _close_one(session: Session, remediation_id: str, now: datetime) -> bool:
 
 
 def _due(sessions: Sessions, policy: Policy, now: datetime, *, dry_run: bool) -> list[str]:
-    active = [RemediationStatus.UNDOING]  # an undo is always done
+    active = [RemediationStatus.UNDOING, RemediationStatus.ACTING]  # an undo is always done, what began always ended
     if policy.remediation.mode == "reversible" or dry_run:
-        active += [RemediationStatus.PLANNED, RemediationStatus.ACTING]
+        active.append(RemediationStatus.PLANNED)
     with sessions() as session:
         query = (
             select(RemediationRow.id)

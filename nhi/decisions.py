@@ -7,7 +7,7 @@ same case, and the second hears who was first.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import select, update
@@ -30,8 +30,9 @@ from nhi.escalation import AskStatus, Verdict
 from nhi.findings import OWNERSHIP, FindingStatus
 from nhi.identity import CredentialStatus
 from nhi.policy import Policy
+from nhi.reasons import check_reason, check_until
 from nhi.records import identity_of
-from nhi.redact import holds_secret, one_line, tidy
+from nhi.redact import tidy
 from nhi.remediation import (
     LIVE,
     NOT_BEGUN,
@@ -50,9 +51,6 @@ from nhi.tables import (
     RemediationRow,
     new_id,
 )
-
-SHORTEST_REASON = 10
-LONGEST_REASON = 2000
 
 
 def claim(session: Session, answering: Answering, now: datetime) -> Answered:
@@ -148,40 +146,6 @@ def justify(
     _reopen(session, answering)
     _also_claim(session, answering, also_claim, now)
     return answered(answering, attestation)
-
-
-def check_reason(words: str) -> str:
-    """Return the reason without the space around it. Raises BadAnswer: too short, too long, or it holds a secret."""
-    reason = one_line(words)  # as it will be read: neither ten invisible characters nor a key cut by one pass
-    if len(reason) < SHORTEST_REASON:
-        raise BadAnswer(f"Please say a little more: {SHORTEST_REASON} characters or more.", field="reason")
-    if len(reason) > LONGEST_REASON:
-        raise BadAnswer(f"Please keep it to {LONGEST_REASON} characters.", field="reason")
-    if holds_secret(reason) or holds_secret(words):
-        raise BadAnswer(
-            "This looks like it holds a key or a token, so I did not store it. Please leave it out, and rotate it:"
-            " it has been typed into a form.",
-            field="reason",
-        )
-    return reason
-
-
-def latest_day(policy: Policy, now: datetime) -> date:
-    """Return the last day that a justification may run to; a policy of "never" an end allows the calendar's last."""
-    most = policy.rules.justification_at_most
-    return (now + most).date() if most < datetime.max.replace(tzinfo=UTC) - now - timedelta(days=2) else date.max
-
-
-def check_until(until: date, policy: Policy, now: datetime) -> datetime:
-    """Return the end of that day in UTC. Raises BadAnswer where it is past, or later than policy allows."""
-    longest = latest_day(policy, now)
-    if until <= now.date():
-        raise BadAnswer("Please choose a day after today.", field="until")
-    if until > longest:
-        raise BadAnswer(f"Policy allows {longest:%-d %B %Y} at the latest.", field="until")
-    if until >= date.max - timedelta(days=1):
-        raise BadAnswer("Please choose a day that the calendar has.", field="until")
-    return datetime.combine(until + timedelta(days=1), time(0), UTC)
 
 
 def rotate(
@@ -351,26 +315,38 @@ def find_remediation(session: Session, start: str) -> RemediationRow:
     return found[0]
 
 
+_UNDO_LEADS_TO = {
+    **dict.fromkeys(NOT_BEGUN, State.UNDONE),
+    RemediationStatus.ACTING: State.ACTING,  # the worker reads `undo_by` when it is done, and goes on to undo it
+    RemediationStatus.DONE: State.UNDOING,
+}
+
+
 def request_undo(session: Session, remediation_id: str, *, by: str, now: datetime) -> RemediationRow:
     """Hand an act to the worker to be taken back; what was not done yet is called off on the spot.
 
-    Raises OutOfDate where there is nothing (left) to undo, in a sentence that says why.
+    What is being done right now is taken back as soon as it is done. Raises OutOfDate where there is nothing (left) to
+    undo, in a sentence that says why.
     """
     row = session.get(RemediationRow, remediation_id)
     if row is None:
         raise OutOfDate(f"There is no remediation {tidy(remediation_id, 40)}.")
-    next_state = State.UNDONE if row.status in NOT_BEGUN else None
-    if row.status is RemediationStatus.DONE:
-        next_state = State.UNDOING
+    next_state = _UNDO_LEADS_TO.get(row.status)
     if next_state is None:
         raise OutOfDate(f"There is nothing to undo: the remediation is {row.status.value}.")
     if row.acted_at is not None and now > row.acted_at + UNDO_FOR:
         raise OutOfDate(f"Undo was possible until {row.acted_at + UNDO_FOR:%-d %B %Y}; turn it on in the cloud itself.")
     before = steps.state_of(row)
+    due_at = row.due_at if next_state is State.ACTING else now
     moved = session.execute(
         update(RemediationRow)
         .where(RemediationRow.id == row.id, RemediationRow.status == row.status)
-        .values(status=STATUS[next_state], undo_by=by, due_at=now, undone_at=now if row.status in LIVE else None)
+        .values(
+            status=STATUS[next_state],
+            undo_by=by,
+            due_at=due_at,
+            undone_at=now if row.status in NOT_BEGUN else None,
+        )
     )
     if moved.rowcount != 1:  # type: ignore[attr-defined]
         raise AlreadyAnswered("Somebody else is at it already.")

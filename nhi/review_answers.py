@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 
 from nhi import cards, decisions, ledger, risk
 from nhi.answers import Answering, redraw
-from nhi.decisions import check_reason
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.escalation import AskStatus
 from nhi.identity import CredentialStatus, Custody
 from nhi.policy import Policy
+from nhi.reasons import check_reason
 from nhi.records import identity_of
 from nhi.remediation import RemediationStatus
 from nhi.review_pieces import STALE, Reviewed, Reviewing, begin, decide, redraw_boards, spend, take

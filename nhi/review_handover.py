@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from nhi import authority, ledger, review_facts, reviews
 from nhi.campaigns import ensure_reviewer
-from nhi.decisions import check_reason
 from nhi.errors import BadAnswer
 from nhi.policy import Policy
+from nhi.reasons import check_reason
 from nhi.review_pieces import Reviewed, Reviewing, decide, redraw_boards, spend, too_late
 from nhi.reviews import Answer, Because, ItemStatus
 from nhi.tables import (

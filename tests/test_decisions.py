@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from nhi import answers, authority, cards, decisions, ledger
+from nhi import answers, authority, cards, decisions, ledger, reasons
 from nhi.answers import Answered, Answering
 from nhi.database import Sessions, reading
 from nhi.errors import AlreadyAnswered, BadAnswer, NhiError, NotAllowed, OutOfDate
@@ -489,7 +489,7 @@ def test_an_owner_who_also_claims_stays_the_owner_since_when_they_were(desk: Des
 )
 def test_a_reason_that_cannot_be_taken_is_told_beside_its_field(words: str, complaint: str) -> None:
     with pytest.raises(BadAnswer, match=complaint) as refused:
-        decisions.check_reason(words)
+        reasons.check_reason(words)
 
     assert refused.value.field == "reason"
     assert words.strip() not in str(refused.value)
@@ -506,7 +506,7 @@ def test_an_answer_that_cannot_be_taken_leaves_the_question_open_and_writes_noth
 
 @pytest.mark.parametrize("words", ["x" * 10, "  " + "x" * 10, "x" * 2000, "Ünïcödé gründe", "<!channel> ping"])
 def test_a_reason_of_ten_characters_and_of_two_thousand_is_taken(words: str) -> None:
-    assert decisions.check_reason(words) == words.strip()
+    assert reasons.check_reason(words) == words.strip()
 
 
 @pytest.mark.parametrize(
@@ -522,11 +522,11 @@ def test_a_reason_of_ten_characters_and_of_two_thousand_is_taken(words: str) -> 
 )
 def test_a_justification_ends_after_today_and_within_policy(until: date, complaint: str | None) -> None:
     if complaint is None:
-        ends = decisions.check_until(until, PROPOSING, NOW)
+        ends = reasons.check_until(until, PROPOSING, NOW)
         assert ends == datetime(until.year, until.month, until.day, tzinfo=UTC) + timedelta(days=1)
         return
     with pytest.raises(BadAnswer, match=complaint) as refused:
-        decisions.check_until(until, PROPOSING, NOW)
+        reasons.check_until(until, PROPOSING, NOW)
     assert refused.value.field == "until"
 
 
@@ -660,7 +660,6 @@ def test_what_was_not_done_yet_is_called_off_on_the_spot(desk: Desk, status: Rem
 @pytest.mark.parametrize(
     "status",
     [
-        RemediationStatus.ACTING,
         RemediationStatus.REFUSED,
         RemediationStatus.FAILED,
         RemediationStatus.UNDOING,

@@ -468,6 +468,47 @@ def test_undo_while_it_is_looked_at_calls_it_off(world: World) -> None:
 
 
 @on_sqlite
+def test_undo_while_it_is_being_done_takes_it_back_right_after(world: World) -> None:
+    key_id, remediation_id = planned(world)
+
+    def undone_meanwhile(asked: Asked) -> Response:
+        assert world.remediation(remediation_id).status is RemediationStatus.ACTING
+        world.undo(remediation_id)
+        return refuse(asked, 500, "ServiceFailure")  # the call is made again, and is taken then
+
+    world.cloud.faults.add(Fault(action=UPDATE, answer=undone_meanwhile, times=1))
+    world.remediate()
+    assert (world.status(key_id), world.remediation(remediation_id).status) == ("Inactive", RemediationStatus.UNDOING)
+    assert world.remediate().undone == [remediation_id]
+    assert (world.status(key_id), world.remediation(remediation_id).undo_by) == ("Active", "ana@example.com")
+
+
+@on_sqlite
+def test_what_began_is_called_off_where_it_had_no_effect_yet(world: World) -> None:
+    key_id, remediation_id = planned(world)
+    run_until_killed(world, UPDATE, acts=False)
+    world.undo(remediation_id)
+    world.clock.pass_by(minutes=6)
+    world.remediate()
+    assert how_it_ended(world, remediation_id) == (REFUSED, "It was called off before anything was changed.")
+    assert world.status(key_id) == "Active"
+
+
+@on_sqlite
+@pytest.mark.parametrize(("acts", "ends"), [(True, DONE), (False, REFUSED)])
+def test_a_policy_that_turns_to_propose_in_the_middle_of_an_act_leaves_it_ended_either_way(
+    world: World, acts: bool, ends: RemediationStatus
+) -> None:
+    key_id, remediation_id = planned(world)
+    run_until_killed(world, UPDATE, acts=acts)
+    world.set_policy('[remediation]\nmode = "propose"\n')
+    world.clock.pass_by(minutes=6)
+    world.remediate()
+    assert world.remediation(remediation_id).status is ends
+    assert world.status(key_id) == ("Inactive" if acts else "Active")
+
+
+@on_sqlite
 def test_undo_of_a_deleted_key_fails_with_a_sentence(world: World) -> None:
     key_id, remediation_id = planned(world)
     world.remediate()

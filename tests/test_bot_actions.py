@@ -204,6 +204,7 @@ def test_two_copies_of_a_card_take_one_answer_and_both_show_it(office: Office) -
     assert office.status(ask_id) in (AskStatus.ANSWERED, AskStatus.PASSED)
 
 
+@on_sqlite
 def test_an_old_button_stands_for_nothing_after_a_redraw(office: Office) -> None:
     office.ask("ci-deploy")
     ana = office.as_("ana")
@@ -217,6 +218,7 @@ def test_an_old_button_stands_for_nothing_after_a_redraw(office: Office) -> None
     assert len(office.verdicts()) == 1
 
 
+@on_sqlite
 def test_a_redraw_of_one_card_leaves_the_buttons_of_the_others_good(office: Office) -> None:
     """A form that is open for the second card must not go out of date because the first one was answered."""
     _, second = office.ask("ci-deploy", "backup")
@@ -390,6 +392,7 @@ def test_who_lost_the_right_between_click_and_form_is_refused_at_the_form(office
     assert office.verdicts() == []
 
 
+@on_sqlite
 def test_a_forged_credential_of_another_identity_is_refused(office: Office) -> None:
     office.ask("ci-deploy", "backup")
     with reading(office.sessions) as session:
@@ -432,6 +435,7 @@ def test_a_button_of_a_later_version_is_out_of_date_and_not_an_error(office: Off
     assert office.workspace.delivery.interactive(payload).status == 200
 
 
+@on_sqlite
 def test_an_offer_takes_only_the_verdicts_that_it_was_drawn_with(office: Office) -> None:
     office.ask("ci-deploy")
     offer_id = first_offer(office.as_("ana"))
@@ -490,6 +494,7 @@ def test_go_is_an_admins_decision_and_counts_once(office: Office) -> None:
 # -- home and direct messages ------------------------------------------------------------------------------------------
 
 
+@on_sqlite
 def test_the_home_tab_shows_what_is_asked_and_takes_answers(office: Office) -> None:
     office.ask("ci-deploy")
     ana = office.as_("ana")

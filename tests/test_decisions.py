@@ -38,6 +38,7 @@ from nhi.tables import (
     RemediationRow,
     new_id,
 )
+from tests.conftest import on_sqlite
 from tests.factories import NOW, make_ask, make_finding, make_identity, make_key, make_owner
 from tests.strategies import TICK
 
@@ -194,6 +195,7 @@ def desk(sessions: Sessions, policy: Policy, known: None) -> Desk:
 
 
 @pytest.mark.parametrize(("who", "right"), [("ana", "asked"), ("dora", "admin")])
+@on_sqlite
 def test_who_was_asked_and_an_admin_may_answer(desk: Desk, who: str, right: str) -> None:
     desk.claim(who)
 
@@ -202,6 +204,7 @@ def test_who_was_asked_and_an_admin_may_answer(desk: Desk, who: str, right: str)
 
 
 @pytest.mark.parametrize("who", ["bea", "gus", "otto", "robo", "sam", "nobody"])
+@on_sqlite
 def test_others_guests_the_deactivated_bots_strangers_and_the_unknown_may_not(desk: Desk, who: str) -> None:
     with pytest.raises(NotAllowed, match="This question is for somebody else"):
         desk.claim(who)
@@ -210,6 +213,7 @@ def test_others_guests_the_deactivated_bots_strangers_and_the_unknown_may_not(de
 
 
 @pytest.mark.parametrize("change", ["active", "guest", "bot", "stranger"])
+@on_sqlite
 def test_who_was_asked_and_is_no_colleague_any_more_may_not(desk: Desk, change: str) -> None:
     with desk.sessions.begin() as session:
         setattr(session.get_one(PersonRow, "UANA"), change, change != "active")
@@ -251,6 +255,7 @@ def test_a_delegate_may_answer_while_the_delegation_lasts(
             desk.claim("bea")
 
 
+@on_sqlite
 def test_an_admin_may_be_named_by_slack_id_and_in_any_case(sessions: Sessions, known: None) -> None:
     with reading(sessions) as session:
         bea = session.get_one(PersonRow, "UBEA")
@@ -261,6 +266,7 @@ def test_an_admin_may_be_named_by_slack_id_and_in_any_case(sessions: Sessions, k
         assert not authority.is_admin(gus, parse({"people": {"admins": ["UGUS"]}}))
 
 
+@on_sqlite
 def test_a_button_that_the_card_did_not_have_is_out_of_date(desk: Desk) -> None:
     with desk.sessions.begin() as session:
         session.get_one(OfferRow, desk.offer).actions = ["justify"]
@@ -269,6 +275,7 @@ def test_a_button_that_the_card_did_not_have_is_out_of_date(desk: Desk) -> None:
         desk.claim()
 
 
+@on_sqlite
 def test_a_button_of_ours_that_never_was_is_out_of_date(desk: Desk) -> None:
     for offer in ("nothing", "None", "x" * 300, "'; --"):
         with pytest.raises(OutOfDate, match="/nhi mine"):
@@ -302,6 +309,7 @@ def test_of_two_copies_of_a_card_the_first_answer_counts(desk: Desk) -> None:
     assert [said.verdict for said in desk.attestations()] == [Verdict.DISABLE]
 
 
+@on_sqlite
 def test_a_card_whose_question_was_withdrawn_is_out_of_date(desk: Desk) -> None:
     with desk.sessions.begin() as session:
         session.get_one(AskRow, desk.ask).status = AskStatus.WITHDRAWN
@@ -455,6 +463,7 @@ def test_a_justification_keeps_its_words_and_its_end_and_leaves_unowned_open(des
     assert justified.justified_until == end
 
 
+@on_sqlite
 def test_a_justification_may_claim_as_well(desk: Desk) -> None:
     desk.justify(also_claim=True)
 
@@ -463,6 +472,7 @@ def test_a_justification_may_claim_as_well(desk: Desk) -> None:
     assert desk.statuses()[FindingKind.UNOWNED] is FindingStatus.RESOLVED
 
 
+@on_sqlite
 def test_an_owner_who_also_claims_stays_the_owner_since_when_they_were(desk: Desk) -> None:
     with desk.sessions.begin() as session:
         make_owner(session, session.get_one(IdentityRow, desk.identity), session.get_one(PersonRow, "UANA"))
@@ -554,6 +564,7 @@ def test_disable_plans_an_act_on_the_one_credential_with_the_facts_that_were_sho
     assert desk.events() == ["attestation.disable", "remediation.planned"]
 
 
+@on_sqlite
 def test_in_propose_mode_a_disable_is_only_proposed(sessions: Sessions, known: None) -> None:
     desk = Desk(sessions, PROPOSING)
 
@@ -563,6 +574,7 @@ def test_in_propose_mode_a_disable_is_only_proposed(sessions: Sessions, known: N
     assert desk.events() == ["attestation.disable", "remediation.proposed"]
 
 
+@on_sqlite
 def test_a_rotation_is_recorded_and_proposed_in_either_mode(desk: Desk) -> None:
     desk.rotate()
 
@@ -603,6 +615,7 @@ def credential(session: Session, desk: Desk, **changes: object) -> str:
         ({"key_id": None}, "cannot be turned off from here"),
     ],
 )
+@on_sqlite
 def test_a_credential_that_cannot_be_turned_off_is_refused_beside_its_field(
     desk: Desk, changes: dict[str, object], complaint: str
 ) -> None:
@@ -614,6 +627,7 @@ def test_a_credential_that_cannot_be_turned_off_is_refused_beside_its_field(
     assert (refused.value.field, desk.ask_status()) == ("credential", AskStatus.OPEN)
 
 
+@on_sqlite
 def test_a_credential_of_another_identity_is_refused(desk: Desk) -> None:
     with desk.sessions.begin() as session:
         other = make_identity(session, "other").credentials[0].id
@@ -647,6 +661,7 @@ def test_undo_hands_a_done_act_to_the_worker(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("status", [RemediationStatus.PLANNED, RemediationStatus.PROPOSED])
+@on_sqlite
 def test_what_was_not_done_yet_is_called_off_on_the_spot(desk: Desk, status: RemediationStatus) -> None:
     planned = desk.disable().remediation_id
     desk.move(planned, status)
@@ -666,6 +681,7 @@ def test_what_was_not_done_yet_is_called_off_on_the_spot(desk: Desk, status: Rem
         RemediationStatus.UNDONE,
     ],
 )
+@on_sqlite
 def test_what_is_not_done_or_not_done_any_more_cannot_be_undone(desk: Desk, status: RemediationStatus) -> None:
     planned = desk.disable().remediation_id
     desk.move(planned, status)
@@ -675,6 +691,7 @@ def test_what_is_not_done_or_not_done_any_more_cannot_be_undone(desk: Desk, stat
     assert [row.status for row in desk.remediations()] == [status]
 
 
+@on_sqlite
 def test_undo_is_possible_for_thirty_days_and_not_after(desk: Desk) -> None:
     done = desk.disable().remediation_id
     desk.move(done, RemediationStatus.DONE, NOW)
@@ -686,6 +703,7 @@ def test_undo_is_possible_for_thirty_days_and_not_after(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("who", ["bea", "gus", "otto", "sam"])
+@on_sqlite
 def test_undo_is_for_those_who_may_decide(desk: Desk, who: str) -> None:
     done = desk.disable().remediation_id
     desk.move(done, RemediationStatus.DONE, NOW)
@@ -694,6 +712,7 @@ def test_undo_is_for_those_who_may_decide(desk: Desk, who: str) -> None:
         desk.undo(desk.undo_offer(done), who)
 
 
+@on_sqlite
 def test_there_is_nothing_to_undo_on_a_card_without_an_act(desk: Desk) -> None:
     with pytest.raises(OutOfDate, match="nothing to undo"):
         desk.undo(desk.undo_offer(None))

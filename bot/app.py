@@ -20,7 +20,20 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.middleware import Middleware
 from slack_sdk import WebClient
 
-from bot import actions, commands, delivery, directory, events, handover, messages, metrics, review
+from bot import (
+    actions,
+    commands,
+    delivery,
+    directory,
+    events,
+    freshen,
+    grouping,
+    handover,
+    messages,
+    metrics,
+    review,
+    shortcuts,
+)
 from bot.after import AfterAck, Completed, Started
 from bot.slack import CALL_SECONDS, UNWELL, Bot, Json, Kind, one_sentence, tell, trouble
 from nhi.database import Sessions, reading
@@ -86,10 +99,12 @@ def build_app(
     app.middleware(_only_ours)
     app.error(_Errors(bot).answer)
     actions.register(app, bot)
+    grouping.register(app, bot)
     handover.register(app, bot)
     commands.register(app, bot)
     events.register(app, bot)
     review.register(app, bot)
+    shortcuts.register(app, bot)
     return app
 
 
@@ -234,6 +249,8 @@ class _Errors:
                 return BoltResponse(status=200, body=ephemeral(sentence))
             case "view_submission":
                 return BoltResponse(status=200, body={"response_action": "update", "view": one_sentence(sentence)})
+            case "block_actions" if isinstance(error, OutOfDate):
+                self._bot.later(freshen.answer, self._bot, body, str(error))
             case "block_actions":
                 self._bot.later(tell, self._bot, body, sentence)
             case _:

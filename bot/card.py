@@ -57,17 +57,22 @@ def _open(facts: Json, reader_is_asked: bool) -> Blocks:
     if facts.get("claim") and not facts["claim"]["handed_at"]:
         return _to_claim(facts)
     findings = facts["findings"]
-    who = {"asked_is_reader": reader_is_asked, "ask": facts["ask"]}
-    body = join(
-        header(facts),
-        findings_list(findings),
-        say("card.why_you", **who, reasons=_reasons(facts)),
-    )
+    body = join(header(facts), findings_list(findings), why_line(facts, reader_is_asked))
     return [
         body.rich(),
         say("card.known", use=last_use(facts), coverages=_coverages(findings)).context(),
-        say("card.silence", **who, **_silence(facts, reader_is_asked)).context(),
+        silence_line(facts, reader_is_asked).context(),
     ]
+
+
+def why_line(facts: Json, reader_is_asked: bool = True) -> Words:
+    """Return why this person is asked."""
+    return say("card.why_you", asked_is_reader=reader_is_asked, ask=facts["ask"], reasons=_reasons(facts))
+
+
+def silence_line(facts: Json, reader_is_asked: bool = True) -> Words:
+    """Return what happens if nobody answers, and by when."""
+    return say("card.silence", asked_is_reader=reader_is_asked, ask=facts["ask"], **_silence(facts, reader_is_asked))
 
 
 def _to_claim(facts: Json) -> Blocks:
@@ -132,11 +137,17 @@ def public_id(credential: Json | None) -> str | None:
 
 
 def last_use(facts: Json) -> Json:
-    """Return when anything of the identity was last used (None: no use is known), and what hid it from us."""
+    """Return when anything of the identity was last used (None: no use is known), and what hid it from us.
+
+    `elsewhere`: that was by none of the credentials that the findings are about.
+    """
     parts = [facts["identity"], *facts["credentials"]]
     used = [at for part in parts if (at := read_moment(part["last_used_at"]))]
     gap = next((part["use_gap"] for part in parts if part["use_gap"]), None)
-    return {"last_used_at": max(used).isoformat() if used else None, "gap": gap}
+    told = {public_id(finding["credential"]) for finding in facts["findings"] if finding["credential"]}
+    by_them = [read_moment(part["last_used_at"]) for part in facts["credentials"] if public_id(part) in told]
+    elsewhere = bool(by_them and used) and max(used) not in by_them
+    return {"last_used_at": max(used).isoformat() if used else None, "gap": gap, "elsewhere": elsewhere}
 
 
 def _coverages(findings: Iterable[Json]) -> list[str]:

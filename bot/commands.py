@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import html
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -18,23 +19,29 @@ from slack_bolt import Ack, App
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot import card, directory, lists, messages, offers, review, review_places, whois
+from bot import card, delivery, directory, lists, messages, offers, review, review_places, stats, whois
 from bot.messages import Message
-from bot.slack import Bot, Json, tell
-from nhi import authority, decisions, facts, ledger
+from bot.render import say, speaking
+from bot.slack import UNWELL, Bot, Json, tell, trouble
+from nhi import answers, authority, days, decisions, facts, ledger, patience
 from nhi.database import reading
 from nhi.errors import NhiError, NotAllowed
+from nhi.escalation import AskStatus
 from nhi.findings import OWNERSHIP
 from nhi.policy import Policy
 from nhi.records import storable
 from nhi.redact import redact
+from nhi.stats import Stats
+from nhi.stats import read as read_stats
 from nhi.tables import AskRow, DelegationRow, IdentityRow, PersonRow, RemediationRow, new_id
+
+log = logging.getLogger(__name__)
 
 KNOWN_FOR = timedelta(hours=24)
 DELEGATED_AT_MOST = timedelta(days=180)
 SHORTEST_PREFIX = 6
 MEMBERS_ONLY = "Sorry, only members of this workspace can use `/nhi`; guests and bots cannot."
-HOW_TO_DELEGATE = "Say who and until when, like this: `/nhi delegate @bea until 2027-01-12`."
+HOW_TO_DELEGATE = "Say who and until when, like this: `/nhi delegate @bea until 12 Jan`."
 
 
 def register(app: App, bot: Bot) -> None:
@@ -53,6 +60,7 @@ class Asked:
     now: datetime
     later: Callable[..., None]  # after the commit
     bot: Bot
+    body: Json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +104,10 @@ class Commands:
                 now=self.bot.clock(),
                 later=lambda *work: after.append(work),
                 bot=self.bot,
+                body=body,
             )
-            message = command(asked) if command else _unknown(word)
+            with speaking(asked.policy.conversation.language):
+                message = command(asked) if command else _unknown(word)
         for work in after:
             self.bot.later(*work)
         return message
@@ -166,19 +176,63 @@ def _mine(asked: Asked) -> Message:
     return messages.mine(items, offers.asked_of(asked.session, asked.who, asked.policy, asked.now))
 
 
+def _stats(asked: Asked) -> Message:
+    """Tell the figures at once, and let their picture follow."""
+    figures = read_stats(asked.session, asked.policy, asked.now)
+    asked.later(_show_picture, asked.bot, asked.body, figures)
+    return stats.message(figures)
+
+
+def _show_picture(bot: Bot, body: Json, figures: Stats) -> None:
+    """Upload the picture and show it to who asked; without it nothing is missing, the words said it all."""
+    picture, alt = stats.draw(figures, say("stats.title").plain()), stats.alt_text(figures)
+    try:
+        kept = bot.client.files_upload_v2(content=picture, filename="nhi-stats.png", title="nhi stats", alt_txt=alt)
+    except UNWELL as error:
+        log.warning("the picture of the stats was left out: Slack answers %s", trouble(error).code)
+        return
+    tell(bot, body, stats.with_picture(figures, str(kept["files"][0]["id"])))
+
+
+def _snooze(asked: Asked) -> Message:
+    """Leave one identity alone until a day; security is told who asked for it."""
+    name, _, until = asked.rest.rpartition(" until ")
+    day = days.read_day(until, asked.now.date())
+    found = facts.find(asked.session, plain_text(name)) if name and day else []
+    if day is None or len(found) != 1:
+        raise NotAllowed("Say what and until when, like this: `/nhi snooze ci-deploy until 12 Jan`.")
+    ask = asked.session.scalar(select(AskRow).where(AskRow.identity_id == found[0].id, AskRow.status == AskStatus.OPEN))
+    if authority.authority(asked.session, asked.who, found[0], ask, asked.policy, asked.now) is None:
+        raise NotAllowed("Only who is asked about it, its owner or an admin can snooze it.")
+    row = patience.snooze(asked.session, found[0], asked.who, day, asked.now)
+    words = {"name": found[0].name, "until": facts.when(row.until)}
+    told = say("stats.snoozed_told", who=asked.who.name, **words).plain()
+    for rung in [rung for rung in asked.policy.conversation.escalate_to if rung.startswith("#")][-1:]:
+        delivery.queue(asked.session, "notice", rung, {"sentence": told}, [], asked.now)
+    if ask is not None:
+        answers.redraw(asked.session, ask.id)
+        asked.bot.redraw(ask.id)
+    return messages.note(say("stats.snoozed", **words).plain())
+
+
 def _findings(asked: Asked) -> Message:
     rows = facts.open_findings(asked.session)
     kinds = Counter(row.kind.value for row in rows)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     heading = f"{len(rows):,} open findings: {counts}." if rows else "Nothing is open."
-    return lists.findings(heading, rows)
+    return lists.findings(heading, rows, "findings", _page(asked))
+
+
+def _page(asked: Asked) -> int:
+    """Return which page is asked for; the first, where none is."""
+    return int(asked.rest) if asked.rest.isdecimal() and len(asked.rest) < 6 else 1
 
 
 def _unowned(asked: Asked) -> Message:
     rows = [row for row in facts.open_findings(asked.session) if row.kind in OWNERSHIP]
     heading = f"{len(rows):,} identities have no active, confirmed owner."
     heading = heading if rows else "Every identity has a confirmed owner."
-    return lists.findings(heading, rows)
+    return lists.findings(heading, rows, "unowned", _page(asked))
 
 
 def _delegate(asked: Asked) -> Message:
@@ -205,13 +259,10 @@ def _delegate(asked: Asked) -> Message:
 
 def _read_delegation(asked: Asked) -> tuple[PersonRow, date]:
     """Return to whom and until which day. Raises NotAllowed with a sentence that says what is amiss."""
-    named, day = _mentioned(asked.rest), re.search(r"\b(\d{4}-\d{2}-\d{2})\b", asked.rest)
-    if len(named) != 1 or day is None:
+    named = _mentioned(asked.rest)
+    last_day = days.read_day(re.sub(r"<@[^>]*>", " ", asked.rest), asked.now.date())
+    if len(named) != 1 or last_day is None:
         raise NotAllowed(HOW_TO_DELEGATE)
-    try:
-        last_day = date.fromisoformat(day[1])
-    except ValueError:
-        raise NotAllowed(HOW_TO_DELEGATE) from None
     latest = (asked.now + DELEGATED_AT_MOST).date()
     if not asked.now.date() <= last_day <= latest:
         raise NotAllowed(f"The day must be between today and {latest:%-d %B %Y}.")
@@ -277,7 +328,8 @@ COMMANDS: dict[str, Callable[[Asked], Message]] = {
     "claim": _whois,
     "mine": _mine,
     "findings": _findings,
-    "stats": _findings,
+    "stats": _stats,
+    "snooze": _snooze,
     "unowned": _unowned,
     "delegate": _delegate,
     "undo": _undo,

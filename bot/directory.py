@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
@@ -157,11 +157,31 @@ def _write(session: Session, user: Json, asked_for: str, team_id: str, now: date
     row.guest = bool(user.get("is_restricted") or user.get("is_ultra_restricted"))
     row.bot = bool(user.get("is_bot") or user.get("is_app_user")) or user["id"] == "USLACKBOT"
     row.stranger = bool(user.get("is_stranger")) or team_id not in teams
+    row.away_until = _away_until(profile, now)
     row.checked_at = now
     session.add(row)
     session.flush()
     if former and former != row.email:
         roster.add_former_address(session, row.email, former, now)
+
+
+_AWAY = re.compile(
+    r"\b(out of (the )?office|ooo|vacation\w*|on holidays?|on leave|parental leave|sick|away until|pto)\b",
+    re.IGNORECASE,
+)
+_AWAY_EMOJI = frozenset([":palm_tree:", ":face_with_thermometer:", ":desert_island:", ":beach_with_umbrella:"])
+AWAY_FOR = timedelta(hours=26)  # a status without an end holds until the next daily look, and a little longer
+
+
+def _away_until(profile: Json, now: datetime) -> datetime | None:
+    """Return until when somebody is out of office by their Slack status; None: they are here."""
+    says = _AWAY.search(str(profile.get("status_text") or "")) is not None
+    if not says and profile.get("status_emoji") not in _AWAY_EMOJI:
+        return None
+    ends = profile.get("status_expiration")
+    if not isinstance(ends, int) or not ends:
+        return now + AWAY_FOR
+    return datetime.fromtimestamp(ends, UTC) if now.timestamp() < ends < now.timestamp() + 366 * 86400 else None
 
 
 # -- everybody ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from functools import partial
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from bot import handover, messages, offers, review_boards
+from bot import groups, handover, messages, offers, review_boards
+from bot.render import speaking
 from bot.slack import Json
 from nhi import cards
 from nhi.database import Sessions, reading
@@ -30,7 +31,12 @@ class Drawn:
 
 
 def draw(sessions: Sessions, delivery_id: str, policy: Policy, now: datetime) -> Drawn:
-    """Draw a delivery as things are now. Commits the offers that are new."""
+    """Draw a delivery as things are now, in policy's language. Commits the offers that are new."""
+    with speaking(policy.conversation.language):
+        return _draw(sessions, delivery_id, policy, now)
+
+
+def _draw(sessions: Sessions, delivery_id: str, policy: Policy, now: datetime) -> Drawn:
     # What takes long, reading the facts, takes no write lock: clicks that wait for their ack come first.
     with reading(sessions) as session:
         row = session.get_one(DeliveryRow, delivery_id)
@@ -49,10 +55,10 @@ def draw(sessions: Sessions, delivery_id: str, policy: Policy, now: datetime) ->
     else:
         drawn = [(card.facts, card.offer_id) for card in seen]
     shown = frozenset(offer_id for _, offer_id in drawn if offer_id)
-    return Drawn(message=_message(kind, words, drawn), version=version, offers=shown)
+    return Drawn(message=_message(delivery_id, kind, words, drawn), version=version, offers=shown)
 
 
-def _message(kind: str, words: Json, drawn: messages.Cards) -> messages.Message:
+def _message(delivery_id: str, kind: str, words: Json, drawn: messages.Cards) -> messages.Message:
     match kind:
         case "golive":
             return messages.golive(words)
@@ -61,7 +67,7 @@ def _message(kind: str, words: Json, drawn: messages.Cards) -> messages.Message:
         case "notice":
             return messages.note(str(words["sentence"]))
         case _:
-            return messages.digest(words | {"kind": kind}, drawn)
+            return messages.digest(words | {"kind": kind, "delivery": delivery_id}, drawn)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +101,7 @@ def _offered(session: Session, card: _Seen, now: datetime, *, reader_is_asked: b
     return offers.with_offer(
         session,
         card.facts,
-        partial(messages.card, reader_is_asked=reader_is_asked),
+        partial(groups.shown, reader_is_asked=reader_is_asked),
         identity_id=card.identity_id,
         ask_id=card.ask_id,
         card_id=card.card_id,

@@ -9,9 +9,9 @@ from slack_bolt import Ack, App
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from bot import directory, home, messages, offers, review_places
+from bot import directory, home, messages, offers, review_places, shortcuts
 from bot.slack import Bot, Json, passes
-from nhi import authority
+from nhi import authority, overview
 from nhi.errors import NotAllowed
 from nhi.escalation import AskStatus
 from nhi.policy import Policy
@@ -19,10 +19,6 @@ from nhi.redact import holds_secret
 from nhi.tables import AskRow, PersonRow, SwitchRow
 
 ONCE_FOR = timedelta(hours=1)  # Slack sends an event again for minutes, never for an hour
-BEWARE = (
-    "That looks like it holds a key or a token. I did not keep it: please delete your message, and rotate the secret,"
-    " since others may have seen it."
-)
 HINT = "I understand `/nhi` and the buttons on my cards. `/nhi help` lists what I can do."
 
 
@@ -54,8 +50,17 @@ class Events:
             is_first = passes(session, name, self.bot.clock(), ONCE_FOR, "Slack may send it again")
         ack()
         if is_first:
-            sentence = BEWARE if holds_secret(str(event.get("text") or "")) else HINT
-            self.bot.later(_say, self.bot, str(event["channel"]), messages.note(sentence))
+            text = str(event.get("text") or "")
+            message = self._beware(str(event.get("user")), text) if holds_secret(text) else messages.note(HINT)
+            self.bot.later(_say, self.bot, str(event["channel"]), message)
+
+    def _beware(self, slack_id: str, text: str) -> messages.Message:
+        """Warn of a pasted secret; of what it names and its sender may rotate, the cards to do so follow.
+
+        Nothing of the text is kept or repeated: a credential is found by its public id, which is in our rows already.
+        """
+        with self.bot.writing() as session:
+            return shortcuts.beware(session, slack_id, text, self.bot.policy(), self.bot.clock())
 
 
 def _say(bot: Bot, channel: str, message: messages.Message) -> None:
@@ -79,16 +84,17 @@ def _home_of(session: Session, slack_id: str, policy: Policy, now: datetime) -> 
     except NotAllowed:
         return home.home([], [], [], None)
     items, decided = offers.owned_by(session, who), offers.decided_by(session, who)
-    view = home.home(items, offers.asked_of(session, who, policy, now), decided, _admin(session, who, policy))
+    view = home.home(items, offers.asked_of(session, who, policy, now), decided, _admin(session, who, policy, now))
     view["blocks"] = [*review_places.home_of(session, who, now), *view["blocks"]]
     return view
 
 
-def _admin(session: Session, who: PersonRow, policy: Policy) -> Json | None:
+def _admin(session: Session, who: PersonRow, policy: Policy, now: datetime) -> Json | None:
     """Return what admins see above the rest; None: not an admin."""
     if not authority.is_admin(who, policy):
         return None
     shadow = policy.conversation.shadow and session.get(SwitchRow, "live") is None
     asked = select(func.count(func.distinct(AskRow.email)), func.count()).where(AskRow.status == AskStatus.OPEN)
     people, identities = session.execute(asked).one()
-    return {"shadow": shadow, "people": people, "identities": identities, "offer": "home" if shadow else None}
+    go = {"shadow": shadow, "people": people, "identities": identities, "offer": "home" if shadow else None}
+    return go | {"overview": overview.read(session, now)}

@@ -53,8 +53,11 @@ def _decided(decided: Sequence[Json]) -> Blocks:
 
 
 def _admin(admin: Json | None) -> Blocks:
-    if not admin or not admin.get("shadow"):
+    if not admin:
         return []
+    seen = [say("home.overview", **admin["overview"]).rich(), {"type": "divider"}] if admin.get("overview") else []
+    if not admin.get("shadow"):
+        return seen
     counts = {"people": int(admin.get("people") or 0), "identities": int(admin.get("identities") or 0)}
     button = [golive_button(admin["offer"])] if admin.get("offer") else []
-    return [say("home.shadow", **counts).rich(), *button, {"type": "divider"}]
+    return [say("home.shadow", **counts).rich(), *button, {"type": "divider"}, *seen]

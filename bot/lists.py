@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from bot.messages import Message
-from bot.render import Json, harmless
+from bot.render import Json, harmless, say
 from nhi.redact import tidy
 from nhi.tables import FindingRow
 
 LINES_AT_MOST = 15
 
 
-def findings(heading: str, rows: Sequence[FindingRow]) -> Message:
-    """Return a heading and the first LINES_AT_MOST findings, each a line; names stand in elements that mean nothing."""
+def findings(heading: str, rows: Sequence[FindingRow], word: str, page: int = 1) -> Message:
+    """Return a heading and one page of findings, each a line; names stand in elements that mean nothing.
+
+    `word` is what was typed after `/nhi`, for the next page; a page beyond the last is the last.
+    """
+    pages = max(1, math.ceil(len(rows) / LINES_AT_MOST))
+    page = min(max(1, page), pages)
     parts: list[Json] = [_section(heading)]
     if rows:
-        lines = [_section(_line(row)) for row in rows[:LINES_AT_MOST]]
+        lines = [_section(_line(row)) for row in rows[(page - 1) * LINES_AT_MOST : page * LINES_AT_MOST]]
         parts.append({"type": "rich_text_list", "style": "bullet", "elements": lines})
-    if len(rows) > LINES_AT_MOST:
-        parts.append(_section(f"And {len(rows) - LINES_AT_MOST:,} more: `nhi findings` on the command line lists all."))
-    return Message(blocks=[{"type": "rich_text", "elements": parts}], text=harmless(heading))
+    blocks: list[Json] = [{"type": "rich_text", "elements": parts}]
+    if pages > 1:
+        blocks.append(say("stats.page", page=page, pages=pages, word=word).context())
+    return Message(blocks=blocks, text=harmless(heading))
 
 
 def _line(row: FindingRow) -> str:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from bot import groups
 from bot.card import buttons, is_open, kind_of, question, told
 from bot.render import Blocks, Cards, Json, Message, Words, say
 from bot.whois import full, whois
@@ -21,6 +22,7 @@ __all__ = [
     "card",
     "checkpoint",
     "digest",
+    "each",
     "golive",
     "help",
     "mine",
@@ -59,11 +61,40 @@ def digest(words: Json, cards: Cards) -> Message:
     blocks: Blocks = [
         {"type": "header", "text": say(f"messages.{kind}_heading", **about).plain_text(150)},
         say(f"messages.{kind}_intro", **about).rich(),
-        *_drawn(cards[:CARDS_AT_MOST], reader_is_asked=kind not in ("escalation", "claim")),
+        *_pieces(kind, words, cards),
     ]
-    if len(cards) > CARDS_AT_MOST:
-        blocks.append(say("messages.more_cards", count=len(cards) - CARDS_AT_MOST).rich())
     return Message(blocks=blocks, text=say(f"messages.{kind}_text", **about).spoken())
+
+
+def _pieces(kind: str, words: Json, cards: Cards) -> Blocks:
+    """Draw the pieces of a message: all that it has room for, or, as its reader chose, the first that waits."""
+    reader_is_asked = kind not in ("escalation", "claim")
+    found = groups.pieces(cards) if reader_is_asked else [[one] for one in cards]
+    waiting = [piece for piece in found if groups.is_waiting(piece)]
+    one = bool(words.get("one")) and len(waiting) > 0
+    # What waits comes before what is answered, where there is no room for both.
+    kept = waiting[:1] if one else found if len(found) <= CARDS_AT_MOST else waiting[:CARDS_AT_MOST]
+    blocks: Blocks = []
+    for piece in kept:
+        blocks += [{"type": "divider"}, *groups.draw(piece, reader_is_asked=reader_is_asked)]
+    hidden = sum(is_open(facts) for piece in waiting if piece not in kept for facts, _ in piece)
+    if hidden and not one:
+        blocks.append(say("messages.more_cards", count=hidden).rich())
+    if reader_is_asked and waiting:
+        left = sum(is_open(facts) for piece in waiting for facts, _ in piece)
+        turnable = words.get("delivery") if len(waiting) > 1 or one else None
+        blocks += groups.pace(left, _minutes(groups.seconds_left(found)), one=one, delivery_id=turnable)
+    return blocks
+
+
+def each(cards: Cards) -> Message:
+    """Return the first CARDS_AT_MOST questions of a group as cards of their own."""
+    alone = [(facts | {"ask": facts["ask"] | {"group": None}}, offer_id) for facts, offer_id in cards]
+    note = say("groups.each_note")
+    blocks = [note.rich(), *_drawn(alone[:CARDS_AT_MOST], reader_is_asked=True)]
+    if len(cards) > CARDS_AT_MOST:
+        blocks.append(say("messages.more_after_these", count=len(cards) - CARDS_AT_MOST).rich())
+    return Message(blocks=blocks, text=note.spoken())
 
 
 def _about(kind: str, words: Json, cards: Cards) -> Json:
@@ -73,7 +104,8 @@ def _about(kind: str, words: Json, cards: Cards) -> Json:
     emails = " and ".join(list(dict.fromkeys(ask["email"] for ask in asks))[:2])
     return {
         "left": len(waiting),
-        "minutes": minutes(len(waiting)),
+        "minutes": _minutes(groups.seconds_left(groups.pieces([card for card in cards if card[0].get("ask")]))),
+        "again": int(words.get("again") or 0),
         "first": told(waiting[0]) if waiting else "",
         "name": first_name(name),
         "number": int(words.get("number") or 1),
@@ -91,6 +123,10 @@ def first_name(name: str) -> str:
 def minutes(questions: int) -> int:
     """Return about how long so many questions take."""
     return max(1, math.ceil(questions * SECONDS_A_QUESTION / 60))
+
+
+def _minutes(seconds: int) -> int:
+    return max(1, math.ceil(seconds / 60))
 
 
 def _drawn(cards: Cards, *, reader_is_asked: bool) -> Blocks:

@@ -110,10 +110,17 @@ def _findings(session: Session, identity: IdentityRow) -> list[FindingRow]:
     return facts.open_findings(session, [identity.id])
 
 
-def asked_of(session: Session, who: PersonRow, policy: Policy, now: datetime) -> list[tuple[Json, str | None]]:
-    """Return the open cards that wait for this person, or for whom they answer; the longest waiting first."""
+def asked_of(
+    session: Session, who: PersonRow, policy: Policy, now: datetime, *, group: str | None = None
+) -> list[tuple[Json, str | None]]:
+    """Return the open cards that wait for this person, or for whom they answer; the longest waiting first.
+
+    `group` keeps to the questions that were asked as that one.
+    """
     emails = {who.email} | authority.delegating_to(session, who.email, now)
     waiting = select(AskRow).where(AskRow.email.in_(emails), AskRow.status == AskStatus.OPEN)
+    if group is not None:
+        waiting = waiting.where(AskRow.group_id == group)
     rows = session.scalars(waiting.order_by(AskRow.asked_at, AskRow.id))
     found: list[tuple[Json, str | None]] = []
     for number, ask in enumerate(rows):

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -35,7 +38,7 @@ class Message:
     text: str
 
 
-LANGUAGE = "en"
+LANGUAGE = "en"  # what is shipped, and what stands in for what another language lacks
 NOT_KNOWN = "not known"
 NOTHING = "…"  # where nothing is left to show: Slack refuses an empty text
 TEXT_AT_MOST = 1500  # of a message's `text`; Slack updates take 4,000, and nobody listens for longer
@@ -119,11 +122,24 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+_speaking: ContextVar[str] = ContextVar("language", default=LANGUAGE)
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Say everything within this in another language: a folder of templates/."""
+    before = _speaking.set(language)
+    try:
+        yield
+    finally:
+        _speaking.reset(before)
+
+
 @cache
-def environment() -> Environment:
-    """Return the one Jinja environment, over the templates of our language."""
+def environment(language: str = LANGUAGE, folder: Path = ROOT / "templates") -> Environment:
+    """Return the Jinja environment of a language; a template that its folder lacks is taken from English."""
     made = Environment(  # noqa: S701  (HTML's escaping would be wrong here; `finalize` is ours, and cannot be left out)
-        loader=FileSystemLoader(ROOT / "templates" / LANGUAGE),
+        loader=FileSystemLoader([folder / language, folder / LANGUAGE]),
         undefined=StrictUndefined,
         finalize=inert,
         trim_blocks=True,
@@ -180,14 +196,16 @@ def harmless(text: str) -> str:
 def say(where: str, /, **facts: Any) -> Words:
     """Render one block of a template: `say("card.open", ...)` is the block `open` of `card.mrkdwn.j2`."""
     name, _, block = where.partition(".")
-    template = _template(name)
+    template = _template(name, _speaking.get())
+    if block not in template.blocks:  # a language that is behind says this piece in English
+        template = _template(name, LANGUAGE)
     rendered = "".join(template.blocks[block](template.new_context(facts)))
     return Words(prose=rendered)
 
 
 @cache
-def _template(name: str) -> Template:
-    return environment().get_template(f"{name}.mrkdwn.j2")
+def _template(name: str, language: str) -> Template:
+    return environment(language).get_template(f"{name}.mrkdwn.j2")
 
 
 def text_length(part: Any) -> int:

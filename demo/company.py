@@ -143,8 +143,8 @@ def _linked(name: str, service: str) -> Sample:
 
 
 IDLE = (
-    _idle("ci-deploy", "ana", made=620, used=214),
-    _idle("legacy-backup", "ana", made=900, used=None),
+    _idle("ci-deploy", "ana", made=1020, used=214),
+    _idle("legacy-backup", "ana", made=300, used=None),
     _idle("terraform-old", "fay", made=540, used=180, admin=True, service="ec2"),
     _idle("payments-export", "bea", made=480, used=130, service="dynamodb"),
     _idle("fraud-model-2023", "kai", made=1010, used=400, service="sagemaker"),

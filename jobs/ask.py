@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot import delivery
-from jobs import candidates, claims, people
+from jobs import asking, candidates, claims, people, saying
+from jobs.asking import Case, Due
 from jobs.judge import withdraw
-from nhi import facts, ledger
+from nhi import facts, patience
 from nhi.database import Sessions
 from nhi.escalation import (
     Ask,
@@ -28,9 +29,8 @@ from nhi.escalation import (
     Verdict,
     Wait,
     next_step,
-    zone,
 )
-from nhi.findings import FindingKind, FindingStatus
+from nhi.findings import FindingStatus
 from nhi.policy import Policy
 from nhi.roster import Roster
 from nhi.tables import (
@@ -82,29 +82,6 @@ class Tally:
         return text
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One identity with open findings, and what has been said about it."""
-
-    identity_id: str
-    findings: list[FindingRow]
-    ask: AskRow | None  # the open one
-    history: History
-    candidate: candidates.Candidate | None
-
-    @property
-    def is_orphaned(self) -> bool:
-        """Whether its confirmed owner is gone."""
-        return any(finding.kind is FindingKind.ORPHANED for finding in self.findings)
-
-    @property
-    def worth(self) -> tuple[int, int, float]:
-        """How much an answer is worth: the gravest finding, privileges, then age. Higher is first."""
-        gravest = max(facts.rank_of(finding) for finding in self.findings)
-        oldest = min(finding.since for finding in self.findings)
-        return gravest, int(self.findings[0].identity.privileged), -oldest.timestamp()
-
-
 def run(sessions: Sessions, policy: Policy, *, now: datetime, dry_run: bool = False, to_admin: bool = False) -> Tally:
     """Decide and write what is due now. With `dry_run` nothing is written; with `to_admin` admins get all cards."""
     tally = Tally()
@@ -113,16 +90,17 @@ def run(sessions: Sessions, policy: Policy, *, now: datetime, dry_run: bool = Fa
         if not dry_run:
             _end_shadow_asks(session, shadow, now)
             claims.hand_over_due(session, policy, now)
+            patience.follow_up(session, now)
         stand_in = next(iter(people.admins(session, policy)), None) if shadow else None
         if shadow and stand_in is None:
             tally.skipped["questions: shadow mode, and no admin of policy.toml is known in Slack"] += 1
             return tally
-        cases = sorted(_cases(session, policy, now), key=lambda case: case.worth, reverse=True)
+        cases = asking.in_order(_cases(session, policy, now))
         due = _decide(session, cases, stand_in, policy, now, tally)
         if dry_run:
             session.rollback()
             return tally
-        _say(session, due, stand_in, policy, now)
+        saying.say(session, due, shadow=stand_in is not None, policy=policy, now=now)
         if stand_in is not None and not to_admin:
             _offer_to_go_live(session, cases, policy, now)
     return tally
@@ -222,55 +200,88 @@ def _history(ask: AskRow | None, asks: list[AskRow], said: AttestationRow | None
     )
 
 
-@dataclass
-class Due:
-    """What is to be said, by person."""
-
-    questions: dict[str, list[Case]] = field(default_factory=lambda: defaultdict(list))
-    reminders: dict[str, list[Case]] = field(default_factory=lambda: defaultdict(list))
-    escalations: list[tuple[Case, str]] = field(default_factory=list)
-    claims: list[Case] = field(default_factory=list)  # questions to whole teams
-    rows: dict[str, PersonRow] = field(default_factory=dict)
-
-
 def _decide(
     session: Session, cases: Iterable[Case], stand_in: PersonRow | None, policy: Policy, now: datetime, tally: Tally
 ) -> Due:
     due, waiting, roster = Due(), claims.Waiting(session), Roster.read(session, policy, now)
+    snoozed = patience.snoozed(session, now)
     for case in cases:
-        if waits := waiting.why(case.identity_id, case.ask, owner_left=case.is_orphaned):
+        waits = waiting.why(case.identity_id, case.ask, owner_left=case.is_orphaned)
+        if waits is None and case.identity_id in snoozed:
+            waits = "snoozed"
+        if waits is not None:
             tally.skipped[waits] += 1
             continue
-        asked = stand_in or (_person(session, case.ask.email) if case.ask else None) or _candidate(case)
-        email = asked.email if asked and (stand_in or case.candidate or case.ask) else None
-        left = _questions_left(session, asked, due, policy, now) if asked else 0
-        team = case.candidate.team if case.candidate and stand_in is None else None
-        step = next_step(
-            case.history,
-            candidate=email,
-            tz=asked.tz if asked else "UTC",
-            questions_left=max(left, 1) if team else left,  # a question to a team is not one of its default person's
-            policy=policy.conversation,
-            now=now,
-            manager_known=case.ask is not None and roster.manager(case.ask.email) is not None,
-        )
-        match step:
-            case Ask() if team is not None:
-                due.claims.append(case)
-            case Ask() if asked is not None:
-                due.rows[asked.slack_id] = asked
-                due.questions[asked.slack_id].append(case)
-            case Remind() if asked is not None:
-                due.rows[asked.slack_id] = asked
-                due.reminders[asked.slack_id].append(case)
-            case Escalate(to=rung):
-                due.escalations.append((case, rung))
-            case Wait(why=why):
-                tally.skipped[why] += 1
-            case Ask() | Remind():
-                tally.skipped["nobody is known to ask"] += 1
+        _decide_one(session, case, stand_in, due, roster, policy, now, tally)
+    _one_message_each(session, due, policy, now, tally)
     _count(due, tally)
     return due
+
+
+def _decide_one(
+    session: Session,
+    case: Case,
+    stand_in: PersonRow | None,
+    due: Due,
+    roster: Roster,
+    policy: Policy,
+    now: datetime,
+    tally: Tally,
+) -> None:
+    asked = stand_in or (_person(session, case.ask.email) if case.ask else None) or _candidate(case)
+    team = case.candidate.team if case.candidate and stand_in is None else None
+    delegate = asking.delegate_of(session, asked.email, now) if asked and not (stand_in or team) else None
+    if asked is not None and delegate is not None:
+        due.instead_of[case.identity_id] = f"{asked.name} is away and asked you to answer for them"
+    reader = delegate or asked
+    left = _questions_left(session, reader, case, due, policy, now) if reader else 0
+    step = next_step(
+        case.history,
+        candidate=asked.email if asked and (stand_in or case.candidate or case.ask) else None,
+        tz=reader.tz if reader else "UTC",
+        questions_left=max(left, 1) if team else left,  # a question to a team is not one of its default person's
+        policy=policy.conversation,
+        now=now,
+        manager_known=case.ask is not None and roster.manager(case.ask.email) is not None,
+        away_until=reader.away_until if reader and not team else None,
+    )
+    match step:
+        case Ask() if team is not None:
+            due.claims.append(case)
+        case Ask() if reader is not None:
+            due.rows[reader.slack_id] = reader
+            due.questions[reader.slack_id].append(case)
+        case Remind() if reader is not None and asking.had_a_message_today(session, reader, now):
+            tally.skipped["had a message today"] += 1
+        case Remind() if reader is not None:
+            due.rows[reader.slack_id] = reader
+            due.reminders[reader.slack_id].append(case)
+        case Escalate(to=rung):
+            due.escalations.append((case, rung))
+        case Wait(why=why):
+            tally.skipped[why] += 1
+        case Ask() | Remind():
+            tally.skipped["nobody is known to ask"] += 1
+
+
+def _one_message_each(session: Session, due: Due, policy: Policy, now: datetime, tally: Tally) -> None:
+    """Let somebody who is told of another's silence today get nothing else, and nobody be told twice in one day."""
+    kept: list[tuple[Case, str]] = []
+    first_of: dict[str, str] = {}
+    for case, rung in due.escalations:
+        assert case.ask is not None
+        to = people.recipient(session, case.ask.email, rung, policy, now)
+        person = session.get(PersonRow, to) if to else None
+        if to is not None and person is not None:
+            if first_of.setdefault(to, case.ask.email) != case.ask.email or asking.had_a_message_today(
+                session, person, now
+            ):
+                tally.skipped["had a message today"] += 1
+                continue
+            dropped = [*due.questions.pop(to, []), *due.reminders.pop(to, [])]
+            tally.skipped["had a message today"] += len(dropped)
+        kept.append((case, rung))
+    due.escalations = kept
 
 
 def _candidate(case: Case) -> PersonRow | None:
@@ -281,29 +292,14 @@ def _person(session: Session, email: str) -> PersonRow | None:
     return session.scalar(select(PersonRow).where(PersonRow.email == email, PersonRow.active.is_(True)))
 
 
-def _questions_left(session: Session, who: PersonRow, due: Due, policy: Policy, now: datetime) -> int:
+def _questions_left(session: Session, who: PersonRow, case: Case, due: Due, policy: Policy, now: datetime) -> int:
     """How many more questions this person may get: within the week, the day's one message, and its room."""
-    if _had_a_digest_today(session, who, now):
+    if asking.had_a_message_today(session, who, now):
         return 0
-    lately = session.scalar(
-        select(func.count())
-        .select_from(AskRow)
-        .where(AskRow.email == who.email, AskRow.asked_at > now - timedelta(days=7))
-    )
-    planned = len(due.questions[who.slack_id])
-    return min(policy.conversation.questions_a_week - (lately or 0), CARDS_A_MESSAGE) - planned
-
-
-def _had_a_digest_today(session: Session, who: PersonRow, now: datetime) -> bool:
-    last = session.scalar(
-        select(func.max(DeliveryRow.created_at)).where(
-            DeliveryRow.recipient == who.slack_id, DeliveryRow.kind.in_(("digest", "shadow"))
-        )
-    )
-    if last is None:
-        return False
-    here = zone(who.tz)
-    return bool(last.astimezone(here).date() == now.astimezone(here).date())
+    planned = due.pieces_for(who.slack_id)
+    room = 1 if case.piece in planned else CARDS_A_MESSAGE - len(planned)  # one more name in a piece takes no room
+    asked = asking.asked_lately(session, who, now) + len(due.questions[who.slack_id])
+    return min(policy.conversation.questions_a_week - asked, room)
 
 
 def _count(due: Due, tally: Tally) -> None:
@@ -315,79 +311,3 @@ def _count(due: Due, tally: Tally) -> None:
     tally.sent = (
         tally.people + len(due.claims) + len([asked for asked in due.reminders.values() if asked]) + tally.escalated
     )
-
-
-def _say(session: Session, due: Due, stand_in: PersonRow | None, policy: Policy, now: datetime) -> None:
-    """Write asks, reminders and escalations, each with its message, in this one transaction."""
-    for slack_id, cases in due.questions.items():
-        if cases:
-            who = due.rows[slack_id]
-            asks = [_ask(session, case, who, stand_in is not None, now) for case in cases]
-            words = {"kind": "shadow" if stand_in else "digest", "name": who.name}
-            delivery.queue(session, words["kind"], slack_id, words, [ask.id for ask in asks], now)
-    for case in due.claims:
-        if case.candidate is not None and case.candidate.team is not None:
-            default = case.candidate.person
-            claims.begin(
-                session, _ask(session, case, default, False, now), case.candidate.team, default.tz, policy, now
-            )
-    for slack_id, cases in due.reminders.items():
-        if cases:
-            number = max(_remind(session, case, now) for case in cases)
-            reminded: dict[str, Any] = {"kind": "reminder", "name": due.rows[slack_id].name, "number": number}
-            delivery.queue(session, "reminder", slack_id, reminded, [case.ask.id for case in cases if case.ask], now)
-    for case, rung in due.escalations:
-        _escalate(session, case, rung, policy, now)
-
-
-def _ask(session: Session, case: Case, who: PersonRow, shadow: bool, now: datetime) -> AskRow:
-    ask = AskRow(
-        id=new_id(),
-        identity_id=case.identity_id,
-        email=who.email,
-        because=candidates.why_you(case.candidate, shadow=shadow),
-        shadow=shadow,
-        status=AskStatus.OPEN,
-        asked_at=now,
-        reminders=0,
-        escalated_to=[],
-        last_step_at=now,
-    )
-    session.add(ask)
-    session.flush()
-    for finding in case.findings:
-        finding.status = FindingStatus.ASKED
-        session.add(AskFindingRow(ask_id=ask.id, finding_id=finding.id))
-    session.flush()
-    facts_of = {"ask": ask.id, "findings": [finding.id for finding in case.findings], "shadow": shadow}
-    private = {"email": who.email, "because": ask.because}
-    ledger.record(session, "owner.asked", now=now, identity_id=case.identity_id, facts=facts_of, private=private)
-    return ask
-
-
-def _remind(session: Session, case: Case, now: datetime) -> int:
-    assert case.ask is not None
-    case.ask.reminders += 1
-    case.ask.last_step_at = now
-    session.flush()
-    facts_of = {"ask": case.ask.id, "number": case.ask.reminders}
-    ledger.record(session, "owner.reminded", now=now, identity_id=case.identity_id, facts=facts_of)
-    return case.ask.reminders
-
-
-def _escalate(session: Session, case: Case, rung: str, policy: Policy, now: datetime) -> None:
-    assert case.ask is not None
-    asked = _person(session, case.ask.email)
-    case.ask.escalated_to = [*case.ask.escalated_to, rung]
-    case.ask.last_step_at = now
-    words = {
-        "kind": "escalation",
-        "name": asked.name if asked else case.ask.email,
-        "asked_at": facts.when(case.ask.asked_at),
-    }
-    recipient = people.recipient(session, case.ask.email, rung, policy, now)
-    if recipient is not None:
-        delivery.queue(session, "escalation", recipient, words, [case.ask.id], now)
-    session.flush()
-    facts_of = {"ask": case.ask.id, "to": rung, "reached": recipient is not None}
-    ledger.record(session, "finding.escalated", now=now, identity_id=case.identity_id, facts=facts_of)

@@ -45,6 +45,14 @@ def manifest(mode: str, url: str) -> dict[str, Any]:
             },
             "bot_user": {"display_name": "nhi", "always_online": True},
             "slash_commands": [command],
+            "shortcuts": [
+                {
+                    "name": "Whose is this?",
+                    "type": "message",
+                    "callback_id": "nhi:whose",
+                    "description": "Finds the non-human identities that a message names, and their owners",
+                }
+            ],
         },
         "oauth_config": {"scopes": {"bot": sorted(SCOPES)}},
         "settings": {

@@ -64,6 +64,7 @@ def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json
             "because": ask.because,
             "status": ask.status.value,
             "asked_at": facts.when(ask.asked_at),
+            "group": ask.group_id,
         },
         "findings": [_finding(row) for row in findings],
         "owner": owner,

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from nhi import approvals, authority, ledger, risk, step_up, steps
+from nhi import approvals, authority, ledger, patience, risk, step_up, steps
 from nhi.answers import (
     Answered,
     Answering,
@@ -140,6 +140,7 @@ def justify(
     ends = check_until(until, policy, now)
     spend(session, answering, AskStatus.ANSWERED, now)
     attestation = attest(session, answering, Verdict.JUSTIFY, now, words=reason, until=ends)
+    patience.promise(session, attestation, now)
     for finding in findings_of(session, answering):
         if finding.kind not in OWNERSHIP:
             finding.status, finding.justified_until = FindingStatus.JUSTIFIED, ends

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from nhi import working_days
 from nhi.policy import Conversation
+from nhi.working_days import zone as zone
 
 
 class Verdict(StrEnum):
@@ -34,6 +35,8 @@ class AskStatus(StrEnum):
 
 # After a decision that takes its time, the same thing is not asked again for so long.
 PATIENCE = {Verdict.ROTATE: timedelta(days=14), Verdict.DISABLE: timedelta(days=7), Verdict.CLAIM: timedelta(0)}
+
+AWAY_AT_MOST = timedelta(days=21)  # a question waits no longer than so for somebody's return
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +85,17 @@ def next_step(
     policy: Conversation,
     now: datetime,
     manager_known: bool = False,
+    away_until: datetime | None = None,
 ) -> Step:
     """Decide what to say next about one identity that has findings to ask about.
 
     `candidate` is the e-mail of whom to ask (None: nobody is known), `tz` their zone, `questions_left` how many more
     questions that person may get this week. `manager_known`: whoever was asked has a manager who can be told.
+    `away_until`: they are out of office until then (None: they are here); who is away for longer than AWAY_AT_MOST is
+    treated as here, so that the ladder goes on.
     """
+    if away_until is not None and now < away_until <= now + AWAY_AT_MOST:
+        return Wait(until=away_until, why="away")
     if history.open_since is not None:
         return _while_open(history, tz, policy, now, manager_known)
     if candidate is None:
@@ -138,18 +146,8 @@ def escalates_at(asked_at: datetime, policy: Conversation) -> datetime:
 
 
 def is_working_time(now: datetime, tz: str, policy: Conversation) -> bool:
-    """Whether it is Monday to Friday within working hours in this zone; an unknown zone counts as UTC."""
-    local = now.astimezone(zone(tz))
-    start, end = policy.working_hours
-    return local.weekday() < 5 and start <= local.time() < end
-
-
-def zone(tz: str) -> ZoneInfo:
-    """Return the zone of that name, or UTC where the name is not a zone (Slack profiles may hold anything)."""
-    try:
-        return ZoneInfo(tz)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ZoneInfo("UTC")
+    """Whether somebody in this zone may be disturbed now: no weekend, no night, no public holiday of theirs."""
+    return working_days.is_working_time(now, tz, policy.working_hours, policy.holidays)
 
 
 def reachable(rungs: Sequence[str], *, manager_known: bool = False) -> tuple[str, ...]:

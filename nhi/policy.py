@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from nhi import anchors
+from nhi import anchors, working_days
 from nhi.errors import PolicyError
 from nhi.identity import Identity
 from nhi.policy_words import NEVER as NEVER
@@ -226,6 +226,15 @@ class Conversation(_Section):
     remind_after: tuple[Duration, ...] = (timedelta(days=3), timedelta(days=4))
     escalate_to: tuple[str, ...] = ("manager", "#security")
     questions_a_week: int = Field(default=10, ge=1)
+    holidays: dict[str, str] = {}  # a time zone, or a glob of them -> a country, or its part: "DE", "DE-BY"; first fits
+    language: str = Field(default="en", pattern=r"^[a-z]{2}(-[A-Z]{2})?$")  # a folder of templates/
+
+    @field_validator("holidays")
+    @classmethod
+    def _are_known(cls, value: dict[str, str]) -> dict[str, str]:
+        for place in value.values():
+            working_days.check_place(place)
+        return value
 
 
 class Freeze(_Section):

@@ -276,7 +276,7 @@ def test_a_delegate_answers_until_the_day_has_passed_and_not_after(
     [
         "@bea",
         "until 2026-12-01",
-        "@bea until tomorrow",
+        "@bea until some day",
         "@bea until 2026-13-45",
         "@bea until 2026-11-22",
         "@bea until 2028-01-01",

@@ -158,10 +158,10 @@ def test_an_owner_who_confirmed_is_asked_about_what_is_left(world: World) -> Non
 
 @on_sqlite
 def test_one_message_a_person_holds_six_cards_at_most_the_riskiest_first(world: World) -> None:
-    for number in range(7):
-        world.add_user(f"plain-{number}", 100 + number, owner="ana")
-    world.add_user("mighty", 95, owner="ana")
-    world.cloud.attach("arn:aws:iam::aws:policy/AdministratorAccess", user="mighty")
+    for number in range(7):  # each can administer the account, so each stands alone
+        world.add_user(f"mighty-{number}", 100 + number, owner="ana")
+        world.cloud.attach("arn:aws:iam::aws:policy/AdministratorAccess", user=f"mighty-{number}")
+    world.add_user("plain", 300, owner="ana")
     world.add_user("other", 200, owner="bea")
     world.scan()
     tally = world.ask()
@@ -176,7 +176,7 @@ def test_one_message_a_person_holds_six_cards_at_most_the_riskiest_first(world: 
             .where(CardRow.delivery_id == to_ana.id)
             .order_by(CardRow.position)
         ).all()
-    assert order[0] == "mighty"
+    assert all(name.startswith("mighty") for name in order), "the plain one is worth less of a minute"
     assert len(order) == 6
     world.deliver()
     assert len(world.messages("ana")) == 1

@@ -34,6 +34,7 @@ from nhi.tables.inventory import (
     IdentityRow,
     ScanRow,
 )
+from nhi.tables.patience import PromiseRow, SnoozeRow
 from nhi.tables.people import (
     DirectoryEntryRow,
     DirectoryPullRow,
@@ -87,6 +88,7 @@ __all__ = [
     "OwnerRow",
     "PersonRow",
     "PopulationCountRow",
+    "PromiseRow",
     "RemediationRow",
     "RemediationStepRow",
     "ReviewBoardRow",
@@ -99,6 +101,7 @@ __all__ = [
     "ReviewSignatureRow",
     "RunRow",
     "ScanRow",
+    "SnoozeRow",
     "StepUpRow",
     "SwitchRow",
     "TeamClaimRow",

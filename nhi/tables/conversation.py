@@ -33,6 +33,7 @@ class PersonRow(Base):
     guest: Mapped[bool] = mapped_column(Boolean)
     bot: Mapped[bool] = mapped_column(Boolean)
     stranger: Mapped[bool] = mapped_column(Boolean)
+    away_until: Mapped[Instant | None]  # as their Slack status says; None: they are here
     checked_at: Mapped[Instant]
 
 
@@ -96,6 +97,7 @@ class AskRow(Base):
     escalated_to: Mapped[list[str]]
     last_step_at: Mapped[Instant]
     ended_at: Mapped[Instant | None]
+    group_id: Mapped[str | None] = mapped_column(String(32), index=True)  # asked with others that one answer fits
 
     identity: Mapped[IdentityRow] = relationship(lazy="selectin")
 

@@ -1,0 +1,120 @@
+"""What there is to ask, and to whom: the values between deciding (jobs/ask.py) and saying (jobs/saying.py)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from jobs import candidates
+from nhi import digest, facts
+from nhi.escalation import History, zone
+from nhi.findings import FindingKind
+from nhi.tables import AskRow, DelegationRow, DeliveryRow, FindingRow, PersonRow
+
+DIRECT = ("digest", "shadow", "reminder", "escalation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One identity with open findings, and what has been said about it."""
+
+    identity_id: str
+    findings: list[FindingRow]
+    ask: AskRow | None  # the open one
+    history: History
+    candidate: candidates.Candidate | None
+    piece: int = 0  # cases of the same piece are asked as one, where one answer fits
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether its confirmed owner is gone."""
+        return any(finding.kind is FindingKind.ORPHANED for finding in self.findings)
+
+    @property
+    def worth(self) -> tuple[int, int, float]:
+        """How much an answer is worth: the gravest finding, privileges, then age. Higher is first."""
+        gravest = max(facts.rank_of(finding) for finding in self.findings)
+        oldest = min(finding.since for finding in self.findings)
+        return gravest, int(self.findings[0].identity.privileged), -oldest.timestamp()
+
+
+@dataclass
+class Due:
+    """What is to be said, by person."""
+
+    questions: dict[str, list[Case]] = field(default_factory=lambda: defaultdict(list))
+    reminders: dict[str, list[Case]] = field(default_factory=lambda: defaultdict(list))
+    escalations: list[tuple[Case, str]] = field(default_factory=list)
+    claims: list[Case] = field(default_factory=list)  # questions to whole teams
+    rows: dict[str, PersonRow] = field(default_factory=dict)
+    instead_of: dict[str, str] = field(default_factory=dict)  # identity -> why a delegate gets its question
+
+    def pieces_for(self, slack_id: str) -> set[int]:
+        """Return which pieces this person gets already."""
+        return {case.piece for case in self.questions[slack_id]}
+
+
+def in_order(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases as people are to be asked: the most risk a minute first, alike ones beside each other."""
+    by_id = {case.identity_id: case for case in sorted(cases, key=lambda case: case.worth, reverse=True)}
+    pieces = digest.arrange(_item(case) for case in by_id.values())
+    return [
+        replace(by_id[item.id], piece=number) for number, piece in enumerate(pieces, start=1) for item in piece.items
+    ]
+
+
+def _item(case: Case) -> digest.Item:
+    identity = case.findings[0].identity
+    gravest = max(facts.rank_of(finding) for finding in case.findings)
+    return digest.Item(id=case.identity_id, rank=gravest, privileged=identity.privileged, alike=_alike(case))
+
+
+def _alike(case: Case) -> Hashable | None:
+    """Return what questions share that one answer fits: the place, the findings, whom they go to, and why them."""
+    if case.ask is not None or case.candidate is None or case.candidate.team is not None or case.is_orphaned:
+        return None
+    identity = case.findings[0].identity
+    kinds = frozenset(finding.kind for finding in case.findings)
+    why = candidates.why_you(case.candidate, shadow=False)
+    return identity.provider, identity.account, identity.kind, kinds, case.candidate.person.slack_id, why
+
+
+def had_a_message_today(session: Session, who: PersonRow, now: datetime) -> bool:
+    """Whether this person got a direct message of ours on this day of theirs."""
+    last = session.scalar(
+        select(func.max(DeliveryRow.created_at)).where(
+            DeliveryRow.recipient == who.slack_id, DeliveryRow.kind.in_(DIRECT)
+        )
+    )
+    here = zone(who.tz)
+    return last is not None and bool(last.astimezone(here).date() == now.astimezone(here).date())
+
+
+def asked_lately(session: Session, who: PersonRow, now: datetime) -> int:
+    """Return about how many identities this person was asked within a week; each counts, also in a group."""
+    lately = select(func.count()).select_from(AskRow)
+    return session.scalar(lately.where(AskRow.email == who.email, AskRow.asked_at > now - timedelta(days=7))) or 0
+
+
+def delegate_of(session: Session, email: str, now: datetime) -> PersonRow | None:
+    """Return who answers for this person while they are away; None: nobody was named, or can."""
+    named = select(DelegationRow).where(
+        DelegationRow.email == email, DelegationRow.since <= now, DelegationRow.until > now
+    )
+    for row in session.scalars(named.order_by(DelegationRow.since.desc(), DelegationRow.id)):
+        able = select(PersonRow).where(
+            PersonRow.email == row.delegate,
+            PersonRow.active.is_(True),
+            PersonRow.guest.is_(False),
+            PersonRow.bot.is_(False),
+            PersonRow.stranger.is_(False),
+        )
+        found = session.scalar(able.limit(1))
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,137 @@
+"""Write what was decided to be said: asks, reminders and escalations, each with its message, in one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bot import delivery
+from jobs import candidates, claims, people
+from jobs.asking import Case, Due
+from nhi import facts, ledger, patience
+from nhi.escalation import AskStatus
+from nhi.findings import FindingStatus
+from nhi.policy import Policy
+from nhi.tables import AskFindingRow, AskRow, DeliveryRow, PersonRow, new_id
+
+Json = dict[str, Any]
+
+
+def say(session: Session, due: Due, *, shadow: bool, policy: Policy, now: datetime) -> None:
+    """Write rows and messages: one message a person, and for each channel or manager one a silent person."""
+    for slack_id, who in due.rows.items():
+        _tell(session, due, slack_id, who, shadow, now)
+    for case in due.claims:
+        if case.candidate is not None and case.candidate.team is not None:
+            default = case.candidate.person
+            why = candidates.why_you(case.candidate, shadow=False)
+            ask = _ask(session, case, default.email, why, False, now)
+            claims.begin(session, ask, case.candidate.team, default.tz, policy, now)
+    told: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    for case, rung in due.escalations:
+        assert case.ask is not None
+        recipient = people.recipient(session, case.ask.email, rung, policy, now)
+        _step_up(session, case, rung, recipient is not None, now)
+        if recipient is not None:
+            told[recipient, case.ask.email].append(case)
+    for (recipient, email), cases in told.items():
+        _escalate(session, recipient, email, cases, now)
+
+
+def _tell(session: Session, due: Due, slack_id: str, who: PersonRow, shadow: bool, now: datetime) -> None:
+    """Put what is new and what is still open into one message; what waits longest comes first."""
+    again = [case.ask for case in due.reminders[slack_id] if case.ask is not None]
+    number = max((_remind(session, case, now) for case in due.reminders[slack_id]), default=0)
+    asked = _questions(session, due, slack_id, who, shadow, now)
+    if not (again or asked):
+        return
+    kind = ("shadow" if shadow else "digest") if asked else "reminder"
+    words: Json = {"kind": kind, "name": who.name, "one": _likes_one(session, slack_id)}
+    words |= {"number": number} if kind == "reminder" else {"again": len(again)}
+    delivery.queue(session, kind, slack_id, words, [ask.id for ask in (*again, *asked)], now)
+
+
+def _questions(session: Session, due: Due, slack_id: str, who: PersonRow, shadow: bool, now: datetime) -> list[AskRow]:
+    cases = due.questions[slack_id]
+    sizes = Counter(case.piece for case in cases)
+    groups = {piece: new_id() for piece, size in sizes.items() if size > 1}
+    asked = []
+    for case in cases:
+        why = candidates.why_you(case.candidate, shadow=shadow)
+        email = who.email
+        if case.identity_id in due.instead_of and case.candidate is not None:
+            email, why = case.candidate.person.email, f"{due.instead_of[case.identity_id]}; they: {why}"
+        if promised := patience.reminder_of(session, case.identity_id, email):
+            why = f"{promised}; and {why}"
+        asked.append(_ask(session, case, email, why, shadow, now, groups.get(case.piece)))
+    return asked
+
+
+def _likes_one(session: Session, slack_id: str) -> bool:
+    """Whether this person chose, in their last message, to see one question at a time."""
+    last = select(DeliveryRow.words).where(
+        DeliveryRow.recipient == slack_id, DeliveryRow.kind.in_(["digest", "reminder"])
+    )
+    words = session.scalar(last.order_by(DeliveryRow.created_at.desc()).limit(1))
+    return bool(words and words.get("one"))
+
+
+def _ask(
+    session: Session, case: Case, email: str, because: str, shadow: bool, now: datetime, group_id: str | None = None
+) -> AskRow:
+    ask = AskRow(
+        id=new_id(),
+        identity_id=case.identity_id,
+        email=email,
+        because=because,
+        shadow=shadow,
+        status=AskStatus.OPEN,
+        asked_at=now,
+        reminders=0,
+        escalated_to=[],
+        last_step_at=now,
+        group_id=group_id,
+    )
+    session.add(ask)
+    session.flush()
+    for finding in case.findings:
+        finding.status = FindingStatus.ASKED
+        session.add(AskFindingRow(ask_id=ask.id, finding_id=finding.id))
+    session.flush()
+    facts_of = {"ask": ask.id, "findings": [finding.id for finding in case.findings], "shadow": shadow}
+    private = {"email": email, "because": ask.because}
+    ledger.record(session, "owner.asked", now=now, identity_id=case.identity_id, facts=facts_of, private=private)
+    return ask
+
+
+def _remind(session: Session, case: Case, now: datetime) -> int:
+    assert case.ask is not None
+    case.ask.reminders += 1
+    case.ask.last_step_at = now
+    session.flush()
+    facts_of = {"ask": case.ask.id, "number": case.ask.reminders}
+    ledger.record(session, "owner.reminded", now=now, identity_id=case.identity_id, facts=facts_of)
+    return case.ask.reminders
+
+
+def _step_up(session: Session, case: Case, rung: str, reached: bool, now: datetime) -> None:
+    """Write down that a question goes one rung up."""
+    assert case.ask is not None
+    case.ask.escalated_to = [*case.ask.escalated_to, rung]
+    case.ask.last_step_at = now
+    session.flush()
+    facts_of = {"ask": case.ask.id, "to": rung, "reached": reached}
+    ledger.record(session, "finding.escalated", now=now, identity_id=case.identity_id, facts=facts_of)
+
+
+def _escalate(session: Session, recipient: str, email: str, cases: list[Case], now: datetime) -> None:
+    """Tell of somebody's silence: one message, whatever number of questions it is about."""
+    asks = [case.ask for case in cases if case.ask is not None]
+    name = session.scalar(select(PersonRow.name).where(PersonRow.email == email, PersonRow.active.is_(True)))
+    first = min(ask.asked_at for ask in asks)
+    words = {"kind": "escalation", "name": name or email, "asked_at": facts.when(first)}
+    delivery.queue(session, "escalation", recipient, words, [ask.id for ask in asks], now)

@@ -168,6 +168,7 @@ class Serving:
             threads=THREADS,
             connection_limit=CONNECTIONS,
             backlog=CONNECTIONS,
+            asyncore_use_poll=True,  # select() ends the server at the first descriptor above 1,023
             channel_timeout=30,
             cleanup_interval=10,
             max_request_body_size=BODY_AT_MOST + 1,  # it refuses what reaches its limit
@@ -193,9 +194,10 @@ class Serving:
         self._in_loop(self._stop_listening)
         while self._is_busy() and time.monotonic() < ends - timeout / 4:
             time.sleep(0.02)
-        self._in_loop(lambda: close_all(self._server._map, ignore_all=True))
-        self._thread.join(1)
+        self._in_loop(self._drop_connections)
+        self._thread.join(2)
         self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+        self._server.trigger.close()
         after = self._app.listener_runner.listener_executor
         if isinstance(after, AfterAck) and not after.finish(max(0.1, ends - time.monotonic())):
             log.warning("not all redraws were finished; the worker's next tick does them")
@@ -208,6 +210,15 @@ class Serving:
         self._server.accepting = False
         self._server.del_channel()
         self._server.socket.close()
+
+    def _drop_connections(self) -> None:
+        """Close what is left; the loop ends, since nothing is left to watch.
+
+        The trigger stays open until both the loop and the workers have ended: whoever pulls it only then writes to a
+        descriptor that is ours no more, and may be a stranger's by now.
+        """
+        self._server.trigger.del_channel()
+        close_all(self._server._map, ignore_all=True)
 
     def _is_busy(self) -> bool:
         channels = list(self._server.active_channels.values())

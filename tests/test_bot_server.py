@@ -6,6 +6,7 @@ import http.client
 import json
 import logging
 import os
+import resource
 import signal
 import socket as sockets
 import subprocess
@@ -35,7 +36,7 @@ from nhi.errors import SettingsError
 from nhi.policy import Policy
 from nhi.settings import Settings
 from nhi.tables import AttestationRow, DelegationRow
-from tests.conftest import Clock, Deferred, copy_of
+from tests.conftest import Clock, Deferred, copy_of, on_sqlite
 from tests.factories import make_ask, make_identity
 
 
@@ -386,6 +387,55 @@ def test_a_wrong_setting_is_one_sentence_and_exit_status_2(
     assert ran.returncode == 2
     assert names in ran.stderr
     assert len(ran.stderr.strip().splitlines()) == 1
+
+
+class Waking:
+    """A worker's task that wakes the server's loop all the time, as each finished answer does."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._trigger, self._ends = serving._server.trigger, time.monotonic() + 0.3
+
+    def service(self) -> None:
+        while time.monotonic() < self._ends:
+            self._trigger.pull_trigger()
+
+    def cancel(self) -> None:
+        """Nothing is to be taken back."""
+
+
+@on_sqlite
+def test_closing_while_workers_wake_the_loop_ends_it_and_nothing_else(
+    app: App, settings: Settings, sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving = serve(settings, app, sessions, clock, host="127.0.0.1", port=0)
+    pull = serving._server.trigger._physical_pull
+
+    def pull_late() -> None:
+        time.sleep(0.02)  # between the task that is handed over and the call that wakes the loop, another may wake it
+        pull()
+
+    monkeypatch.setattr(serving._server.trigger, "_physical_pull", pull_late)
+    for _ in range(4):
+        serving._server.task_dispatcher.add_task(Waking(serving))
+    serving.close(5)
+    assert not serving._thread.is_alive()
+
+
+@on_sqlite
+def test_a_process_with_thousands_of_open_files_still_serves(
+    app: App, settings: Settings, sessions: Sessions, clock: Clock
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        serving = serve(settings, app, sessions, clock, host="127.0.0.1", port=0)
+        assert ask(serving, "/healthz")[0] == 200
+        serving.close(5)
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 # -- Socket Mode -------------------------------------------------------------------------------------------------------

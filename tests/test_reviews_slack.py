@@ -413,7 +413,7 @@ def test_an_admin_opens_it_in_slack_and_nobody_else_does(review: Review, deferre
     review.company("ci-deploy")
     assert "Only admins" in (review.as_("ana").command("/nhi review open") or {})["text"]
     review.as_("dora").command("/nhi review open")
-    assert ("review", "asked for in Slack") in deferred
+    review.workspace.wait_for(lambda: ("review", "asked for in Slack") in deferred)
     assert review.tick().opened == "2026Q4"
     assert review.campaign().opened_by == "dora@example.com"
     assert "open already" in (review.as_("dora").command("/nhi review open") or {})["text"]

@@ -38,6 +38,7 @@ def with_program(command: Callable[..., Any]) -> Callable[..., Any]:
     return opened
 
 
+providers_option = click.option("--provider", "only", multiple=True, metavar="P", help="Only this provider.")
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else.")
 
 

@@ -7,7 +7,7 @@ import difflib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from jobs.doctor import Check
 from jobs.program import Program
 from nhi import facts
 from nhi.database import reading
@@ -23,6 +22,9 @@ from nhi.errors import SettingsError
 from nhi.findings import FindingKind
 from nhi.providers import Progress
 from nhi.redact import tidy
+
+if TYPE_CHECKING:
+    from jobs.doctor import Check  # only to read its answers: what it examines with need not be loaded for a table
 
 Json = dict[str, Any]
 COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "dim"}

@@ -12,17 +12,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker
 
 from nhi.errors import DatabaseNotReady, SettingsError
+
+if TYPE_CHECKING:
+    from alembic.config import Config  # loaded only where the schema is not the newest: each start would wait for it
 
 Sessions = sessionmaker[Session]
 
@@ -133,6 +132,8 @@ def reading(sessions: Sessions) -> Iterator[Session]:
 
 def alembic_config(url: str) -> Config:
     """Return Alembic's configuration for this database: the migrations that lie beside the packages."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(ROOT / "migrations"))
     config.attributes["url"] = url
@@ -150,25 +151,42 @@ def make_ready(engine: Engine, url: str) -> None:
         return
     if engine.dialect.name != "sqlite" or "newer" in problem:
         raise DatabaseNotReady(problem)
+    from alembic import command
+
     command.upgrade(alembic_config(url), "head")
+
+
+def newest_revision() -> str:
+    """Return the revision that this program needs: the last by number, which is how their files are named."""
+    return max(path.name.partition("_")[0] for path in (ROOT / "migrations" / "versions").glob("[0-9]*_*.py"))
 
 
 def what_is_missing(engine: Engine, url: str) -> str | None:
     """Return one sentence of what is wrong with the schema, or None when it is well."""
-    script = ScriptDirectory.from_config(alembic_config(url))
     try:
-        with engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
+        with engine.connect().execution_options(reads_only=True) as connection:
+            current = _revision(connection)
     except (DBAPIError, sqlite3.DatabaseError) as error:
         reason = (str(getattr(error, "orig", error)).strip() or type(error).__name__).splitlines()[0]
         raise DatabaseNotReady(
             f"The database cannot be opened ({reason}); check DATABASE_URL", permanent=False
         ) from None
-    head = script.get_current_head()
-    if current == head:
+    if current == newest_revision():
         return None
-    known = {revision.revision for revision in script.walk_revisions()}
-    if current is not None and current not in known:
+    if current is not None and current not in _known_revisions(url):
         return "The database was migrated by a newer version of this program; install that version"
     state = "has no schema yet" if current is None else "has an older schema"
     return f"The database {state}; run `alembic upgrade head` (with DATABASE_URL set), then start again"
+
+
+def _revision(connection: Connection) -> str | None:
+    """Return the revision that Alembic wrote down; None: it never did."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _known_revisions(url: str) -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    return {each.revision for each in ScriptDirectory.from_config(alembic_config(url)).walk_revisions()}

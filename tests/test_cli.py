@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from alembic import command
 from sqlalchemy import Engine, create_engine, update
@@ -438,18 +439,15 @@ def test_an_unknown_command_or_option_is_wrong_usage(desk: Desk) -> None:
 
 
 def test_every_command_has_help_with_an_example(desk: Desk) -> None:
-    commands: list[tuple[str, ...]] = [(name,) for name in main.commands]
-    for name, group in main.commands.items():
-        commands += [(name, each) for each in getattr(group, "commands", {})]
-    groups = {name for name, group in main.commands.items() if hasattr(group, "commands")}
-    for words in commands:
-        if words[-1] in groups and len(words) == 1:
-            continue
-        found: Any = main
-        for word in words:
-            found = found.commands[word]
-        assert found.help
-        assert "Example: " in (found.epilog or ""), words
+    context = click.Context(main)
+    found: dict[str, Any] = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    for name in [name for name, each in found.items() if isinstance(each, click.Group)]:
+        group = found.pop(name)
+        found |= {f"{name} {word}": each for word, each in group.commands.items()}
+    assert len(found) > len(main.list_commands(context))
+    for words, each in found.items():
+        assert each.help
+        assert f"Example: nhi {words}" in (each.epilog or "").replace("DATABASE_URL=sqlite:///nhi.db ", ""), words
     shown = desk.nhi("scan", "--help")
     assert (shown.status, "Example: nhi scan --provider aws --json" in shown.out) == (0, True)
 

@@ -11,11 +11,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event, inspect, select, text, update
 from sqlalchemy.orm import Session
 
 from nhi import database, ledger
-from nhi.database import Sessions, make_ready, open_engine, open_sessions, reading, what_is_missing
+from nhi.database import (
+    Sessions,
+    alembic_config,
+    make_ready,
+    newest_revision,
+    open_engine,
+    open_sessions,
+    reading,
+    what_is_missing,
+)
 from nhi.errors import DatabaseNotReady, SettingsError
 from nhi.tables import Base, EventRow, PersonRow
 from tests.factories import NOW, make_person
@@ -135,6 +145,11 @@ def test_an_unmigrated_postgresql_database_is_one_sentence_with_the_command(post
 
     assert inspect(engine).get_table_names() == []
     engine.dispose()
+
+
+def test_the_newest_file_of_migrations_is_the_head_of_all() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config("sqlite://"))
+    assert scripts.get_heads() == [newest_revision()]
 
 
 def test_a_database_of_a_newer_version_is_left_alone(engine: Engine, database_url: str) -> None:

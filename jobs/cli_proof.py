@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -167,10 +168,10 @@ def evidence_export(program: Program, quarter: str | None, out: Path, no_scan: b
 @evidence_group.command("verify")
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @anchor_option
-@click.option("--key", metavar="NAME+ID+KEY", help="The key that you were told of.")
-def evidence_verify(file: Path, anchor: Path | None, key: str | None) -> None:
+@click.option("--key", metavar="NAME+ID+KEY", multiple=True, help="A key that you were told of.")
+def evidence_verify(file: Path, anchor: Path | None, key: Sequence[str]) -> None:
     """Check a pack, as the verify.py in it does. Needs neither settings nor database."""
-    chosen = [str(file), *(("--anchor", str(anchor)) if anchor else ()), *(("--key", key) if key else ())]
+    chosen = [str(file), *(("--anchor", str(anchor)) if anchor else ()), *(f"--key={one}" for one in key)]
     status = verify_pack.main(chosen, click.echo)
     if status:
         sys.exit(1 if status == 2 else status)

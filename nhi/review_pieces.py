@@ -161,6 +161,7 @@ def _tell_ledger(session: Session, row: ReviewDecisionRow, now: datetime) -> Non
             "campaign": row.campaign_id,
             "item": row.item_id,
             "decision": row.id,
+            "attestation": row.attestation_id,
             "answer": row.answer,
             "fingerprint": row.fingerprint,
             "shown": ledger.commitment("", ledger.canonical(row.shown)),

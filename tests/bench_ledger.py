@@ -24,12 +24,12 @@ from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from nhi import database, ledger, proof, verify_pack
+from nhi import database, ledger, proof, verify_ledger, verify_pack
 from nhi.checkpoint import Signer
 from nhi.database import reading
 from nhi.merkle import Frontier, Tree, includes, leaf_hash
 from nhi.tables import CheckpointRow
-from nhi.verify_pack import EXPORTED, Key, Ledger, Note, Wrong, line_of, read_key, read_note
+from nhi.verify_ledger import EXPORTED, Key, Ledger, Note, Wrong, line_of, read_key, read_note
 from tests.factories import NOW
 
 EVENTS, PLACES, EVERY = 100_000, 100, 1000  # a checkpoint each thousand events, as an hour may have
@@ -157,12 +157,12 @@ def check(world: World, changed: Copy, anchor: Note | None, *, whole: bool = Fal
         start = 0 if whole else (changed.first - 1) // EVERY
         state = copy.copy(world.states[start])
         state.records = {}
-        state.expected = verify_pack.expected_roots(every)
+        state.expected = verify_ledger.expected_roots(every)
         if any(state.expected.get(note.size, note.root) != note.root for note in world.pack.notes[:start]):
             return check(world, changed, anchor, whole=True)  # a note over the part that is not read again was changed
         state.read(changed.lines[start * EVERY :])
-        verify_pack.check_end(state, changed.notes[-1])
-        verify_pack.check_bound(file_hashes(changed.csv), state.files)
+        verify_ledger.check_end(state, changed.notes[-1])
+        verify_pack.check_bound(file_hashes(changed.csv), (state.export or {}).get("files"))
     except Wrong as error:
         return str(error)
     return None

@@ -14,12 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select
 
 from jobs import anchors, checkpoint, work
-from jobs.pack import after, oscal, report, sheets
+from jobs.pack import after, history, oscal, report, sheets
 from jobs.pack.gather import gather
+from jobs.pack.history import History, holds_secret
 from jobs.pack.model import Decision, Evidence, Json
 from jobs.pack.tables import tables
 from jobs.program import Program
@@ -27,11 +27,9 @@ from nhi import ledger, verify_pack
 from nhi.database import reading
 from nhi.errors import NhiError, SettingsError
 from nhi.facts import when
-from nhi.merkle import Tree, leaf_hash
-from nhi.redact import without_secrets
 from nhi.reviews import Quarter
-from nhi.tables import AnchorRow, CheckpointRow, EventPrivateRow, EventRow
-from nhi.verify_pack import EXPORTED, line_of
+from nhi.tables import CheckpointRow, EventRow
+from nhi.verify_ledger import EXPORTED
 
 Files = dict[str, bytes]
 READABLE = (".csv", ".html", ".json", ".jsonl")  # files that are looked through for secrets before they go out
@@ -42,6 +40,9 @@ Begin with report.html. Then check the pack:
 
     python3 verify.py --anchor NOTE        (NOTE: a checkpoint that you kept, or found outside of the program's reach)
 
+Whoever can change a pack can change the verify.py in it. Take that file from where you trust it, or use
+`nhi evidence verify PACK.zip --anchor NOTE`.
+
 population.csv, .xlsx   every identity and credential as frozen; what the spreadsheet's other sheets hold is beside it
 sources.csv             how the population was obtained: queries, parameters, requests (pages), counts, times, version
 completeness.csv        what the clouds themselves count, against what was seen; every place that could not be seen
@@ -51,7 +52,8 @@ after.csv               what was decided to be turned off, looked at again for t
 exceptions.csv          what may break a rule, why, by whom, until when
 assessment-results.json the same as OSCAL {oscal}
 events.jsonl            the whole ledger: each event's text, its hash, the hash of the event before
-checkpoints.jsonl       the signed seals over it, and where else each is kept; the last one is checkpoint.note
+checkpoints.jsonl       the signed seals over it; the last one is checkpoint.note
+seals.csv               when and why each earlier seal was made, and where else it is kept, with the receipt
 proofs.jsonl            RFC 6962 inclusion proofs of the decisions, against that last one
 KEYS                    who signs: NAME+ID+KEY, a line each
 MANIFEST                the SHA-256 of every file: `sha256sum --check MANIFEST`
@@ -103,26 +105,31 @@ def export(program: Program, quarter: Quarter, out: Path, *, by: str, scan: bool
     if scan:
         work.scan_all(program)
         after.count(program)
-    evidence = _gathered(program, quarter)
+    told = History()
+    with reading(program.sessions) as session:
+        told.read(session)
+    evidence = _gathered(program, quarter, told)
     files = _files(program, evidence, keys)
     _refuse_secrets(files)
-    _tell_ledger(program, quarter, files, by)
-    made = checkpoint.seal(program, because=f"export of {quarter}")
+    made = _bind(program, quarter, files, told, by)
     with reading(program.sessions) as session:
-        _seal(session, files, evidence, made.size)
+        history.seal(session, files, told, evidence.decisions, made.size)
     _write(out, files, evidence.made_at)
     anchors.bring(program)
     work.deliver_all(program)
     return Exported(path=out, quarter=quarter, evidence=evidence, note=made.note)
 
 
-def _gathered(program: Program, quarter: Quarter) -> Evidence:
+def _gathered(program: Program, quarter: Quarter, told: History) -> Evidence:
     looked = after.read_back(program, quarter)
     unseen = [
         (f"{one.identity['provider']}/{one.identity['account']}/{one.credential}", one.why)
         for one in looked
         if one.now == "not seen" and one.acted_at is not None
     ]
+    if told.lost:
+        events = ", ".join(map(str, told.lost[:10])) + (", …" if len(told.lost) > 10 else "")
+        unseen.append((f"Personal parts of the ledger (events {events})", "they are gone without an erasure on record"))
     with reading(program.sessions) as session:
         return gather(session, program.policy(), quarter, after=looked, other_gaps=unseen, now=program.clock())
 
@@ -136,9 +143,9 @@ def _files(program: Program, evidence: Evidence, keys: Sequence[str]) -> Files:
         "population.xlsx": sheets.as_xlsx(about, evidence.made_at),
         "report.html": report.as_html(evidence, sealed=_newest_note(program), keys=keys),
         "assessment-results.json": oscal.as_oscal(evidence),
-        "shown.jsonl": _lines(_shown(one) for one in evidence.decisions),
+        "shown.jsonl": history.lines(_shown(one) for one in evidence.decisions),
         "KEYS": "".join(f"{key}\n" for key in keys).encode(),
-        "verify.py": Path(verify_pack.__file__).read_bytes(),
+        "verify.py": verify_pack.verifier().encode(),
         "README.txt": ABOUT.format(
             quarter=evidence.quarter, made_at=when(evidence.made_at), version=evidence.version, oscal=oscal.VERSION
         ).encode(),
@@ -154,19 +161,6 @@ def _shown(one: Decision) -> Json:
     if holds_secret(one.shown):
         return {"record": one.record, "withheld": "it looks like it holds a secret"}
     return {"record": one.record, "shown": ledger.canonical(one.shown).decode()}
-
-
-def holds_secret(value: Any) -> bool:
-    """Whether any text in a value, keys included, looks like a secret; the ids of access keys do not count."""
-    match value:
-        case str():
-            return without_secrets(value) != value
-        case dict():
-            return any(holds_secret(key) or holds_secret(item) for key, item in value.items())
-        case list() | tuple():
-            return any(holds_secret(item) for item in value)
-        case _:
-            return False
 
 
 def _refuse_secrets(files: Mapping[str, bytes]) -> None:
@@ -190,67 +184,28 @@ def _parts(name: str, text: str) -> Iterator[Any]:
             yield from text.splitlines()
 
 
-def _tell_ledger(program: Program, quarter: Quarter, files: Mapping[str, bytes], by: str) -> None:
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+def _bind(program: Program, quarter: Quarter, files: Mapping[str, bytes], told: History, by: str) -> checkpoint.Made:
+    """Tell the ledger of the files, and seal it. Where another export came between, tell it again: a pack is held
+    against the last one that its seal covers.
+    """
+    while True:
+        seq = _tell_ledger(program, quarter, files, told, by)
+        made = checkpoint.seal(program, because=f"export of {quarter}")
+        with reading(program.sessions) as session:
+            sealed = select(func.max(EventRow.seq)).where(EventRow.kind == EXPORTED, EventRow.seq <= made.size)
+            if session.scalar(sealed) == seq:
+                return made
+
+
+def _tell_ledger(program: Program, quarter: Quarter, files: Mapping[str, bytes], told: History, by: str) -> int:
+    facts = {
+        "quarter": str(quarter),
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
+        "withheld": told.withheld,
+        "private_withheld": [*told.private_withheld, *told.lost],
+    }
     with program.sessions.begin() as session:
-        facts = {"quarter": str(quarter), "files": hashes}
-        ledger.record(session, EXPORTED, now=program.clock(), facts=facts, private={"by": by})
-
-
-# -- the ledger's own files --------------------------------------------------------------------------------------------
-
-
-def _seal(session: Session, files: Files, evidence: Evidence, size: int) -> None:
-    """Add the ledger up to its last seal, the seals, and proofs; then MANIFEST over everything."""
-    leaves: list[bytes] = []
-    files["events.jsonl"] = _lines(_events(session, size, leaves))
-    rows = list(session.scalars(select(CheckpointRow).where(CheckpointRow.size <= size).order_by(CheckpointRow.size)))
-    files["checkpoints.jsonl"] = _lines(_checkpoint(session, row) for row in rows)
-    files["checkpoint.note"] = rows[-1].note.encode()
-    files["proofs.jsonl"] = _lines(_proofs(Tree(leaves), evidence))
-    listed = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
-    files["MANIFEST"] = "".join(listed).encode()
-
-
-def _events(session: Session, size: int, leaves: list[bytes]) -> Iterator[Json]:
-    """Yield the events, and put their leaves into the list. What looks like a secret is kept back, and said to be."""
-    query = (
-        select(
-            *(EventRow.seq, EventRow.body, EventRow.prev_hash, EventRow.hash, EventPrivateRow.salt),
-            EventPrivateRow.body.label("private"),
-        )
-        .outerjoin(EventPrivateRow, EventPrivateRow.seq == EventRow.seq)
-        .where(EventRow.seq <= size)
-        .order_by(EventRow.seq)
-    )
-    for row in session.execute(query, execution_options={"yield_per": 1000}):
-        leaf = leaf_hash(row.body.encode())
-        leaves.append(leaf)
-        links = {"prev_hash": row.prev_hash, "hash": row.hash}
-        if holds_secret(json.loads(row.body)):
-            yield {**links, "seq": row.seq, "withheld": leaf.hex()}
-            continue
-        is_shown = row.private is not None and not holds_secret(json.loads(row.private))
-        yield {**links, "body": row.body, "private": {"salt": row.salt, "body": row.private} if is_shown else None}
-
-
-def _checkpoint(session: Session, row: CheckpointRow) -> Json:
-    kept = session.scalars(select(AnchorRow).where(AnchorRow.size == row.size).order_by(AnchorRow.target))
-    places = [
-        {"target": one.target, "state": one.state, "at": when(one.kept_at), "receipt": one.receipt} for one in kept
-    ]
-    about = {"size": row.size, "root": row.root, "note": row.note}
-    return {**about, "at": when(row.at), "because": row.because, "anchors": places}
-
-
-def _proofs(tree: Tree, evidence: Evidence) -> Iterator[Json]:
-    for seq in sorted({one.event for one in evidence.decisions if one.event is not None}):
-        path = [digest.hex() for digest in tree.inclusion(seq - 1)]
-        yield {"seq": seq, "size": len(tree), "path": path}
-
-
-def _lines(records: Iterator[Json]) -> bytes:
-    return "".join(f"{line_of(record)}\n" for record in records).encode()
+        return ledger.record(session, EXPORTED, now=program.clock(), facts=facts, private={"by": by}).seq
 
 
 # -- the zip -----------------------------------------------------------------------------------------------------------

@@ -21,8 +21,10 @@ from nhi.findings import FindingStatus
 from nhi.policy import NEVER, Policy
 from nhi.reviews import Answer, ItemStatus, Quarter
 from nhi.tables import (
+    AnchorRow,
     AskRow,
     AttestationRow,
+    CheckpointRow,
     CredentialRow,
     EventRow,
     FindingRow,
@@ -67,6 +69,7 @@ def gather(
         after=tuple(after),
         exceptions=(*_justified(session, quarter), *_by_rule(policy)),
         events=session.scalar(select(func.count()).select_from(EventRow)) or 0,
+        seals=_seals(session),
         other_gaps=tuple(other_gaps),
     )
 
@@ -161,6 +164,16 @@ def _counts(session: Session, sources: Sequence[Source]) -> tuple[Counted, ...]:
             name = f"{row.provider} {row.account}"
             found.append(Counted(place=name, kind=row.kind, counted=row.counted, seen=row.seen, source=row.source))
     return tuple(found)
+
+
+def _seals(session: Session) -> tuple[Json, ...]:
+    """Return the checkpoints so far, the oldest first, a record for each place that one is, or is to be, kept at."""
+    kept = (AnchorRow.target, AnchorRow.state, AnchorRow.kept_at, AnchorRow.receipt)
+    query = select(CheckpointRow.size, CheckpointRow.at, CheckpointRow.because, *kept).outerjoin(
+        AnchorRow, AnchorRow.size == CheckpointRow.size
+    )
+    rows = session.execute(query.order_by(CheckpointRow.size, AnchorRow.target))
+    return tuple(dict(row._mapping) for row in rows)
 
 
 # -- the review --------------------------------------------------------------------------------------------------------

@@ -148,6 +148,7 @@ class Evidence:
     after: tuple[After, ...]
     exceptions: tuple[Json, ...]
     events: int
+    seals: tuple[Json, ...] = ()  # checkpoints before this pack's, a record for each place where one is kept
     other_gaps: tuple[tuple[str, str], ...] = ()  # places that the read-back could not see
 
     @property

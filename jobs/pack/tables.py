@@ -7,11 +7,12 @@ from typing import Any
 
 from jobs.pack.model import Evidence, Json, Table
 from nhi.facts import when
+from nhi.verify_ledger import line_of
 
 
 def tables(evidence: Evidence) -> dict[str, Table]:
     """Return the tables by name; each becomes NAME.csv."""
-    made = (_population, _sources, _counts, _decisions, _after, _exceptions)
+    made = (_population, _sources, _counts, _decisions, _after, _exceptions, _seals)
     return {table.name: table for table in (make(evidence) for make in made)}
 
 
@@ -252,3 +253,20 @@ EXCEPTIONS: tuple[str, ...] = (
 
 def _exceptions(evidence: Evidence) -> Table:
     return Table.of("exceptions", EXCEPTIONS, list(evidence.exceptions))
+
+
+SEALS: tuple[str, ...] = (
+    "size",
+    "at",
+    "because",
+    "target",
+    "state",
+    "kept_at",
+    "receipt",
+)
+
+
+def _seals(evidence: Evidence) -> Table:
+    """Return a row for each place that an earlier checkpoint was to be kept at, and one for each that has none."""
+    rows = [one | {"at": when(one["at"]), "kept_at": when(one["kept_at"])} for one in evidence.seals]
+    return Table.of("seals", SEALS, [row | {"receipt": line_of(row["receipt"] or {})} for row in rows])

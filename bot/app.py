@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from slack_bolt import App, BoltContext, BoltRequest, BoltResponse
 from slack_bolt.error import BoltUnhandledRequestError
+from slack_bolt.logger.messages import warning_client_prioritized_and_token_skipped
 from slack_bolt.middleware import Middleware
 from slack_sdk import WebClient
 
@@ -67,7 +68,7 @@ def build_app(
     after = AfterAck()
     app = App(
         name="nhi",
-        logger=_quiet("bot.bolt"),
+        logger=_bolts_logger(),
         client=client,
         token_verification_enabled=_is_known(client),
         # Ours does what Bolt's does, and answers 401 where Bolt's raises or logs the body.
@@ -151,6 +152,17 @@ def _quiet(name: str) -> logging.Logger:
     logger = logging.getLogger(name)
     logger.setLevel(logging.WARNING)
     return logger
+
+
+def _bolts_logger() -> logging.Logger:
+    """Return Bolt's logger, without its warning that a client beats the token which it found in the environment."""
+    logger = _quiet("bot.bolt")
+    logger.addFilter(_is_news)
+    return logger
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.msg != warning_client_prioritized_and_token_skipped()
 
 
 # -- signatures --------------------------------------------------------------------------------------------------------

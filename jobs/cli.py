@@ -23,6 +23,7 @@ COMMANDS = {
     "evidence": "jobs.cli_proof:evidence_group",
     "findings": "jobs.cli_look:findings",
     "ledger": "jobs.cli_proof:ledger_group",
+    "migrate": "jobs.cli_run:migrate",
     "owners": "jobs.cli_owners:owners_group",
     "people": "jobs.cli_people:people_group",
     "policy": "jobs.cli_policy:policy_group",

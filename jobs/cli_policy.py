@@ -10,6 +10,7 @@ from jobs import rehearse
 from jobs.command import example
 from jobs.program import open_program
 from nhi import policy, settings
+from nhi.database import in_a_sentence
 from nhi.errors import SettingsError
 
 
@@ -30,6 +31,7 @@ def policy_check(file: Path | None) -> None:
     read = policy.load(path)
     program = open_program(chosen)
     try:
-        rehearse.show(program, read, path)
+        with in_a_sentence():
+            rehearse.show(program, read, path)
     finally:
         program.engine.dispose()

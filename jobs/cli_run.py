@@ -1,4 +1,4 @@
-"""`nhi demo`, `nhi up`, `nhi doctor` and `nhi slack`: getting it running, and keeping it well."""
+"""`nhi demo`, `nhi up`, `nhi migrate`, `nhi doctor` and `nhi slack`: getting it running, and keeping it well."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jobs import doctor, manifest, show
 from jobs.command import as_json, example, put, with_program
 from jobs.logs import log_to_stderr
 from jobs.program import Program
+from nhi import database, settings
 from nhi.errors import SettingsError
 
 
@@ -51,6 +52,19 @@ def up(program: Program) -> None:
     asked.wait()
     running.stop()
     exit_now()
+
+
+@example("DATABASE_URL=postgresql://nhi@db/nhi nhi migrate")
+@click.command()
+def migrate() -> None:
+    """Bring the database's schema up to date: on PostgreSQL at each release; SQLite does it by itself."""
+    chosen = settings.read()
+    engine = database.open_engine(chosen.database_url)
+    try:
+        done = database.migrate(engine, chosen.database_url)
+    finally:
+        engine.dispose()
+    click.echo("The schema is up to date now." if done else "The schema was up to date already.")
 
 
 @example("nhi doctor --json")

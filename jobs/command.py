@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from jobs.program import open_program
+from nhi.database import in_a_sentence
 
 INCOMPLETE = 3  # the exit status of: done, but not everything was seen or handled
 
@@ -31,7 +32,8 @@ def with_program(command: Callable[..., Any]) -> Callable[..., Any]:
     def opened(**options: Any) -> Any:
         program = open_program()
         try:
-            return command(program, **options)
+            with in_a_sentence():
+                return command(program, **options)
         finally:
             program.engine.dispose()
 

@@ -22,3 +22,5 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in ("nhi", "bot", "jobs", "demo"):
         logging.getLogger(name).setLevel(level)
+    # What Slack did not answer is told in a command's own words; only who asks for more gets the library's as well.
+    logging.getLogger("slack_sdk").setLevel(logging.WARNING if level < logging.WARNING else logging.CRITICAL)

@@ -21,7 +21,7 @@ from nhi.database import reading
 from nhi.errors import SettingsError
 from nhi.findings import FindingKind
 from nhi.providers import Progress
-from nhi.redact import tidy
+from nhi.redact import one_line, tidy
 
 if TYPE_CHECKING:
     from jobs.doctor import Check  # only to read its answers: what it examines with need not be loaded for a table
@@ -33,6 +33,11 @@ COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "di
 def console() -> Console:
     """Return where people read: as wide as the terminal, and never cut in a pipe."""
     return Console() if sys.stdout.isatty() else Console(width=200, no_color=True)
+
+
+def say(text: str) -> None:
+    """Print one line: wrapped on a terminal, whole in a pipe, where a script reads it."""
+    console().print(text, soft_wrap=not sys.stdout.isatty())
 
 
 @contextmanager
@@ -126,27 +131,43 @@ def _cell(value: Any) -> str:
 
 def whois(matches: Sequence[Json]) -> None:
     """Print everything known of the matches."""
-    out = console()
     if not matches:
-        out.print("Nothing by that name was seen. Try an ARN, a key id, a user's or role's name, or an owner's e-mail.")
+        say("Nothing by that name was seen. Try an ARN, a key id, a user's or role's name, or an owner's e-mail.")
     for match in matches:
-        out.print(_whois_head(match))
-        for line in _about_owner(match["owner"]):
-            out.print(f"    {escape(line)}")
-        for credential in match["credentials"]:
-            used = credential["last_used_at"] or ("not known" if credential["use_gap"] else "never")
-            out.print(f"  {credential['kind']} {_credential(credential)}: {credential['status']}, last used {used}")
-        for finding in match["findings"]:
-            out.print(f"  {finding['severity']} {finding['kind']}: {escape(finding['why'])}")
+        say(f"[bold]{_shown(match['identity']['principal'])}[/]")
+        for line in _about(match):
+            say(f"  {_shown(line)}")
         for event in match["history"][:10]:
-            out.print(f"  [dim]{event['at']} {event['kind']}[/]")
+            kind = event["facts"].get("kind", "") if event["kind"].startswith("finding.") else ""
+            say(f"  [dim]{event['at'][:19]}Z {event['kind']} {_shown(kind)}[/]".replace(" [/]", "[/]"))
 
 
-def _whois_head(match: Json) -> str:
-    identity, owner = match["identity"], match["owner"]
-    evidence = "; ".join(fact["fact"] for fact in owner["evidence"][:2])
-    reasons = f" ({evidence})" if evidence else ""
-    return f"[bold]{escape(identity['principal'])}[/]\n  owner: {escape(_owner(owner) + reasons)}"
+def _shown(text: object) -> str:
+    """Return text from elsewhere as one line in which nothing is markup, and nothing turns the line around."""
+    return escape(one_line(str(text)))
+
+
+def _about(match: Json) -> Iterator[str]:
+    """Yield what is known of one identity, a line each, in the order in which people want to know it."""
+    owner = match["owner"]
+    reasons = "; ".join(fact["fact"] for fact in owner["evidence"][:2])
+    yield f"owner: {_owner(owner)}" + (f" ({reasons})" if reasons else "")
+    yield from _about_owner(owner)
+    if match["identity"]["gone_at"]:
+        yield f"gone since {match['identity']['gone_at']}"
+    for credential in match["credentials"]:
+        used = credential["last_used_at"] or ("not known" if credential["use_gap"] else "never")
+        kind = credential["kind"].replace("_", " ")
+        yield f"{kind} {credential['id'] or ''}: {credential['status']}, last used {used}".replace(" :", ":")
+    for finding in match["findings"]:
+        yield f"{finding['severity']} {finding['kind']}: {finding['why']}"
+    for said in match["answers"][:5]:
+        words = f": {said['words']}" if said["words"] else ""
+        yield f"{said['name']} said {said['verdict'].replace('_', ' ')} on {said['at'][:10]}{words}"
+    for act in match["remediations"][:5]:
+        because = f" ({act['because']})" if act["because"] else ""
+        undo = f"; `nhi undo {act['id'][:8]}` turns it back" if act["status"] == "done" else ""
+        yield f"{act['kind']} {act['id'][:8]} of {_credential(act['credential'])}: {act['status']}{because}{undo}"
 
 
 def _about_owner(owner: Json) -> Iterator[str]:
@@ -174,5 +195,6 @@ def checks(found: Sequence[Check]) -> None:
     """Print what doctor found."""
     marks = {"ok": "[green]ok[/]  ", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
     for check in found:
-        fix = f"\n      {escape(check.fix)}" if check.fix else ""
-        console().print(f"{marks[check.status]}  {check.name}: {escape(check.detail)}{fix}")
+        say(f"{marks[check.status]}  {_shown(check.name)}: {_shown(check.detail)}")
+        if check.fix:
+            say(f"      {_shown(check.fix)}")

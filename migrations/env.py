@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from alembic import context
 
+from nhi import settings
 from nhi.database import open_engine
 from nhi.tables import Base
 
-url: str = context.config.attributes.get("url") or os.environ.get("DATABASE_URL") or "sqlite:///nhi.db"
+url: str = context.config.attributes.get("url") or settings.read().database_url  # `.env` counts here too
 
 if context.is_offline_mode():
     context.configure(url=url, target_metadata=Base.metadata, literal_binds=True)

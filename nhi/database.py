@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker
 
-from nhi.errors import DatabaseNotReady, SettingsError
+from nhi.errors import DatabaseFailed, DatabaseNotReady, SettingsError
 
 if TYPE_CHECKING:
     from alembic.config import Config  # loaded only where the schema is not the newest: each start would wait for it
@@ -28,6 +28,14 @@ Sessions = sessionmaker[Session]
 ROOT = Path(__file__).resolve().parent.parent
 BUSY_MILLISECONDS = 15_000
 WRITERS = 0x6E6869  # "nhi": PostgreSQL's advisory lock that lets one transaction write at a time
+UNWELL = (OperationalError, InterfaceError, sqlite3.OperationalError)  # no fault of what was asked: out of reach, full
+_WAYS_OUT = {  # SQLite's words
+    "disk is full": "make room on its disk",
+    "disk I/O error": "see whether its disk is full or broken",
+    "readonly": "let this user write the file and its folder",
+    "unable to open": "check DATABASE_URL; its folder must be there, and this user must be able to write it",
+    "is locked": "another process has been writing for long; try again",
+}
 _LOCKED_IN = "database.locked_in"  # in Session.info: the transaction that holds it
 
 
@@ -151,9 +159,26 @@ def make_ready(engine: Engine, url: str) -> None:
         return
     if engine.dialect.name != "sqlite" or "newer" in problem:
         raise DatabaseNotReady(problem)
+    migrate(engine, url)
+
+
+def migrate(engine: Engine, url: str) -> bool:
+    """Bring the schema up to date; return whether there was anything to do. Raises DatabaseNotReady, one sentence.
+
+    Every installation can do this; Alembic's own command needs a checkout.
+    """
+    problem = what_is_missing(engine, url)
+    if problem is None:
+        return False
+    if "newer" in problem:
+        raise DatabaseNotReady(problem)
     from alembic import command
 
-    command.upgrade(alembic_config(url), "head")
+    try:
+        command.upgrade(alembic_config(url), "head")
+    except UNWELL as error:
+        raise DatabaseNotReady(f"The database cannot be migrated ({reason_of(error)}); {way_out(error)}") from None
+    return True
 
 
 def newest_revision() -> str:
@@ -167,16 +192,18 @@ def what_is_missing(engine: Engine, url: str) -> str | None:
         with engine.connect().execution_options(reads_only=True) as connection:
             current = _revision(connection)
     except (DBAPIError, sqlite3.DatabaseError) as error:
-        reason = (str(getattr(error, "orig", error)).strip() or type(error).__name__).splitlines()[0]
         raise DatabaseNotReady(
-            f"The database cannot be opened ({reason}); check DATABASE_URL", permanent=False
+            f"The database cannot be opened ({reason_of(error)}); {way_out(error)}", permanent=False
         ) from None
     if current == newest_revision():
         return None
     if current is not None and current not in _known_revisions(url):
         return "The database was migrated by a newer version of this program; install that version"
     state = "has no schema yet" if current is None else "has an older schema"
-    return f"The database {state}; run `alembic upgrade head` (with DATABASE_URL set), then start again"
+    return (
+        f"The database {state}; run `nhi migrate`, or `alembic upgrade head` in a checkout (with DATABASE_URL set),"
+        " then start again"
+    )
 
 
 def _revision(connection: Connection) -> str | None:
@@ -190,3 +217,27 @@ def _known_revisions(url: str) -> set[str]:
     from alembic.script import ScriptDirectory
 
     return {each.revision for each in ScriptDirectory.from_config(alembic_config(url)).walk_revisions()}
+
+
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """Raise DatabaseFailed, one sentence, where the database fails in between."""
+    try:
+        yield
+    except UNWELL as error:
+        raise DatabaseFailed(
+            f"The database failed ({reason_of(error)}). What was written until then is whole; {way_out(error)},"
+            " and run the command again"
+        ) from None
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the database's own words, in a line."""
+    return (str(getattr(error, "orig", error)).strip() or type(error).__name__).splitlines()[0]
+
+
+def way_out(error: BaseException) -> str:
+    """Return what to do about a database that does not answer, does not take a write, or is none."""
+    reason = reason_of(error)
+    ways = (words for sign, words in _WAYS_OUT.items() if sign in reason)
+    return next(ways, "check DATABASE_URL")

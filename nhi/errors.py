@@ -4,6 +4,7 @@ NhiError                 one sentence, the way out, and whether trying again can
 ├── SettingsError        a setting is missing or wrong: names it and where to set it   (exit status 2)
 │   └── PolicyError      policy.toml cannot be read or holds what it may not
 ├── DatabaseNotReady     the schema is missing or old: names the command to run        (exit status 2)
+├── DatabaseFailed       the database failed while it was used: full, out of reach, held by another
 ├── NotAllowed           this person may not do this
 ├── AlreadyAnswered      somebody was faster: says who, and what they said
 ├── OutOfDate            this card or button no longer stands for anything that can be done
@@ -40,6 +41,12 @@ class PolicyError(SettingsError):
 
 class DatabaseNotReady(NhiError):
     """The database has no schema, or an older one than this program needs."""
+
+
+class DatabaseFailed(NhiError):
+    """The database failed while it was used; what was written before is whole."""
+
+    permanent = False
 
 
 class NotAllowed(NhiError):

@@ -249,6 +249,7 @@ def rank_of(row: FindingRow) -> int:
 _ARN = re.compile(r"arn:[a-z-]+:[a-z0-9-]*:[a-z0-9-]*:\d*:[A-Za-z0-9+=,.@_/:-]+")
 _ASSUMED = re.compile(r"arn:[a-z-]+:sts::(\d+):assumed-role/([^/\s]+)/\S*")
 _ID = re.compile(r"[A-Z0-9]{16,128}")  # as IAM writes ids; in a long log they are looked for before other words
+_EMAIL = re.compile(r"[^@\s<>]{1,64}@[a-z0-9.-]{1,255}")
 _WORD = re.compile(r"[A-Za-z0-9+=,.@_-]{2,}")
 
 
@@ -295,6 +296,7 @@ def _first(session: Session, condition: ColumnElement[bool]) -> list[IdentityRow
 def whois(session: Session, query: str, policy: Policy, now: datetime) -> list[Json]:
     """Return everything known of the identities that a text names, as `nhi whois --json` prints it."""
     rows = find(session, query)
+    rows += [row for row in _likely_of(session, query, policy, now) if row not in rows][: MOST_MATCHES - len(rows)]
     ids = [row.id for row in rows]
     owner = owners(session, ids, policy, now)
     findings = open_findings(session, ids)
@@ -311,6 +313,20 @@ def whois(session: Session, query: str, policy: Policy, now: datetime) -> list[J
         }
         for row in rows
     ]
+
+
+def _likely_of(session: Session, query: str, policy: Policy, now: datetime) -> list[IdentityRow]:
+    """Return what somebody likely owns, where the text is their e-mail address and nothing else."""
+    email = storable(query).strip().lower()
+    if not _EMAIL.fullmatch(email):
+        return []
+    person = session.scalar(select(PersonRow).where(PersonRow.email == email).limit(1))
+    names = {email, email.partition("@")[0], *((person.slack_id.lower(), person.handle.lower()) if person else ())}
+    named = select(EvidenceRow.identity_id).where(func.lower(EvidenceRow.points_to).in_(names))
+    there = select(IdentityRow).where(IdentityRow.id.in_(named), IdentityRow.gone_at.is_(None))
+    rows = list(session.scalars(there.order_by(IdentityRow.name, IdentityRow.id)))
+    owner = owners(session, [row.id for row in rows], policy, now)
+    return [row for row in rows if owner[row.id]["email"] == email]
 
 
 def history(session: Session, identity_id: str, most: int = 100) -> list[Json]:

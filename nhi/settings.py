@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nhi.errors import SettingsError
@@ -25,6 +26,14 @@ class Settings(BaseSettings):
     nhi_smtp_url: SecretStr | None = None
     nhi_scim_token: SecretStr | None = None
     port: int = Field(default=3000, ge=1, le=65535)
+
+    @field_validator("slack_api_url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("an address looks like https://slack.com/api/")
+        return value
 
     @property
     def socket_mode(self) -> bool:
@@ -63,7 +72,8 @@ def read() -> Settings:
     except ValidationError as error:
         problem = error.errors()[0]
         name = str(problem["loc"][0]).upper()
-        raise SettingsError(f"{name}: {problem['msg']}; set it in the environment or in .env") from None
+        words = problem["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {words}; set it in the environment or in .env") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f".env cannot be read ({error}); make it a readable UTF-8 text file, or remove it"

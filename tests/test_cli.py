@@ -327,6 +327,50 @@ def test_whois_takes_any_text_without_a_traceback(desk: Desk, query: str) -> Non
     assert (ran.status, "Traceback" in ran.err) == (1, False)
 
 
+def test_whois_for_people_keeps_hostile_text_on_its_line_and_the_right_way_round(blank: Desk) -> None:
+    past = datetime.now(UTC) - timedelta(days=300)
+    blank.cloud.add_user("mixed", tags={"owner": "ana\u202e\n=cmd|x!A0", "Owner": "[bold]x[/]"}, created_at=past)
+    blank.cloud.add_access_key("mixed", created_at=past)
+    assert blank.nhi("scan").status == 0
+    ran = blank.nhi("whois", "mixed")
+    assert (ran.status, "\u202e" in ran.out, "[bold]x[/]" in ran.out) == (0, False, True)
+    assert [line for line in ran.out.splitlines() if line.lstrip().startswith("=cmd")] == []
+
+
+# -- a database in trouble ---------------------------------------------------------------------------------------------
+
+WITH_LITTLE_ROOM = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+from jobs.cli import main
+main()
+"""
+
+
+def test_a_full_disk_in_the_middle_is_one_sentence_and_nothing_is_half_written(blank: Desk) -> None:
+    assert blank.nhi("scan").status == 0
+    for number in range(120):
+        blank.cloud.add_user(f"user-{number}", created_at=datetime.now(UTC) - timedelta(days=400))
+    blank.cloud.forget_report()
+    full = subprocess.run(
+        [sys.executable, "-c", WITH_LITTLE_ROOM, "scan"],
+        check=False,
+        cwd=blank.folder,
+        env=dict(blank.environment),
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    ran = Ran(full.returncode, full.stdout, full.stderr)
+    assert (ran.status, is_one_sentence(ran)) == (1, True), ran.err
+    assert ran.err.startswith("nhi: The database failed (")
+    assert ran.err.endswith("and run the command again\n")
+    assert blank.nhi("ledger", "verify").status == 0
+    again = blank.nhi("scan", "--json")
+    assert (again.status, again.json()["sources"][0]["identities"]) == (0, 120)
+    assert len(blank.nhi("findings", "--json").json()) == 120
+
+
 # -- ask, remediate, undo ----------------------------------------------------------------------------------------------
 
 
@@ -391,6 +435,7 @@ def test_ask_without_a_bot_token_names_the_setting(desk: Desk) -> None:
         ({"DATABASE_URL": "sqlite:////nowhere/at/all.db"}, "The database cannot be opened"),
         ({"DATABASE_URL": "postgresql://127.0.0.1:9/x"}, "The database cannot be opened"),
         ({"PORT": "many"}, "PORT"),
+        ({"SLACK_API_URL": "nonsense"}, "SLACK_API_URL: an address looks like https://slack.com/api/"),
         ({"SLACK_BOT_TOKEN": "xoxp-wrong-kind"}, "SLACK_BOT_TOKEN should start with `xoxb-`"),
     ],
     ids=lambda value: next(iter(value.values())) if isinstance(value, dict) else "",
@@ -427,8 +472,8 @@ def test_a_postgresql_without_a_schema_gets_the_command_to_run(desk: Desk, engin
     command.downgrade(database.alembic_config(database_url), "base")
     ran = desk.nhi("findings", DATABASE_URL=database_url)
     assert (ran.status, is_one_sentence(ran)) == (2, True)
-    assert "run `alembic upgrade head`" in ran.err
-    command.upgrade(database.alembic_config(database_url), "head")
+    assert "run `nhi migrate`, or `alembic upgrade head` in a checkout" in ran.err
+    assert desk.nhi("migrate", DATABASE_URL=database_url) == Ran(0, "The schema is up to date now.\n", "")
     assert desk.nhi("findings", "--json", DATABASE_URL=database_url).json() == []
 
 
@@ -447,7 +492,7 @@ def test_every_command_has_help_with_an_example(desk: Desk) -> None:
     assert len(found) > len(main.list_commands(context))
     for words, each in found.items():
         assert each.help
-        assert f"Example: nhi {words}" in (each.epilog or "").replace("DATABASE_URL=sqlite:///nhi.db ", ""), words
+        assert f"Example: nhi {words}" in re.sub(r"DATABASE_URL=\S+ ", "", each.epilog or ""), words
     shown = desk.nhi("scan", "--help")
     assert (shown.status, "Example: nhi scan --provider aws --json" in shown.out) == (0, True)
 

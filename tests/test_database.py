@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event, inspect, select, text, update
 from sqlalchemy.orm import Session
@@ -20,6 +21,7 @@ from nhi.database import (
     Sessions,
     alembic_config,
     make_ready,
+    migrate,
     newest_revision,
     open_engine,
     open_sessions,
@@ -75,7 +77,7 @@ def test_a_database_that_cannot_be_opened_is_one_sentence_without_the_password(u
     engine = open_engine(url)
 
     with pytest.raises(
-        DatabaseNotReady, match=r"^The database cannot be opened \(.*\); check DATABASE_URL$"
+        DatabaseNotReady, match=r"^The database cannot be opened \(.*\); check DATABASE_URL(;.*)?$"
     ) as refused:
         what_is_missing(engine, url)
 
@@ -140,7 +142,7 @@ def test_an_unmigrated_postgresql_database_is_one_sentence_with_the_command(post
     url = postgres_server.get_uri("postgres")  # type: ignore[attr-defined]
     engine = open_engine(url)
 
-    with pytest.raises(DatabaseNotReady, match="has no schema yet; run `alembic upgrade head`"):
+    with pytest.raises(DatabaseNotReady, match="has no schema yet; run `nhi migrate`, or `alembic upgrade head`"):
         make_ready(engine, url)
 
     assert inspect(engine).get_table_names() == []
@@ -158,6 +160,34 @@ def test_a_database_of_a_newer_version_is_left_alone(engine: Engine, database_ur
 
     with pytest.raises(DatabaseNotReady, match="newer version"):
         make_ready(engine, database_url)
+
+
+def test_a_schema_is_brought_up_to_date_once_and_a_newer_one_is_left_alone(engine: Engine, database_url: str) -> None:
+    command.downgrade(database.alembic_config(database_url), "-1")
+
+    assert [migrate(engine, database_url), migrate(engine, database_url)] == [True, False]
+
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseNotReady, match="newer version"):
+        migrate(engine, database_url)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_command_starts_while_somebody_writes_for_long(sessions: Sessions, engine: Engine, database_url: str) -> None:
+    with sessions.begin():
+        assert what_is_missing(engine, database_url) is None
+
+
+def test_alembic_itself_takes_the_address_from_the_env_file_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DATABASE_URL=sqlite:///{tmp_path}/other.db\n")
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    code = "from alembic.config import main; main()"
+    words = ["-c", str(ROOT / "pyproject.toml"), "upgrade", "head"]
+
+    ran = subprocess.run([sys.executable, "-c", code, *words], check=False, cwd=tmp_path, env=environment)
+
+    assert (ran.returncode, [path.name for path in tmp_path.glob("*.db")]) == (0, ["other.db"])
 
 
 # -- units of work -----------------------------------------------------------------------------------------------------

@@ -228,3 +228,23 @@ def test_a_likely_owner_is_told_with_the_evidence_and_nobody_without(sessions: S
     assert (likely["state"], likely["email"]) == ("likely", "ana@example.com")
     assert likely["evidence"] == [{"source": "tag", "fact": "owner=ana", "at": None, "url": None}]
     assert (none["state"], none["email"], none["evidence"]) == ("none", None, [])
+
+
+def test_whois_of_an_address_tells_what_its_person_owns_and_likely_owns(company: Sessions, policy: Policy) -> None:
+    with company.begin() as session:
+        make_person(session, "bea")
+        for name, who in (("of-bea", "bea@example.com"), ("of-bea-too", "Bea"), ("of-ana", "ana@example.com")):
+            identity = make_identity(session, name, keys=(), key=name)
+            fact = f"owner={who}"
+            session.add(EvidenceRow(identity_id=identity.id, source="tag", fact=fact, points_to=who, seen_at=NOW))
+    with reading(company) as session:
+        told = {
+            who: [match["identity"]["name"] for match in facts.whois(session, who, policy, NOW)]
+            for who in ("Bea@example.com", "ana@example.com", "bea", "cem@example.com")
+        }
+    assert told == {
+        "Bea@example.com": ["of-bea", "of-bea-too"],
+        "ana@example.com": ["ci-deploy", "of-ana"],
+        "bea": ["of-bea", "of-bea-too"],  # by name
+        "cem@example.com": [],
+    }

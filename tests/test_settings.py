@@ -59,6 +59,14 @@ def test_a_wrong_value_is_one_sentence_that_names_the_setting_and_where_to_set_i
         read()
 
 
+@pytest.mark.parametrize("value", ["nonsense", "slack.com/api/", "ftp://slack.com", "https://", "http://["])
+def test_where_slack_is_must_be_an_address(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SLACK_API_URL", value)
+
+    with pytest.raises(SettingsError, match=r"^SLACK_API_URL: .*; set it in the environment or in \.env$"):
+        read()
+
+
 def test_an_env_file_that_is_no_text_is_one_sentence_that_names_it() -> None:
     Path(".env").write_bytes(b"PORT=\xff\xfe\n")
 

@@ -11,18 +11,20 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from slack_bolt import Ack, App
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from bot import events, messages, metrics, modals, suggest
-from bot.slack import UNWELL, Bot, Json, one_sentence, tell, trouble
+from bot import codes, events, messages, metrics, modals, suggest
+from bot.slack import Bot, Json, one_sentence, tell
 from nhi import answers, authority, decisions, facts, ledger
 from nhi.answers import Answered, Answering
 from nhi.database import reading
 from nhi.errors import AlreadyAnswered, BadAnswer, NotAllowed
 from nhi.escalation import Verdict
+from nhi.identity import CredentialStatus
 from nhi.policy import Policy
 from nhi.tables import IdentityRow, SwitchRow
 
@@ -87,9 +89,13 @@ class Clicks:
         self._open(body, modals.rotate(shown, offer_id))
 
     def disable(self, ack: Ack, body: Json) -> None:
-        shown, offer_id = self._checked(body, Verdict.DISABLE, self.bot.policy(), self.bot.clock())
+        now, policy = self.bot.clock(), self.bot.policy()
+        with reading(self.bot.sessions) as session:
+            answering = _begin(session, body, Verdict.DISABLE, policy, now)
+            shown, offer_id = answering.offer.shown["facts"], answering.offer.id
+            takes = _takes(answering, policy)
         ack()
-        self._open(body, modals.disable(shown, offer_id))
+        self._open(body, modals.disable(shown, offer_id, takes))
 
     def _checked(self, body: Json, verdict: Verdict, policy: Policy, now: datetime) -> tuple[Json, str]:
         """Return the facts that the pressed button stands for, and its offer's id. Writes nothing."""
@@ -98,7 +104,7 @@ class Clicks:
             return offer.shown["facts"], offer.id
 
     def _open(self, body: Json, view: Json) -> None:
-        self.bot.later(_open_modal, self.bot, body, view)
+        self.bot.later(codes.open_form, self.bot, body, view)
 
     def go(self, ack: Ack, body: Json) -> None:
         """End shadow mode: from now on the people themselves are asked."""
@@ -134,7 +140,10 @@ class Forms:
         self._submit_credential(ack, body, view, Verdict.DISABLE)
 
     def _submit_credential(self, ack: Ack, body: Json, view: Json, verdict: Verdict) -> None:
-        use_case = decisions.disable if verdict is Verdict.DISABLE else decisions.rotate
+        way = modals.read_way(view)
+        use_case: Callable[..., Answered] = decisions.rotate
+        if verdict is Verdict.DISABLE:
+            use_case = partial(decisions.disable, sessions_only=way == "sessions", scream_test=way == "test")
 
         def decide(session: Session, now: datetime, policy: Policy) -> tuple[Answered, bool]:
             offer_id, credential_id, also_claim = modals.read_credential(view)
@@ -144,11 +153,17 @@ class Forms:
             )
             return answered, who.offer.card_id is not None
 
-        self._submit(ack, view, decide)
+        def prove() -> None:
+            codes.prove(self.bot, modals.read_credential(view)[0], body["user"]["id"], view)
 
-    def _submit(self, ack: Ack, view: Json, decide: Submit) -> None:
+        self._submit(ack, view, decide, prove if codes.is_asked(view) else None)
+
+    def _submit(self, ack: Ack, view: Json, decide: Submit, first: Callable[[], None] | None = None) -> None:
+        """Decide in one transaction; `first` comes before it, in one of its own."""
         now, policy = self.bot.clock(), self.bot.policy()
         try:
+            if first is not None:
+                first()
             with self.bot.writing() as session:
                 answered, on_card = decide(session, now, policy)
                 thanks = None if on_card else _thanks(session, answered, policy)
@@ -163,6 +178,20 @@ class Forms:
         else:
             ack(response_action="update", view=one_sentence(thanks))
         _follow_up(self.bot, answered, None)
+
+
+def _takes(answering: Answering, policy: Policy) -> modals.Takes:
+    """Return what the form has to say of how this is turned off."""
+    live = [each for each in answering.identity.credentials if each.status is CredentialStatus.ACTIVE]
+    needs = [decisions.needs(answering, policy, each.kind) for each in live] or [decisions.needs(answering, policy)]
+    acts, test = policy.remediation.mode == "reversible", policy.remediation.scream_test
+    return modals.Takes(
+        second=next((each.second for each in needs if each.second), None) if acts else None,
+        code=any(each.step_up for each in needs),
+        ladder=test.ladder if test.when != "never" else (),
+        only_test=test.when == "always",
+        sessions=answering.identity.provider == "aws" and any(each.kind == "role" for each in live),
+    )
 
 
 def _begin(session: Session, body: Json, verdict: Verdict, policy: Policy, now: datetime) -> Answering:
@@ -203,15 +232,6 @@ def _thank(bot: Bot, answered: Answered, body: Json) -> None:
     with reading(bot.sessions) as session:
         thanks = _thanks(session, answered, bot.policy())
     tell(bot, body, thanks)
-
-
-def _open_modal(bot: Bot, body: Json, view: Json) -> None:
-    try:
-        bot.client.views_open(trigger_id=body["trigger_id"], view=view)
-    except UNWELL as error:
-        log.warning("a form could not be opened: %s", trouble(error).code)
-        if body.get("response_url"):
-            tell(bot, body, messages.sorry("The form did not open in time. Nothing was recorded; please press again."))
 
 
 def _go_live(session: Session, slack_id: str, policy: Policy, now: datetime) -> None:

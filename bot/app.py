@@ -33,6 +33,7 @@ from bot import (
     messages,
     metrics,
     review,
+    second,
     shortcuts,
 )
 from bot.after import AfterAck, Completed, Started
@@ -94,6 +95,7 @@ def build_app(
         later=after.later,
         redraw=redraw,
         turn=_turn(sessions),
+        step_up_key=settings.nhi_step_up_key.get_secret_value() if settings.nhi_step_up_key else None,
     )
     app.listener_runner.listener_start_handler = Started(after)
     app.listener_runner.listener_completion_handler = Completed(after)
@@ -105,6 +107,7 @@ def build_app(
     commands.register(app, bot)
     events.register(app, bot)
     review.register(app, bot)
+    second.register(app, bot)
     shortcuts.register(app, bot)
     return app
 

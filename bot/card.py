@@ -7,6 +7,7 @@ An ended one says who said what, and what came of it. Pure: facts in (see nhi/ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from bot.render import Blocks, Json, Words, fitting, read_moment, say, text_leng
 from nhi.escalation import AskStatus, Verdict
 from nhi.findings import OWNERSHIP
 from nhi.remediation import UNDO_FOR, RemediationStatus
+from nhi.screaming import in_words
 
 # Slack takes 50 blocks and about 10,000 characters of text in one message: six cards of these sizes, and a heading.
 BLOCKS_AT_MOST = 7
@@ -31,7 +33,8 @@ KINDS = {  # what an identity is called in sentences for people, by (provider, k
     ("gcp", "api_key"): "Google Cloud API key",
     ("gcp", "workload_identity_pool"): "Google Cloud workload identity pool",
 }
-WAITS = ("awaiting", "planned", "acting", "undoing")  # statuses of an act that something is still to come of
+_CERTIFIED = ("acting", "testing", "done", "undoing", "undone", "closed")
+WAITS = ("awaiting", "planned", "acting", "testing", "undoing")  # statuses of an act that something is still to come of
 _THEN = ", then "  # as nhi.escalation.names_in_order puts between the rungs of the ladder
 _SYMBOLS = {"critical": "🔴", "high": "🔴", "medium": "🟠", "low": "🟡"}
 
@@ -83,7 +86,7 @@ def _to_claim(facts: Json) -> Blocks:
 
 
 def _ended(facts: Json) -> Blocks:
-    return [join(header(facts), answers_lines(facts), acts_lines(facts)).rich()]
+    return [join(header(facts), answers_lines(facts), acts_lines(facts)).rich(), *certificate_lines(facts)]
 
 
 def join(*pieces: Words) -> Words:
@@ -213,7 +216,38 @@ def acts_lines(facts: Json, most: int = ACTS_AT_MOST) -> Words:
 def _act(act: Json) -> Json:
     acted_at = read_moment(act["acted_at"])
     until = (acted_at + UNDO_FOR).isoformat() if acted_at and acted_at.year < 9000 else None
-    return act | {"key": public_id(act["credential"]), "undo_until": until}
+    return act | {"key": public_id(act["credential"]), "undo_until": until, "then": _then(act.get("test"))}
+
+
+def _then(test: Json | None) -> str | None:
+    """Return what comes after this step of a scream test; None: it has none."""
+    if not test:
+        return None
+    lengths = [in_words(timedelta(seconds=seconds)) for seconds in test["seconds"][test["step"] :]]
+    return say("card.then", lengths=lengths).plain()
+
+
+def certificate_lines(facts: Json) -> Blocks:
+    """Return the small print under the newest act: what was read right before it, and what nobody could see."""
+    newest = facts["remediations"][0] if facts["remediations"] else {}
+    told_of = newest.get("certificate")
+    if not told_of or newest["status"] not in _CERTIFIED:
+        return []
+    read = [source for source in told_of["sources"] if not source["gap"]]
+    words = {
+        "made_at": told_of["made_at"],
+        "key": public_id(newest["credential"]),
+        "sources": [source | {"lag": _hours(source["lag_hours"])} for source in told_of["sources"]],
+        "caller": told_of["last_caller"],
+        "last_used_at": told_of["last_used_at"],
+        "season": told_of["season"],
+        "hidden": "; ".join(source["cannot_see"] for source in read or told_of["sources"]),
+    }
+    return [say("card.certificate", **words).context()]
+
+
+def _hours(lag: float | None) -> str:
+    return f"up to {round(lag)} hours" if lag and lag >= 1 else f"up to {round((lag or 0) * 60)} minutes"
 
 
 def buttons(facts: Json, offer_id: str | None) -> Blocks:

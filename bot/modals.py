@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ from nhi.findings import CREDENTIAL_WORDS, OWNERSHIP
 from nhi.policy import Policy
 from nhi.reasons import LONGEST_REASON, latest_day
 from nhi.redact import tidy
+from nhi.screaming import in_words
 
 OPTIONS_AT_MOST = 10  # radio buttons that Slack takes
 REASONABLE = timedelta(days=90)  # the day that is offered first, where policy allows it
@@ -50,9 +52,63 @@ def _reason_element() -> Json:
     return {"type": "plain_text_input", "action_id": "reason", "multiline": True, "max_length": LONGEST_REASON}
 
 
-def disable(facts: Json, offer_id: str) -> Json:
-    """Draw the form that confirms which one credential is turned off."""
-    return _about_credential(Verdict.DISABLE, facts, offer_id)
+@dataclass(frozen=True, kw_only=True)
+class Takes:
+    """What turning something off takes beside a click, and which ways there are, for the form to say."""
+
+    second: str | None = None  # why a second person must agree; None: nobody must
+    code: bool = False  # of an authenticator
+    ladder: tuple[timedelta, ...] = ()  # of a scream test; none: there is none
+    only_test: bool = False  # policy always tests first
+    sessions: bool = False  # it has sessions that could be ended instead
+
+
+def disable(facts: Json, offer_id: str, takes: Takes = Takes()) -> Json:
+    """Draw the form that confirms which one credential is turned off, and how."""
+    view = _about_credential(Verdict.DISABLE, facts, offer_id)
+    if "submit" not in view:
+        return view
+    claim = view["blocks"][-1:] if view["blocks"][-1].get("block_id") == "claim" else []
+    rest = view["blocks"][: len(view["blocks"]) - len(claim)]
+    view["blocks"] = [*rest, *_ways(takes, facts["mode"]), *_second(takes), *claim]
+    return view
+
+
+def _ways(takes: Takes, mode: str) -> Blocks:
+    """Offer how it is turned off, where there is more than one way."""
+    steps = ", then ".join(in_words(step) for step in takes.ladder)
+    if takes.only_test and mode != "propose":
+        return [say("modals.only_test", steps=steps).rich()]
+    ways = ["now", *(["test"] if takes.ladder else []), *(["sessions"] if takes.sessions else [])]
+    if len(ways) == 1 or mode == "propose":
+        return []
+    options = [
+        {
+            "value": way,
+            "text": say(f"modals.way_{way}").plain_text(CHOICES_AT_MOST),
+            "description": say(f"modals.way_{way}_means", steps=steps).plain_text(CHOICES_AT_MOST),
+        }
+        for way in ways
+    ]
+    element = {"type": "radio_buttons", "action_id": "way", "options": options, "initial_option": options[0]}
+    return [_input("way", element)]
+
+
+def _second(takes: Takes) -> Blocks:
+    said = [say("modals.second", because=takes.second).context()] if takes.second else []
+    return [*said, *([codes_field()] if takes.code else [])]
+
+
+def codes_field() -> Json:
+    """Return the field for the six digits of an authenticator."""
+    return _input("code", {"type": "plain_text_input", "action_id": "code", "max_length": 16})
+
+
+def read_way(view: Json) -> str:
+    """Return how it is to be turned off: "now", "test" or "sessions"; what is none of them is "now"."""
+    option = _state(view, "way").get("selected_option")
+    way = option.get("value") if isinstance(option, dict) else None
+    return way if way in ("test", "sessions") else "now"
 
 
 def rotate(facts: Json, offer_id: str) -> Json:
@@ -143,7 +199,7 @@ def _input(name: str, element: Json, **facts: Any) -> Json:
     """Return an input block whose block_id and action_id are the field's name; its hint, where it has one, in words."""
     block: Json = {"type": "input", "block_id": name, "element": element}
     block["label"] = say(f"modals.{name}_label").plain_text(2000)
-    if name in ("reason", "until"):
+    if name in ("reason", "until", "code"):
         block["hint"] = say(f"modals.{name}_hint", **facts).plain_text(2000)
     return block
 

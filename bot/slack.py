@@ -146,6 +146,7 @@ class Bot:
     later: Callable[..., None]  # later(function, *arguments): after the ack, in another thread
     redraw: Callable[[str], None]  # redraw(ask_id): every copy of its card, when acks leave time for it
     turn: AbstractContextManager[object]  # held while a listener writes
+    step_up_key: str | None = None  # NHI_STEP_UP_KEY; None: not set, so no code can be checked
 
     @contextmanager
     def writing(self) -> Iterator[Session]:

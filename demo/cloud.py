@@ -232,13 +232,20 @@ class Cloud:
         user: str | None = None,
         address: str = "198.51.100.7",
         tool: str = "aws-cli/2.30",
+        error: str | None = None,
+        by: str | None = None,
     ) -> None:
-        """Add a CloudTrail event of somebody using a key ("ListBuckets"), assuming a role or signing in."""
+        """Add a CloudTrail event of somebody using a key ("ListBuckets"), assuming a role or signing in.
+
+        `error` ("AccessDenied"): it was refused. `by`: an e-mail, of whoever stands behind the session that called.
+        """
         who: dict[str, Any] = {"type": "IAMUser", "arn": f"arn:aws:iam::{self.account}:user/{user or 'somebody'}"}
         if key_id is not None:
             who["accessKeyId"] = key_id
         if user is not None:
             who["userName"] = user
+        if by is not None:
+            who = signed_in(self.account, by)
         told = {
             "eventID": secrets.token_hex(16),
             "eventName": name,
@@ -247,8 +254,10 @@ class Cloud:
             "userIdentity": who,
             "sourceIPAddress": address,
             "userAgent": tool,
+            **({"errorCode": error} if error else {}),
         }
-        resources = [{"ResourceType": "AWS::IAM::Role", "ResourceName": role}] if role else []
+        arn = f"arn:aws:iam::{self.account}:role/{role}"  # CloudTrail names a role by its ARN alone
+        resources = [{"ResourceType": "AWS::IAM::Role", "ResourceName": arn}] if role else []
         self._events.append({"told": told, "resources": resources, "at": at})
 
     def inline_policies(self, *, user: str | None = None, role: str | None = None) -> dict[str, Any]:

@@ -6,60 +6,27 @@ run looks again before it does anything. Turning a credential off twice, or on t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from bot.render import say
-from jobs import looking
-from jobs.looking import Outside, Seen
-from jobs.reach import Providers
-from jobs.tallying import Tally
+from jobs import looking, screaming
+from jobs.handling import Work, later, record, sentence, stop
+from jobs.looking import Seen
 from nhi import approvals, ledger, risk, steps
 from nhi.answers import redraw, resolve
-from nhi.database import Sessions, lock_writers
+from nhi.database import lock_writers
 from nhi.errors import ProviderError
 from nhi.findings import FindingStatus
 from nhi.identity import CredentialStatus, Gap
-from nhi.policy import Policy
-from nhi.preflight import Doubt, Go, Plan, Stop, check, was_used_since
-from nhi.providers import CredentialState, Disables, Provider, Target
+from nhi.preflight import Doubt, Go, Stop, check, was_used_since
+from nhi.providers import CredentialState, Disables
 from nhi.records import identity_of
 from nhi.remediation import UNDO_FOR, RemediationKind, RemediationStatus, State
 from nhi.tables import AttestationRow, FindingRow, RemediationRow
-
-LATER = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """One claimed row, the way to its cloud, and where to write what came of it."""
-
-    row: RemediationRow
-    provider: Provider
-    target: Target
-    policy: Policy
-    providers: Providers
-    sessions: Sessions
-    clock: Callable[[], datetime]
-    tally: Tally
-
-    @property
-    def plan(self) -> Plan:
-        return looking.plan_of(self.row)
-
-    def gather(self, seen: Seen) -> Outside:
-        """Gather what lies outside our own rows."""
-        return looking.outside(self.sessions, self.row, seen, self.policy, self.providers, self.clock())
-
-
-def sentence(stop: Stop) -> str:
-    """Return the doubt in words."""
-    return say(f"acts.doubt_{stop.doubt.value}", **{"at": None} | dict(stop.facts)).plain()
 
 
 def not_supported() -> str:
@@ -74,24 +41,28 @@ def disable(work: Work) -> None:
     """Do what was decided, or write down why not."""
     provider = work.provider
     if not isinstance(provider, Disables) or not provider.disables(work.target.credential_kind):
-        _stop(work, State.REFUSED, not_supported())
+        stop(work, State.REFUSED, not_supported())
         return
+    prepared = screaming.prepare(work) if work.row.ladder else work
+    if prepared is None:
+        return  # its scream test told enough, or its next step waits
+    work = prepared
     seen = provider.look(work.target)
     if work.row.status is RemediationStatus.ACTING and not _is_on(seen):
         _resume(work, provider, seen)
         return
     if work.row.status is RemediationStatus.ACTING and (unwanted := _unwanted(work)):
-        _stop(work, State.REFUSED, unwanted)
+        stop(work, State.REFUSED, unwanted)
         return
     match _decide(work, seen):
         case None:
             return  # somebody undid it while it was looked at
         case Stop(doubt=Doubt.SECOND_PERSON):
             _await_second(work)
-        case Stop() as stop if stop.later:
-            later(work, sentence(stop))
-        case Stop() as stop:
-            _stop(work, State.REFUSED, sentence(stop))
+        case Stop() as doubt if doubt.later:
+            later(work, sentence(doubt))
+        case Stop() as doubt:
+            stop(work, State.REFUSED, sentence(doubt))
         case Go():
             _act(work, provider)
 
@@ -128,7 +99,7 @@ def _resume(work: Work, provider: Disables, seen: Seen) -> None:
         case Gap(reason=reason):
             later(work, say("acts.unsure", reason=reason).plain())
         case None:
-            _stop(work, State.REFUSED, sentence(Stop(doubt=Doubt.GONE)))
+            stop(work, State.REFUSED, sentence(Stop(doubt=Doubt.GONE)))
 
 
 def _decide(work: Work, seen: Seen) -> Go | Stop | None:
@@ -151,6 +122,8 @@ def _decide(work: Work, seen: Seen) -> Go | Stop | None:
 def _start_acting(session: Session, work: Work, seen: CredentialState, now: datetime) -> bool:
     """Store certificate and undo, and say that the act begins, by one conditional UPDATE; return if it is wanted."""
     undo = {"status": seen.status.value} | ({"former": ledger.plain(seen.former)} if seen.former else {})
+    if work.step is not None:
+        undo |= {"target_kind": work.target.credential_kind}
     row = session.get_one(RemediationRow, work.row.id, populate_existing=True)
     before = steps.state_of(row)
     startable = [RemediationStatus.PLANNED, RemediationStatus.ACTING]
@@ -165,7 +138,8 @@ def _start_acting(session: Session, work: Work, seen: CredentialState, now: date
     told = looking.certificate(row, seen, work.policy, now).as_json()
     steps.advance(session, row, State.CHECKED, now, after=before, certificate=told)
     steps.advance(session, row, State.ACTING, now, undo=undo)
-    _record(session, row, "remediation.acting", now, certificate=ledger.commitment("", ledger.canonical(told)))
+    screaming.begin(session, row, work, now)
+    record(session, row, "remediation.acting", now, certificate=ledger.commitment("", ledger.canonical(told)))
     return True
 
 
@@ -180,7 +154,7 @@ def _await_second(work: Work) -> None:
         why = sentence(Stop(doubt=Doubt.SECOND_PERSON))
         steps.advance(session, row, State.AWAITING_SECOND, now, because=why)
         first = session.get_one(AttestationRow, row.attestation_id).email
-        because = risk.required(identity_of(row.identity), work.policy).second or risk.BY_POLICY
+        because = risk.required(identity_of(row.identity), work.policy, row.credential.kind).second or risk.BY_POLICY
         approvals.ask(session, row, because, first, now)
         redraw(session, row.ask_id)
     work.tally.waiting.append((work.row.id, why))
@@ -193,7 +167,7 @@ def _act(work: Work, provider: Disables) -> None:
     except ProviderError as error:
         # Given up only where it is seen to be on: what may be off is finished by a later run, and can be undone then.
         if error.permanent and _is_on(provider.look(work.target)):
-            _stop(work, State.FAILED, say("acts.cloud_refused", error=str(error)).plain())
+            stop(work, State.FAILED, say("acts.cloud_refused", error=str(error)).plain())
         else:
             later(work, say("acts.cloud_not_yet", error=str(error)).plain())
         return
@@ -212,21 +186,24 @@ def _after(work: Work, provider: Disables, seen: CredentialState | None) -> None
     except ProviderError as error:
         later(work, say("acts.used_and_stuck", error=str(error)).plain())
         return
-    _stop(work, State.REFUSED, say("acts.used_meanwhile").plain())
+    stop(work, State.REFUSED, say("acts.used_meanwhile").plain())
 
 
 def _done(work: Work) -> None:
     now = work.clock()
     with work.sessions.begin() as session:
-        row = session.get_one(RemediationRow, work.row.id)
+        row = steps.locked(session, work.row.id)
+        if steps.step_of(row) is not None:
+            screaming.is_off(session, row, work, now)
+            return
         row.verified_at, row.claimed_until = now, None
         steps.advance(session, row, State.VERIFIED, now)
         steps.advance(session, row, State.WATCHING, now, until=(row.acted_at or now) + UNDO_FOR)
         if row.kind is RemediationKind.REVOKE:
-            _record(session, row, "sessions.revoked", now)
+            record(session, row, "sessions.revoked", now)
         else:
             _resolve_findings(session, row, now)
-            _record(session, row, "credential.disabled", now)
+            record(session, row, "credential.disabled", now)
         if row.undo_by is not None:  # somebody pressed Undo while it was being done
             row.due_at = now
             steps.advance(session, row, State.UNDOING, now)
@@ -249,14 +226,14 @@ def _resolve_findings(session: Session, row: RemediationRow, now: datetime) -> N
 def undo(work: Work) -> None:
     """Give back the former state, exactly, and say what else is different by now."""
     if not isinstance(work.provider, Disables):
-        _stop(work, State.FAILED, say("acts.undo_not_supported").plain())
+        stop(work, State.FAILED, say("acts.undo_not_supported").plain())
         return
     seen = work.provider.look(work.target)
     if isinstance(seen, Gap):
         later(work, say("acts.undo_cannot_see", reason=seen.reason).plain())
         return
     if seen is None:
-        _stop(work, State.FAILED, sentence(Stop(doubt=Doubt.GONE)))
+        stop(work, State.FAILED, sentence(Stop(doubt=Doubt.GONE)))
         return
     try:
         if (work.row.undo or {}).get("status") == CredentialStatus.ACTIVE.value:
@@ -276,51 +253,14 @@ def _undone(work: Work, changed_by_others: list[str]) -> None:
     now = work.clock()
     because = say("acts.others_changed", names=", ".join(changed_by_others)).plain() if changed_by_others else None
     with work.sessions.begin() as session:
-        row = session.get_one(RemediationRow, work.row.id)
+        row = steps.locked(session, work.row.id)
         row.undone_at, row.claimed_until = now, None
+        screaming.undone(session, row, now)
         steps.advance(session, row, State.UNDONE, now, because=because, changed_by_others=changed_by_others)
         if row.kind is RemediationKind.REVOKE:
-            _record(session, row, "sessions.restored", now)
+            record(session, row, "sessions.restored", now)
         else:
             row.credential.status = CredentialStatus.ACTIVE
-            _record(session, row, "credential.enabled", now)
+            record(session, row, "credential.enabled", now)
         redraw(session, row.ask_id)
     work.tally.undone.append(work.row.id)
-
-
-# -- neither -----------------------------------------------------------------------------------------------------------
-
-
-def _stop(work: Work, state: State, why: str) -> None:
-    """End a row that was not done; the reason goes on the card."""
-    with work.sessions.begin() as session:
-        row = session.get_one(RemediationRow, work.row.id)
-        if row.status is RemediationStatus.UNDONE:
-            return  # somebody called it off while it was looked at
-        row.claimed_until = None
-        steps.advance(session, row, state, work.clock(), because=why)
-        _record(session, row, f"remediation.{state.value}", work.clock(), because=why)
-        redraw(session, row.ask_id)
-    work.tally.refused.append((work.row.id, why))
-
-
-def later(work: Work, why: str) -> None:
-    """Put a row off; the reason goes on the card."""
-    postpone(work.sessions, work.row, why, work.clock(), work.tally)
-
-
-def postpone(sessions: Sessions, work_row: RemediationRow, why: str, now: datetime, tally: Tally) -> None:
-    """Put a row off: it is looked at again in ten minutes."""
-    with sessions.begin() as session:
-        row = session.get_one(RemediationRow, work_row.id)
-        if row.status is not RemediationStatus.UNDONE:
-            steps.put_off(session, row, why, now)
-        row.due_at, row.claimed_until = now + LATER, None
-        redraw(session, row.ask_id)
-    tally.waiting.append((work_row.id, why))
-
-
-def _record(session: Session, row: RemediationRow, kind: str, now: datetime, **facts: Any) -> None:
-    session.flush()
-    about = {"remediation": row.id, "credential": row.credential.external_id, **facts}
-    ledger.record(session, kind, now=now, identity_id=row.identity_id, facts=about)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from jobs import directories, people
 from jobs.command import INCOMPLETE, as_json, example, put, with_program
 from jobs.program import Program
 from jobs.show import console
+from nhi import step_up
 from nhi.database import reading
 
 
@@ -77,3 +79,24 @@ def people_pull(program: Program, as_json: bool) -> None:
         click.echo(pulled.sentence())
     if pulled.gaps:
         sys.exit(INCOMPLETE)
+
+
+@example("nhi people authenticator ana@example.com")
+@people_group.command("authenticator")
+@click.argument("email")
+@as_json
+@with_program
+def people_authenticator(program: Program, email: str, as_json: bool) -> None:
+    """Give somebody an authenticator for `step_up`: prints its address once, for their app to read. Nothing keeps it.
+
+    The one that they had before is worth nothing from then on.
+    """
+    setting = program.settings.nhi_step_up_key
+    key = step_up.check_key(setting.get_secret_value() if setting else None)
+    by = f"{getpass.getuser()} on the command line"
+    with program.sessions.begin() as session:
+        address = step_up.enrol(session, email.strip().lower(), key=key, by=by, now=program.clock())
+    if as_json:
+        put({"email": email.strip().lower(), "otpauth": address})
+        return
+    click.echo(f"For the authenticator of {email} alone; it is not shown again:\n{address}")

@@ -66,7 +66,7 @@ def look(session: Session, row: RemediationRow, found: Outside, policy: Policy, 
     owner = authority.current_owner(session, row.identity_id)
     state = found.seen if isinstance(found.seen, CredentialState) else None
     rules, key = policy.remediation, row.credential.external_id
-    second = risk.required(identity, policy).second is not None
+    second = risk.required(identity, policy, row.credential.kind).second is not None
     return Look(
         status=state.status if state else None,
         last_used_at=state.last_used_at if state else None,

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from nhi.policy import Policy
 from nhi.providers import Connect, EndsSessions, Provider, SpansAccounts, Target
 from nhi.records import identity_of
-from nhi.remediation import RemediationKind
+from nhi.remediation import RemediationKind, RemediationStatus
 from nhi.tables import IdentityRow, RemediationRow
 
 Providers = Mapping[str, Connect]
+BEGUN = (RemediationStatus.ACTING, RemediationStatus.TESTING, RemediationStatus.UNDOING)
 
 
 def open_source(row: RemediationRow, policy: Policy, providers: Providers) -> Provider | None:
@@ -37,6 +38,8 @@ def target_of(row: RemediationRow, provider: Provider | None = None) -> Target:
     """
     assert row.credential.external_id is not None
     kind = row.credential.kind
+    if row.undo is not None and row.status in BEGUN:
+        kind = row.undo.get("target_kind", kind)  # as it was turned off, it is turned on
     if row.kind is RemediationKind.REVOKE and provider is not None and isinstance(provider, EndsSessions):
         kind = provider.sessions_of(kind) or kind
     return Target(

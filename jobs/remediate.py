@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from jobs import acting
-from jobs.acting import Work
-from jobs.reach import Providers, open_source, target_of
+from jobs import acting, screaming
+from jobs.handling import Work, postpone, sentence
+from jobs.reach import BEGUN, Providers, open_source, target_of
 from jobs.tallying import Tally
 from nhi import ledger, steps
 from nhi.answers import redraw
@@ -86,7 +86,8 @@ def _close_one(session: Session, remediation_id: str, now: datetime) -> bool:
 
 
 def _due(sessions: Sessions, policy: Policy, now: datetime, *, dry_run: bool) -> list[str]:
-    active = [RemediationStatus.UNDOING, RemediationStatus.ACTING]  # an undo is always done, what began always ended
+    # An undo is always done, and what began always ended.
+    active = [RemediationStatus.UNDOING, RemediationStatus.TESTING, RemediationStatus.ACTING]
     if policy.remediation.mode == "reversible" or dry_run:
         active.append(RemediationStatus.PLANNED)
     with sessions() as session:
@@ -116,9 +117,11 @@ def _one(
         return
     work = _work(sessions, row, policy, providers, clock, tally)
     if work is None:
-        acting.postpone(sessions, row, NO_SOURCE, clock(), tally)
+        postpone(sessions, row, NO_SOURCE, clock(), tally)
     elif row.status is RemediationStatus.UNDOING:
         acting.undo(work)
+    elif row.status is RemediationStatus.TESTING:
+        screaming.listen(work)
     else:
         acting.disable(work)
 
@@ -152,7 +155,7 @@ def _claim(sessions: Sessions, remediation_id: str, now: datetime) -> Remediatio
     """Take the row by one conditional UPDATE; None: another worker was faster, or it is not due any more."""
     with sessions.begin() as session:
         free = or_(RemediationRow.claimed_until.is_(None), RemediationRow.claimed_until <= now)
-        active = [RemediationStatus.PLANNED, RemediationStatus.ACTING, RemediationStatus.UNDOING]
+        active = [RemediationStatus.PLANNED, *BEGUN]
         taken = session.execute(
             update(RemediationRow)
             .where(RemediationRow.id == remediation_id, RemediationRow.status.in_(active), free)
@@ -166,7 +169,7 @@ def _claim(sessions: Sessions, remediation_id: str, now: datetime) -> Remediatio
 
 def _loaded(session: Session, remediation_id: str) -> RemediationRow:
     row = session.get_one(RemediationRow, remediation_id)
-    _ = row.identity, row.credential, row.steps  # loaded now, read after the session is closed
+    _ = row.identity, row.credential, row.steps, row.trials  # loaded now, read after the session is closed
     return row
 
 
@@ -185,13 +188,14 @@ def _rehearse(
     if work is None:
         tally.waiting.append((remediation_id, NO_SOURCE))
         return
-    would = Go() if row.status is RemediationStatus.UNDOING else acting.rehearse(work)
+    ends = (RemediationStatus.UNDOING, RemediationStatus.TESTING)
+    would = Go() if row.status in ends else acting.rehearse(work)
     match would:
         case Go():
             tally.waiting.append((remediation_id, NOT_NOW))
         case Stop() as stop if stop.later:
-            tally.waiting.append((remediation_id, acting.sentence(stop)))
+            tally.waiting.append((remediation_id, sentence(stop)))
         case Stop() as stop:
-            tally.refused.append((remediation_id, acting.sentence(stop)))
+            tally.refused.append((remediation_id, sentence(stop)))
         case None:
             tally.refused.append((remediation_id, acting.not_supported()))

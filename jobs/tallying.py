@@ -12,6 +12,8 @@ class Tally:
 
     done: list[str] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)
+    testing: list[str] = field(default_factory=list)  # turned off for a step of a scream test
+    back: list[str] = field(default_factory=list)  # turned on again at a step's end
     proposed: list[str] = field(default_factory=list)
     awaiting: list[str] = field(default_factory=list)  # a second person
     closed: list[str] = field(default_factory=list)  # their undo ran out
@@ -24,6 +26,8 @@ class Tally:
             "dry_run": self.dry_run,
             "done": self.done,
             "undone": self.undone,
+            "testing": self.testing,
+            "back": self.back,
             "proposed": self.proposed,
             "awaiting": self.awaiting,
             "closed": self.closed,
@@ -36,6 +40,10 @@ class Tally:
         text = f"Disabled {len(self.done)}, turned {len(self.undone)} back on."
         if self.dry_run:
             text = "A dry run: nothing was changed."
+        if self.testing:
+            text += f" {len(self.testing)} off for a scream test."
+        if self.back:
+            text += f" {len(self.back)} on again after a step of one."
         if self.proposed:
             text += f" {len(self.proposed)} are proposed only, as policy says."
         if self.awaiting:

@@ -9,7 +9,20 @@ from functools import partial
 from typing import Any
 
 from bot import delivery
-from jobs import anchors, ask, checkpoint, directories, evidence, leavers, people, periods, remediate, review, scan
+from jobs import (
+    anchors,
+    ask,
+    checkpoint,
+    directories,
+    evidence,
+    leavers,
+    people,
+    periods,
+    remediate,
+    review,
+    scan,
+    seconds,
+)
 from jobs.program import Program
 from nhi.database import reading
 from nhi.errors import NhiError
@@ -66,7 +79,11 @@ def ask_all(program: Program, *, dry_run: bool = False, to_admin: bool = False) 
 
 def remediate_all(program: Program, *, dry_run: bool = False) -> remediate.Tally:
     """Do what was decided and is due."""
-    return remediate.run(program.sessions, program.policy(), program.providers, clock=program.clock, dry_run=dry_run)
+    policy = program.policy()
+    tally = remediate.run(program.sessions, policy, program.providers, clock=program.clock, dry_run=dry_run)
+    if not dry_run:
+        seconds.tell(program.sessions, policy, program.clock())
+    return tally
 
 
 def deliver_all(program: Program) -> None:
@@ -105,7 +122,7 @@ def task_ask(program: Program, **_: Any) -> None:
 def task_remediate(program: Program, **_: Any) -> None:
     """Do what was decided, and show it on the cards."""
     tally = remediate_all(program)
-    if tally.done or tally.undone or tally.refused:
+    if tally.done or tally.undone or tally.refused or tally.testing or tally.back:
         _logged(tally)
     deliver_all(program)
 

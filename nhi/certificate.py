@@ -35,6 +35,7 @@ class Caller:
     where: str | None  # the address it called from
     what: str | None  # "s3:GetObject"
     tool: str | None  # the caller's software, as it calls itself
+    person: str | None = None  # the e-mail or name of whoever stands behind the session; None: not told
 
 
 @dataclass(frozen=True, kw_only=True)

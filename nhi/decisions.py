@@ -165,15 +165,17 @@ def disable(
     policy: Policy,
     now: datetime,
     sessions_only: bool = False,
+    scream_test: bool = False,
 ) -> Answered:
     """Record that this one credential is to be turned off, reversibly, and plan it.
 
-    With `sessions_only`, only what it was used to begin is ended. Raises BadAnswer about the field `code` where policy
+    With `sessions_only`, only what it was used to begin is ended. With `scream_test`, where policy offers one, it is
+    off for short whiles first. Raises BadAnswer about the field `code` where policy
     asks for a step-up and there was none for this offer.
     """
     kind = RemediationKind.REVOKE if sessions_only else RemediationKind.DISABLE
     _demand_step_up(session, answering, policy, now)
-    return _plan(session, answering, kind, credential_id, also_claim, policy, now)
+    return _plan(session, answering, kind, credential_id, also_claim, policy, now, scream_test=scream_test)
 
 
 def _demand_step_up(session: Session, answering: Answering, policy: Policy, now: datetime) -> None:
@@ -181,9 +183,9 @@ def _demand_step_up(session: Session, answering: Answering, policy: Policy, now:
         step_up.demand(session, answering.who.email, answering.offer.id, now)
 
 
-def needs(answering: Answering, policy: Policy) -> risk.Required:
+def needs(answering: Answering, policy: Policy, credential_kind: str | None = None) -> risk.Required:
     """Return what turning off something of this identity takes beside one person's click."""
-    return risk.required(identity_of(answering.identity), policy)
+    return risk.required(identity_of(answering.identity), policy, credential_kind)
 
 
 def _plan(
@@ -194,6 +196,8 @@ def _plan(
     also_claim: bool,
     policy: Policy,
     now: datetime,
+    *,
+    scream_test: bool = False,
 ) -> Answered:
     credential = _credential(session, answering, credential_id)
     spend(session, answering, AskStatus.ANSWERED, now)
@@ -207,7 +211,9 @@ def _plan(
             RemediationRow.status.in_(LIVE),
         )
     )
-    planned = live or _new_remediation(session, answering, kind, credential, attestation, policy, now)
+    planned = live or _new_remediation(
+        session, answering, kind, credential, attestation, policy, now, scream_test=scream_test
+    )
     return answered(answering, attestation, planned.id)
 
 
@@ -235,9 +241,11 @@ def _new_remediation(
     attestation: AttestationRow,
     policy: Policy,
     now: datetime,
+    *,
+    scream_test: bool = False,
 ) -> RemediationRow:
     acts = kind in REVERSIBLE and policy.remediation.mode == "reversible"
-    second = needs(answering, policy).second if acts else None
+    second = needs(answering, policy, credential.kind).second if acts else None
     state = State.PROPOSED if not acts else State.AWAITING_SECOND if second else State.SCHEDULED
     planned = RemediationRow(
         id=new_id(),
@@ -248,6 +256,7 @@ def _new_remediation(
         attestation_id=attestation.id,
         ask_id=answering.ask.id if answering.ask else None,
         facts=_shown(session, answering, credential),
+        ladder=_ladder(kind, policy, wanted=scream_test),
         planned_at=now,
         due_at=now,
     )
@@ -264,6 +273,15 @@ def _new_remediation(
         facts={"remediation": planned.id, "kind": kind, "credential": credential.external_id or credential.key},
     )
     return planned
+
+
+def _ladder(kind: RemediationKind, policy: Policy, *, wanted: bool) -> list[int] | None:
+    """Return the steps of a scream test in seconds, as policy has them now; None: it is turned off for good at once."""
+    rules = policy.remediation.scream_test
+    tests = rules.when == "always" or (rules.when == "offered" and wanted)
+    if kind is not RemediationKind.DISABLE or not tests:
+        return None
+    return [int(step.total_seconds()) for step in rules.ladder]
 
 
 def _shown(session: Session, answering: Answering, credential: CredentialRow) -> dict[str, Any]:
@@ -319,6 +337,7 @@ def find_remediation(session: Session, start: str) -> RemediationRow:
 _UNDO_LEADS_TO = {
     **dict.fromkeys(NOT_BEGUN, State.UNDONE),
     RemediationStatus.ACTING: State.ACTING,  # the worker reads `undo_by` when it is done, and goes on to undo it
+    RemediationStatus.TESTING: State.UNDOING,
     RemediationStatus.DONE: State.UNDOING,
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from nhi import roster
+from nhi import act_facts, roster, steps
 from nhi.findings import FindingStatus
 from nhi.identity import Evidence
 from nhi.ledger import instant
@@ -383,4 +383,6 @@ def remediation_json(row: RemediationRow) -> Json:
         "undone_at": when(row.undone_at),
         "undo_by": row.undo_by,
         "because": row.because,
+        "test": act_facts.scream_test(row),
+        "certificate": steps.certificate_of(row),  # what was checked right before; None: not acted on
     }

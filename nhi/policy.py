@@ -251,6 +251,20 @@ class Freeze(_Section):
         return self
 
 
+class ScreamTest(_Section):
+    """Off for a while, listening, and on again by itself, before anything is turned off for good."""
+
+    when: Literal["never", "offered", "always"] = "offered"  # offered: the person who disables may choose it
+    ladder: tuple[Duration, ...] = (timedelta(minutes=15), timedelta(hours=1), timedelta(days=1))
+
+    @field_validator("ladder")
+    @classmethod
+    def _is_a_ladder(cls, ladder: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
+        if not ladder or any(step > timedelta(days=7) for step in ladder):
+            raise ValueError('a ladder has at least one step, each of at most a week, like ["15m", "1h", "1d"]')
+        return ladder
+
+
 class Remediation(_Section):
     mode: Literal["propose", "reversible"] = "propose"
     actions_an_hour: int = Field(default=5, ge=1)
@@ -263,6 +277,7 @@ class Remediation(_Section):
     second_person: Literal["never", "privileged", "always"] = "privileged"
     second_person_for: tuple[Match, ...] = ()  # what takes a second person besides: what much depends on
     step_up: Literal["never", "privileged", "always"] = "never"  # a code of an authenticator with the answer
+    scream_test: ScreamTest = ScreamTest()
     announce_to: str | None = None  # the admins' channel; None: the first channel of conversation.escalate_to
 
 

@@ -6,6 +6,8 @@
     checked ──> acting ──> verified         the cloud is asked, and read back until it shows
     verified ──> watching ──> closed        one press undoes it for 30 days; then it stays as it is
     watching ──> undoing ──> undone         the former state, exactly
+    acting ──> testing ──> restoring        a scream test's step: off for a while, and on again (nhi/screaming.py)
+    restoring ──> scheduled                 nothing called: the next step of its ladder, or for good
     refused, failed                         ended on the way, with the reason
 
 Every step is a row of its own, written before and after (nhi/steps.py). `RemediationStatus` is the word for where an
@@ -30,6 +32,7 @@ class RemediationStatus(StrEnum):
     AWAITING = "awaiting"
     PLANNED = "planned"
     ACTING = "acting"
+    TESTING = "testing"
     DONE = "done"
     REFUSED = "refused"
     FAILED = "failed"
@@ -46,6 +49,8 @@ class State(StrEnum):
     SCHEDULED = "scheduled"
     CHECKED = "checked"
     ACTING = "acting"
+    TESTING = "testing"
+    RESTORING = "restoring"
     VERIFIED = "verified"
     WATCHING = "watching"
     UNDOING = "undoing"
@@ -60,6 +65,7 @@ LIVE = (
     RemediationStatus.AWAITING,
     RemediationStatus.PLANNED,
     RemediationStatus.ACTING,
+    RemediationStatus.TESTING,
 )
 NOT_BEGUN = (RemediationStatus.PROPOSED, RemediationStatus.AWAITING, RemediationStatus.PLANNED)  # called off by undo
 REVERSIBLE = (RemediationKind.DISABLE, RemediationKind.REVOKE)  # what the worker does by itself, and undoes
@@ -71,6 +77,8 @@ STATUS: Mapping[State, RemediationStatus] = {
     State.SCHEDULED: RemediationStatus.PLANNED,
     State.CHECKED: RemediationStatus.ACTING,  # written together with the next step, so nothing ever rests here
     State.ACTING: RemediationStatus.ACTING,
+    State.TESTING: RemediationStatus.TESTING,
+    State.RESTORING: RemediationStatus.TESTING,
     State.VERIFIED: RemediationStatus.DONE,
     State.WATCHING: RemediationStatus.DONE,
     State.UNDOING: RemediationStatus.UNDOING,
@@ -82,7 +90,7 @@ STATUS: Mapping[State, RemediationStatus] = {
 
 # Where an act rests in each status: for one that was written before steps were.
 RESTS: Mapping[RemediationStatus, State] = {
-    status: state for state, status in STATUS.items() if state not in (State.CHECKED, State.VERIFIED)
+    status: state for state, status in STATUS.items() if state not in (State.CHECKED, State.RESTORING, State.VERIFIED)
 }
 
 BEGINNINGS = frozenset({State.PROPOSED, State.AWAITING_SECOND, State.SCHEDULED})
@@ -98,8 +106,14 @@ FOLLOWS: Mapping[State, frozenset[State]] = {
     State.CHECKED: frozenset({State.ACTING}),
     # A run that died here may have changed nothing: then it is looked at again, and another reason may stop it.
     State.ACTING: frozenset(
-        {State.ACTING, State.CHECKED, State.AWAITING_SECOND, State.VERIFIED, State.REFUSED, State.FAILED}
+        {
+            *(State.ACTING, State.CHECKED, State.AWAITING_SECOND),
+            *(State.TESTING, State.VERIFIED, State.REFUSED, State.FAILED),
+        }
     ),
+    State.TESTING: frozenset({State.TESTING, State.RESTORING, State.UNDOING, State.FAILED}),
+    # To itself: the cloud could not turn it on yet.
+    State.RESTORING: frozenset({State.RESTORING, State.SCHEDULED, State.REFUSED, State.UNDOING, State.FAILED}),
     State.VERIFIED: frozenset({State.WATCHING}),
     State.WATCHING: frozenset({State.UNDOING, State.CLOSED}),
     State.UNDOING: frozenset({State.UNDOING, State.UNDONE, State.FAILED}),

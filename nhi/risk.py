@@ -20,12 +20,16 @@ class Required:
 
 # The words of `Required.second`, of which templates/en/acts.mrkdwn.j2 makes sentences.
 ADMINISTERS = "it can administer its account"
+CONSOLE = "it denies somebody's sign-in to the console"
 BY_POLICY = "policy names it"
 ALWAYS = "policy asks for it each time"
 
 
-def required(identity: Identity, policy: Policy) -> Required:
-    """Return what turning off something of this identity takes, by policy."""
+def required(identity: Identity, policy: Policy, credential_kind: str | None = None) -> Required:
+    """Return what turning off something of this identity takes, by policy.
+
+    A console password is a person's way in, whoever the identity is: that takes two, unless policy says "never".
+    """
     rules = policy.remediation
     named = any(match.fits(identity) for match in rules.second_person_for)
     privileged = identity.privileged or named
@@ -36,6 +40,8 @@ def required(identity: Identity, policy: Policy) -> Required:
         second = BY_POLICY
     elif rules.second_person == "privileged" and identity.privileged:
         second = ADMINISTERS
+    elif rules.second_person == "privileged" and credential_kind == "console_password":
+        second = CONSOLE
     return Required(second=second, step_up=rules.step_up == "always" or (rules.step_up == "privileged" and privileged))
 
 

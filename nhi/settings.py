@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     slack_api_url: str = "https://slack.com/api/"
     nhi_policy: Path = Path("policy.toml")
     nhi_signing_key: SecretStr | None = None
+    nhi_step_up_key: SecretStr | None = None
     nhi_smtp_url: SecretStr | None = None
     nhi_scim_token: SecretStr | None = None
     port: int = Field(default=3000, ge=1, le=65535)

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from nhi.ledger import plain
 from nhi.remediation import RESTS, STATUS, State, check_step
-from nhi.tables import RemediationRow, RemediationStepRow, new_id
+from nhi.screaming import Outcome
+from nhi.tables import RemediationRow, RemediationStepRow, ScreamStepRow, new_id
 
 
 def state_of(row: RemediationRow) -> State:
@@ -59,6 +60,23 @@ def _write(
         RemediationStepRow(id=new_id(), number=number, state=state, at=now, because=because, facts=plain(facts))
     )
     session.flush()
+
+
+def locked(session: Session, remediation_id: str) -> RemediationRow:
+    """Return an act as it is now, and let nobody else change it before this transaction ends."""
+    return session.get_one(RemediationRow, remediation_id, populate_existing=True, with_for_update=True)
+
+
+def step_of(row: RemediationRow) -> ScreamStepRow | None:
+    """Return the step of a scream test that is under way; None: none is."""
+    return row.trials[-1] if row.trials and row.trials[-1].back_at is None else None
+
+
+def void(row: RemediationRow, now: datetime) -> None:
+    """End a step of a scream test that had no effect."""
+    trial = step_of(row)
+    if trial is not None:
+        trial.back_at, trial.outcome = now, Outcome.VOID
 
 
 def certificate_of(row: RemediationRow) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ SINGLE = "single"  # one fact of one's own and no more
 FAMILIES: tuple[tuple[str, ...], ...] = (
     ("tag", "iac_tag", "description"),
     ("creator", "rotator"),
-    ("session",),
+    ("session", "scream"),
     ("blame", "committer"),
     ("codeowners",),
     ("name",),
@@ -64,6 +64,7 @@ DEFAULTS: dict[str, Worth] = {
     "creator": Worth(1.55, _days(1440)),
     "rotator": Worth(1.23, _days(960)),
     "session": Worth(1.71, _days(480)),
+    "scream": Worth(2.0, _days(480)),  # whose job called while it was off; a judgement, not a fit
     # What repositories tell.
     "blame": Worth(1.0),  # of lines that still stand: as true as on the day they were written
     "committer": Worth(1.87, _days(480)),
@@ -99,7 +100,7 @@ DEFAULTS: dict[str, Worth] = {
 # very tag that the cloud shows.
 OF_THEIR_OWN = frozenset(
     {
-        *("tag", "description", "creator", "rotator", "session", "blame", "committer", "codeowners", "name"),
+        *("tag", "description", "creator", "rotator", "session", "scream", "blame", "committer", "codeowners", "name"),
         *("attestation", "former_owner", "not_mine_suggestion"),
     }
 )

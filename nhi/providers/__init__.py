@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from nhi.certificate import Caller, Read
 from nhi.identity import Credential, CredentialStatus, Evidence, Gap, Identity, Permission
 from nhi.policy import Source
+from nhi.screaming import Hearing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +174,23 @@ class EndsSessions(Protocol):
 
     def sessions_of(self, credential_kind: str) -> str | None:
         """Return the kind of target that stands for a credential's sessions; None: they cannot be ended."""
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """A provider with a log that tells of calls with what is turned off."""
+
+    def audible_kind(self, credential_kind: str) -> str | None:
+        """Return the kind of target by which such a credential is off so that calls with it are logged as denied.
+
+        None: there is no such way, and calls with it leave no trace while it is off.
+        """
+
+    def hearing(self, target: Target) -> Hearing:
+        """Say what can be heard of a target that is off, and what cannot. Makes no call."""
+
+    def heard(self, target: Target, since: datetime) -> Sequence[Caller] | Gap:
+        """Return calls with it since an instant, oldest first; a gap where the log cannot be read."""
 
 
 @runtime_checkable

@@ -4,7 +4,14 @@ Times are UTC. Enumerations are stored by value. Ids are opaque. `event` and `at
 DELETE: triggers in the migration refuse them, in SQLite and PostgreSQL alike.
 """
 
-from nhi.tables.acts import AnnouncementRow, ApprovalRow, AuthenticatorRow, RemediationStepRow, StepUpRow
+from nhi.tables.acts import (
+    AnnouncementRow,
+    ApprovalRow,
+    AuthenticatorRow,
+    RemediationStepRow,
+    ScreamStepRow,
+    StepUpRow,
+)
 from nhi.tables.columns import Base, UtcDateTime, new_id
 from nhi.tables.conversation import (
     AskFindingRow,
@@ -101,6 +108,7 @@ __all__ = [
     "ReviewSignatureRow",
     "RunRow",
     "ScanRow",
+    "ScreamStepRow",
     "SnoozeRow",
     "StepUpRow",
     "SwitchRow",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Boolean, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import JSON, Boolean, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from nhi.remediation import State
+from nhi.screaming import Outcome
 from nhi.tables.columns import Base, Id, Instant, Short, Words, by_value
 
 
@@ -24,6 +25,30 @@ class RemediationStepRow(Base):
     at: Mapped[Instant]
     because: Mapped[Words | None]  # the sentence on the card; None: the step speaks for itself
     facts: Mapped[dict[str, Any]]  # of a checked step, the certificate; of an acting one, the stored undo
+
+
+class ScreamStepRow(Base):
+    """One step of a scream test: off until `back_on_at`, whatever becomes of who turned it off.
+
+    Written before the cloud is asked. While `back_at` is empty, any worker turns it on again from `back_on_at` on.
+    """
+
+    __tablename__ = "scream_step"
+    __table_args__ = (UniqueConstraint("remediation_id", "number"),)
+
+    id: Mapped[Id]
+    remediation_id: Mapped[str] = mapped_column(ForeignKey("remediation.id"))
+    number: Mapped[int]  # 1 for the first
+    target_kind: Mapped[Short]  # by what it is turned off: the credential's kind, or a way that can be heard
+    audible: Mapped[bool] = mapped_column(Boolean)
+    coverage: Mapped[Words]  # what can be heard, and what cannot
+    lag_seconds: Mapped[int]  # how late a call shows
+    off_at: Mapped[Instant]
+    back_on_at: Mapped[Instant]
+    heard_until: Mapped[Instant]  # up to here the log was read
+    back_at: Mapped[Instant | None]
+    outcome: Mapped[Outcome | None] = mapped_column(by_value(Outcome))  # None: under way, or not all is heard yet
+    heard: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # the first call: who, whence, what
 
 
 class ApprovalRow(Base):

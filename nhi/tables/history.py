@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     ForeignKey,
     Index,
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from nhi.escalation import Verdict
 from nhi.remediation import RemediationKind, RemediationStatus
-from nhi.tables.acts import RemediationStepRow
+from nhi.tables.acts import RemediationStepRow, ScreamStepRow
 from nhi.tables.columns import Base, Id, Instant, Short, Words, by_value
 from nhi.tables.inventory import CredentialRow, IdentityRow
 
@@ -52,8 +53,8 @@ class RemediationRow(Base):
             "credential_id",
             "kind",
             unique=True,
-            sqlite_where=text("status IN ('proposed', 'awaiting', 'planned', 'acting')"),
-            postgresql_where=text("status IN ('proposed', 'awaiting', 'planned', 'acting')"),
+            sqlite_where=text("status IN ('proposed', 'awaiting', 'planned', 'acting', 'testing')"),
+            postgresql_where=text("status IN ('proposed', 'awaiting', 'planned', 'acting', 'testing')"),
         ),
         Index(None, "status", "due_at"),
     )
@@ -66,6 +67,7 @@ class RemediationRow(Base):
     attestation_id: Mapped[str] = mapped_column(ForeignKey("attestation.id"))
     ask_id: Mapped[str | None] = mapped_column(ForeignKey("ask.id"))
     facts: Mapped[dict[str, Any]]  # what the person was shown: last use, owner, at when
+    ladder: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))  # seconds of each step of its scream test
     planned_at: Mapped[Instant]
     due_at: Mapped[Instant]
     claimed_until: Mapped[Instant | None]
@@ -79,6 +81,7 @@ class RemediationRow(Base):
     identity: Mapped[IdentityRow] = relationship(lazy="selectin")
     credential: Mapped[CredentialRow] = relationship(lazy="selectin")
     steps: Mapped[list[RemediationStepRow]] = relationship(order_by=RemediationStepRow.number, lazy="selectin")
+    trials: Mapped[list[ScreamStepRow]] = relationship(order_by=ScreamStepRow.number, lazy="selectin")
 
 
 class EventRow(Base):

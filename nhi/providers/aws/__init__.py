@@ -14,14 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from nhi.certificate import Caller
 from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Permission, scope_of
 from nhi.policy import Source
 from nhi.providers import Count, CredentialState, Memory, Progress, Target
-from nhi.providers.aws import acts, roles
+from nhi.providers.aws import acts, audible, roles
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.creators import find_creators
 from nhi.providers.aws.scan import Scan
 from nhi.providers.aws.sessions import find_uses
+from nhi.screaming import Hearing
 
 PERMISSIONS = tuple(
     Permission(action=action, why=why)
@@ -50,7 +52,7 @@ def connect(source: Source) -> Aws:
 
 
 class Aws:
-    """One AWS account, as Provider, TellsCreators, Counts, TellsQueries, Disables, EndsSessions and TellsFreezes."""
+    """One AWS account: Provider, TellsCreators, Counts, TellsQueries, Disables, EndsSessions, Listens, TellsFreezes."""
 
     name = "aws"
     permissions: Sequence[Permission] = PERMISSIONS
@@ -131,6 +133,19 @@ class Aws:
 
     def sessions_of(self, credential_kind: str) -> str | None:
         return roles.SESSIONS if credential_kind == "role" else None
+
+    def audible_kind(self, credential_kind: str) -> str | None:
+        return audible.KINDS.get(credential_kind)
+
+    def hearing(self, target: Target) -> Hearing:
+        return audible.hearing(target)
+
+    def heard(self, target: Target, since: datetime) -> Sequence[Caller] | Gap:
+        """Return what CloudTrail tells of calls with a target since it was turned off."""
+        try:
+            return audible.heard(self._calls, target, since)
+        except CannotSee as fault:
+            return Gap(scope=scope_of("aws", self.account), reason=fault.reason, hides=frozenset({Aspect.USE}))
 
     def is_open(self, calendar: str) -> bool | Gap:
         """Whether an AWS Change Calendar (Systems Manager, given by its ARN) is open right now."""

@@ -13,7 +13,7 @@ from types import ModuleType
 from nhi.errors import ProviderError
 from nhi.identity import Aspect, CredentialStatus, Gap, Permission, scope_of
 from nhi.providers import CredentialState, Target
-from nhi.providers.aws import console, keys, roles, services
+from nhi.providers.aws import audible, console, keys, roles, services
 from nhi.providers.aws.calls import Calls, CannotSee
 
 SWITCHED: Mapping[str, ModuleType] = {
@@ -22,14 +22,16 @@ SWITCHED: Mapping[str, ModuleType] = {
     "console_password": console,
     "role": roles,
     roles.SESSIONS: roles,
+    audible.DENIED_KEY: audible,
 }
 PERMISSIONS = tuple(
     Permission(action=action, why=why, writes=True)
     for action, why in {
         "iam:UpdateAccessKey": "turns one access key off, and on again",
         "iam:UpdateServiceSpecificCredential": "turns one service-specific credential off, and on again",
-        "iam:PutUserPolicy": "denies a user's console sessions, by the inline policy `nhi-deny-console`",
-        "iam:DeleteUserPolicy": "takes `nhi-deny-console` off again",
+        "iam:PutUserPolicy": "denies a user's console sessions (`nhi-deny-console`), or, in a scream test, a user's"
+        " only active key (`nhi-scream-test`)",
+        "iam:DeleteUserPolicy": "takes `nhi-deny-console` or `nhi-scream-test` off again",
         "iam:PutRolePolicy": "denies a role everything (`nhi-quarantine`), or its sessions (`nhi-revoke-sessions`)",
         "iam:DeleteRolePolicy": "takes `nhi-quarantine` or `nhi-revoke-sessions` off again",
     }.items()

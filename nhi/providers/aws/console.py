@@ -25,7 +25,7 @@ from nhi.providers.aws.who import STATUS_OF, names, same_user, tags_of
 def look(calls: Calls, target: Target) -> CredentialState | None:
     """Read one password. None: it or the user is gone, or the name now belongs to another user. Raises CannotSee."""
     user = same_user(calls, target)
-    if user is None or not _has_password(calls, target):
+    if user is None or not has_password(calls, target):
         return None
     found, _ = CONSOLE.find(calls, target.identity_name)
     with reading("iam:GetUser"):
@@ -41,7 +41,8 @@ def look(calls: Calls, target: Target) -> CredentialState | None:
     return with_caller(calls, state, "Username", target.identity_name, region=None, mine=_signs_in)
 
 
-def _has_password(calls: Calls, target: Target) -> bool:
+def has_password(calls: Calls, target: Target) -> bool:
+    """Whether a user has a console password. Raises CannotSee."""
     try:
         calls.ask("iam:GetLoginProfile", UserName=target.identity_name)
     except CannotSee as fault:

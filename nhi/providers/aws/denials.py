@@ -104,6 +104,9 @@ REVOKE = Denial(
     sid="NhiRevokeSessions",
     condition={"DateLessThan": {"aws:TokenIssueTime": "{before}"}},
 )
+# Everything that a user does, with whatever credential: put on only where one alone is active. Calls are then denied
+# after they are authenticated, so CloudTrail writes them down; of a key that is Inactive it writes nothing.
+SCREAM = Denial(of="User", name="nhi-scream-test", sid="NhiScreamTest")
 # Everything that a user's temporary credentials sign: that is the console, and sessions that the user's access keys
 # ask STS for. A key's own requests carry no aws:TokenIssueTime.
 CONSOLE = Denial(

@@ -42,7 +42,13 @@ def look(calls: Calls, target: Target) -> CredentialState | None:
         reads=(_READ,),
         former=_former(calls, role, target, denial),
     )
-    return with_caller(calls, state, "ResourceName", target.identity_name, region=None, mine=_assumes)
+    # CloudTrail names the role of a session by its ARN, never by its bare name.
+    return with_caller(calls, state, "ResourceName", _arn(role), region=None, mine=assumes)
+
+
+def _arn(role: Mapping[str, Any]) -> str:
+    with reading("iam:GetRole"):
+        return str(role["Arn"])
 
 
 def _denial(target: Target) -> Denial:
@@ -63,8 +69,9 @@ def _former(calls: Calls, role: Mapping[str, Any], target: Target, denial: Denia
         }
 
 
-def _assumes(told: Mapping[str, Any]) -> bool:
-    return str(told.get("eventName", "")).startswith("AssumeRole")
+def assumes(told: Mapping[str, Any]) -> bool:
+    """Whether an event is somebody beginning a session of a role; who was refused one never had it."""
+    return str(told.get("eventName", "")).startswith("AssumeRole") and not told.get("errorCode")
 
 
 def status(calls: Calls, target: Target) -> CredentialStatus | None:

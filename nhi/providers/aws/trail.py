@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from nhi.certificate import Caller, Read
 from nhi.providers import CredentialState
 from nhi.providers.aws.calls import Calls, CannotSee, reading
+from nhi.providers.aws.creators import person_behind
 from nhi.providers.aws.details import utc
 from nhi.redact import tidy
 
@@ -66,6 +67,19 @@ def last_call(calls: Calls, attribute: str, value: str, *, region: str | None, m
     return None
 
 
+def calls_since(
+    calls: Calls, attribute: str, value: str, since: datetime, *, region: str | None, mine: Mine = lambda _: True
+) -> list[Caller]:
+    """Return the calls that the trail tells of since an instant, oldest first: at most a page. Raises CannotSee."""
+    asked = [{"AttributeKey": attribute, "AttributeValue": value}]
+    answer = calls.ask(_ACTION, region=region, LookupAttributes=asked, StartTime=since, MaxResults=_AT_MOST)
+    with reading(_ACTION):
+        events = [(utc(event["EventTime"]), json.loads(event["CloudTrailEvent"])) for event in answer["Events"]]
+        return sorted(
+            (_caller(at, told) for at, told in events if at >= since and mine(told)), key=lambda caller: caller.at
+        )
+
+
 def _caller(at: Any, told: Mapping[str, Any]) -> Caller:
     who = told.get("userIdentity") or {}
     source = str(told.get("eventSource") or "").partition(".")[0]
@@ -75,6 +89,7 @@ def _caller(at: Any, told: Mapping[str, Any]) -> Caller:
         where=_words(told.get("sourceIPAddress")),
         what=_words(f"{source}:{told.get('eventName')}" if told.get("eventName") else None),
         tool=_words(told.get("userAgent")),
+        person=_words(person_behind(who)) if who.get("type") != "IAMUser" else None,
     )
 
 

@@ -1,0 +1,66 @@
+"""The code of an authenticator in a form: its field, how it is taken, and that it was (nhi/step_up.py)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from bot import messages
+from bot.render import Json
+from bot.slack import UNWELL, Bot, tell, trouble
+from nhi import authority, step_up
+from nhi.errors import BadAnswer, OutOfDate
+from nhi.step_up import SENTENCES, Proof
+
+log = logging.getLogger(__name__)
+
+_OPAQUE = re.compile(r"[A-Za-z0-9]{1,64}")
+
+
+def is_asked(view: Json) -> bool:
+    """Whether a form had the field."""
+    return any(isinstance(block, dict) and block.get("block_id") == "code" for block in view.get("blocks") or [])
+
+
+def prove(bot: Bot, about: str, slack_id: str, view: Json) -> None:
+    """Take the code of a form for one act. What it writes is kept, also of a wrong code. Raises BadAnswer."""
+    typed = _typed(view)
+    with bot.writing() as session:
+        who = authority.person(session, slack_id)
+        key = step_up.check_key(bot.step_up_key)
+        proof = step_up.prove(session, who, about, typed, key=key, now=bot.clock())
+    if proof is not Proof.GOOD:
+        raise BadAnswer(SENTENCES[proof], field="code")
+
+
+def demand(session: Session, email: str, about: str, now: datetime) -> None:
+    """Raise BadAnswer where this person gave no good code for this act within five minutes."""
+    step_up.demand(session, email, about, now)
+
+
+def _typed(view: Json) -> str:
+    found: object = view
+    for name in ("state", "values", "code", "code"):
+        found = found.get(name) if isinstance(found, dict) else None
+    typed = found.get("value") if isinstance(found, dict) else None
+    return typed if isinstance(typed, str) else ""
+
+
+def opaque(value: object) -> str:
+    """Return an id of ours. Raises OutOfDate for anything else."""
+    if isinstance(value, str) and _OPAQUE.fullmatch(value):
+        return value
+    raise OutOfDate("This question is out of date.")
+
+
+def open_form(bot: Bot, body: Json, view: Json) -> None:
+    """Open a form; where Slack does not take it in time, say that nothing was recorded."""
+    try:
+        bot.client.views_open(trigger_id=body["trigger_id"], view=view)
+    except UNWELL as error:
+        log.warning("a form could not be opened: %s", trouble(error).code)
+        if body.get("response_url"):
+            tell(bot, body, messages.sorry("The form did not open in time. Nothing was recorded; please press again."))

@@ -1,0 +1,92 @@
+"""One claimed act in the worker's hands: what is needed to do it, and how it is ended or put off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from bot.render import say
+from jobs import looking
+from jobs.looking import Outside, Seen
+from jobs.reach import Providers
+from jobs.tallying import Tally
+from nhi import ledger, steps
+from nhi.answers import redraw
+from nhi.database import Sessions
+from nhi.policy import Policy
+from nhi.preflight import Plan, Stop
+from nhi.providers import Provider, Target
+from nhi.remediation import RemediationStatus, State
+from nhi.tables import RemediationRow
+
+LATER = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One claimed row, the way to its cloud, and where to write what came of it."""
+
+    row: RemediationRow
+    provider: Provider
+    target: Target
+    policy: Policy
+    providers: Providers
+    sessions: Sessions
+    clock: Callable[[], datetime]
+    tally: Tally
+    step: timedelta | None = None  # of a scream test that begins now: how long it is off; None: for good
+
+    @property
+    def plan(self) -> Plan:
+        return looking.plan_of(self.row)
+
+    def gather(self, seen: Seen) -> Outside:
+        """Gather what lies outside our own rows."""
+        return looking.outside(self.sessions, self.row, seen, self.policy, self.providers, self.clock())
+
+
+def sentence(stop: Stop) -> str:
+    """Return the doubt in words."""
+    return say(f"acts.doubt_{stop.doubt.value}", **{"at": None} | dict(stop.facts)).plain()
+
+
+def stop(work: Work, state: State, why: str) -> None:
+    """End a row that was not done; the reason goes on the card."""
+    with work.sessions.begin() as session:
+        row = steps.locked(session, work.row.id)
+        if row.status is RemediationStatus.UNDONE:
+            return  # somebody called it off while it was looked at
+        row.claimed_until = None
+        steps.void(row, work.clock())
+        steps.advance(session, row, state, work.clock(), because=why)
+        record(session, row, f"remediation.{state.value}", work.clock(), because=why)
+        redraw(session, row.ask_id)
+    work.tally.refused.append((work.row.id, why))
+
+
+def later(work: Work, why: str) -> None:
+    """Put a row off; the reason goes on the card."""
+    postpone(work.sessions, work.row, why, work.clock(), work.tally)
+
+
+def postpone(
+    sessions: Sessions, work_row: RemediationRow, why: str, now: datetime, tally: Tally, after: timedelta = LATER
+) -> None:
+    """Put a row off: it is looked at again in ten minutes, or `after` so long."""
+    with sessions.begin() as session:
+        row = steps.locked(session, work_row.id)
+        if row.status is not RemediationStatus.UNDONE:
+            steps.put_off(session, row, why, now)
+        row.due_at, row.claimed_until = now + after, None
+        redraw(session, row.ask_id)
+    tally.waiting.append((work_row.id, why))
+
+
+def record(session: Session, row: RemediationRow, kind: str, now: datetime, **facts: Any) -> None:
+    session.flush()
+    about = {"remediation": row.id, "credential": row.credential.external_id, **facts}
+    ledger.record(session, kind, now=now, identity_id=row.identity_id, facts=about)

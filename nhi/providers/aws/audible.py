@@ -1,0 +1,158 @@
+"""What calls while it is off, as far as CloudTrail tells: a scream test turns off so that it can be heard.
+
+CloudTrail writes down calls that are denied, and none that fail to authenticate: of a key that is Inactive it tells
+nothing at all (https://docs.aws.amazon.com/AmazonS3/latest/userguide/cloudtrail-logging.html, its first note). So the
+only active key of a user is denied everything by one inline policy of ours, which the trail shows with the key's id. A
+user with anything else that is active keeps its key for the deaf way: Inactive, and only people can scream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from nhi.certificate import Caller
+from nhi.identity import CredentialStatus
+from nhi.providers import CredentialState, Target
+from nhi.providers.aws import keys, roles
+from nhi.providers.aws.calls import Calls, reading
+from nhi.providers.aws.console import has_password
+from nhi.providers.aws.denials import SCREAM, Found
+from nhi.providers.aws.trail import calls_since
+from nhi.providers.aws.users import list_keys
+from nhi.providers.aws.who import STATUS_OF, names, same_user, tags_of
+from nhi.screaming import Hearing
+
+DENIED_KEY = "denied_access_key"  # a target's kind: the user's one active key, by a policy instead of its status
+KINDS: Mapping[str, str] = {
+    "access_key": DENIED_KEY,
+    "role": "role",
+    "console_password": "console_password",
+}
+_LAG = timedelta(minutes=15)  # AWS: events are there within about 15 minutes, most within five
+_HOME = "us-east-1"
+_SERVICES = "iam:ListServiceSpecificCredentials"
+
+
+def look(calls: Calls, target: Target) -> CredentialState | None:
+    """Read one key, and whether our denial is on its user. None as for keys. Raises CannotSee."""
+    state = keys.look(calls, target)
+    if state is None:
+        return None
+    found, _ = SCREAM.find(calls, target.identity_name)
+    is_off = found is Found.OURS or state.status is CredentialStatus.INACTIVE
+    return replace(
+        state,
+        status=STATUS_OF[is_off],
+        blocked=_blocked(calls, target, found),
+        former=_former(calls, target),
+    )
+
+
+def _blocked(calls: Calls, target: Target, found: Found) -> str | None:
+    """Return why the denial would reach more than this one key; None: it would not."""
+    if found is Found.ANOTHER:
+        return f"an inline policy {SCREAM.name} is there that is not ours"
+    active = [
+        one.external_id for one in list_keys(calls, target.identity_name) if one.status is CredentialStatus.ACTIVE
+    ]
+    if any(one != target.credential_id for one in active):
+        return "the user has another active access key"
+    if has_password(calls, target):
+        return "the user has a console password too"
+    answer = calls.ask(_SERVICES, UserName=target.identity_name)
+    with reading(_SERVICES):
+        if any(one["Status"] == "Active" for one in answer["ServiceSpecificCredentials"]):
+            return "the user has an active service-specific credential too"
+    return None
+
+
+def _former(calls: Calls, target: Target) -> dict[str, Any]:
+    user, who = same_user(calls, target), {"UserName": target.identity_name}
+    inline = names(calls, "iam:ListUserPolicies", "PolicyNames", **who)
+    return {
+        "inline": [name for name in inline if name != SCREAM.name],
+        "attached": names(calls, "iam:ListAttachedUserPolicies", "AttachedPolicies", "PolicyArn", **who),
+        "tags": tags_of(user or {}),
+    }
+
+
+def status(calls: Calls, target: Target) -> CredentialStatus | None:
+    """Read whether our denial is on its user. Raises CannotSee."""
+    found, _ = SCREAM.find(calls, target.identity_name)
+    return STATUS_OF[found is Found.OURS]
+
+
+def switch(acting: Calls, target: Target, status: CredentialStatus) -> None:
+    """Put our denial on, or take it off. Raises CannotSee."""
+    if status is CredentialStatus.ACTIVE:
+        SCREAM.take_off(acting, target.identity_name)
+    else:
+        SCREAM.put(acting, target.identity_name)
+
+
+# -- listening ---------------------------------------------------------------------------------------------------------
+
+
+def hearing(target: Target) -> Hearing:
+    """Say what can be heard of a target while it is off. Pure."""
+    unseen = "not reads and writes of data such as S3 objects, and no other regions"
+    match target.credential_kind:
+        case kind if kind == DENIED_KEY:
+            says = f"CloudTrail shows denied calls up to 15 minutes late: in its last region and us-east-1, {unseen}."
+        case "role":
+            says = "CloudTrail shows who assumes the role, up to 15 minutes late; not what sessions already begun do."
+        case "console_password":
+            says = "CloudTrail shows sign-ins, up to 15 minutes late."
+        case "access_key":
+            says = (
+                "Calls with an inactive key leave no trace in CloudTrail, and the user has other credentials that"
+                " a denial would reach: so only people can tell that something broke."
+            )
+            return Hearing(audible=False, says=says)
+        case _:
+            says = "Calls with it leave no trace while it is off: only people can tell that something broke."
+            return Hearing(audible=False, says=says)
+    return Hearing(audible=True, says=says, lag=_LAG)
+
+
+def heard(calls: Calls, target: Target, since: datetime) -> list[Caller]:
+    """Return calls with a target since an instant, oldest first. Raises CannotSee."""
+    match target.credential_kind:
+        case kind if kind == DENIED_KEY:
+            return _of_key(calls, target, since)
+        case "role":
+            role = calls.ask("iam:GetRole", RoleName=target.identity_name)
+            with reading("iam:GetRole"):
+                arn = str(role["Role"]["Arn"])
+            return calls_since(calls, "ResourceName", arn, since, region=None, mine=roles.assumes)
+        case "console_password":
+            return calls_since(calls, "Username", target.identity_name, since, region=None, mine=_signs_in)
+        case _:
+            return []
+
+
+def _of_key(calls: Calls, target: Target, since: datetime) -> list[Caller]:
+    state = keys.look(calls, target)
+    last = state.last_used_region if state else None
+    regions = [None] if last in (None, _HOME, "aws-global") else [None, last]
+
+    def is_users(told: Mapping[str, Any]) -> bool:
+        """Whether the user itself called, and no session of a role that somebody named alike."""
+        return (told.get("userIdentity") or {}).get("type") == "IAMUser"
+
+    found = [
+        call
+        for region in regions
+        for call in calls_since(calls, "Username", target.identity_name, since, region=region, mine=is_users)
+    ]
+    return sorted(found, key=lambda caller: caller.at)
+
+
+def _signs_in(told: Mapping[str, Any]) -> bool:
+    return (
+        told.get("eventName") == "ConsoleLogin"
+        and (told.get("responseElements") or {}).get("ConsoleLogin") != "Failure"
+    )

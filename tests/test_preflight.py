@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.acting import sentence
+from jobs.handling import sentence
 from nhi.identity import CredentialStatus
 from nhi.policy import NEVER
 from nhi.preflight import PASSING, Doubt, Go, Limits, Look, Plan, Stop, check, was_used_since

@@ -176,7 +176,11 @@ def _chooser(offered: Sequence[Json], facts: Json) -> Blocks:
         }
         for credential in offered[:OPTIONS_AT_MOST]
     ]
-    blocks = [_input("credential", {"type": "radio_buttons", "action_id": "credential", "options": options})]
+    found = _found(facts)
+    asked_about = [option for option in options if option["value"] in found]
+    # The one that the card is about stands chosen already; of several, the person says which.
+    chosen = {"initial_option": asked_about[0]} if len(asked_about) == 1 else {}
+    blocks = [_input("credential", {"type": "radio_buttons", "action_id": "credential", "options": options} | chosen)]
     if len(offered) > OPTIONS_AT_MOST:
         blocks.append(say("modals.more_credentials", shown=OPTIONS_AT_MOST, total=len(offered)).context())
     return blocks

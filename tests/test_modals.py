@@ -121,6 +121,15 @@ def test_credentials_with_findings_come_first() -> None:
     assert [each["row"][0] for each in modals.choices(Verdict.DISABLE, facts)] == ["b", "a"]
 
 
+@pytest.mark.parametrize(("about", "chosen"), [("", None), ("b", "b"), ("ab", None)])
+def test_the_one_credential_that_the_card_is_about_stands_chosen(about: str, chosen: str | None) -> None:
+    credentials = {row: credential(row=row * 32) for row in "ab"}
+    found = [finding(credential=credentials[row]) for row in about]
+    view = modals.disable(ask(credentials=list(credentials.values()), findings=found), "offer-1")
+    element = next(block["element"] for block in view["blocks"] if block.get("block_id") == "credential")
+    assert element.get("initial_option", {}).get("value") == (chosen and chosen * 32)
+
+
 @pytest.mark.parametrize(
     ("odd", "disables", "rotates"),
     [

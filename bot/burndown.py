@@ -12,7 +12,7 @@ from datetime import date
 from PIL import Image, ImageDraw, ImageFont
 
 WIDTH, HEIGHT = 1000, 460
-LEFT, RIGHT, TOP, BOTTOM = 90, 40, 84, 70
+LEFT, RIGHT, TOP, BOTTOM = 90, 40, 118, 70
 PAPER, INK, FAINT, LINE, EVEN, DUE = "#f8f8f7", "#1d1c1d", "#d5d4d2", "#1264a3", "#76726c", "#b4451f"
 TICKS = 4
 

@@ -59,7 +59,7 @@ def _told(facts: Json) -> str:
 
 
 def _card(facts: Json, offer_id: str | None, about: Json) -> Blocks:
-    buttons = _buttons(facts, offer_id, about, ("keep", "off", "reassign", "details", "later"))
+    buttons = _buttons(facts, offer_id, about, (*_answers(facts, about), "details", "later"))
     return [*fitting(lambda shown: _said(shown, about), facts, CARD_CHARACTERS - text_length(buttons)), *buttons]
 
 
@@ -114,29 +114,35 @@ def credential_words(credential: Json) -> Json:
     return credential | {"words": CREDENTIAL_WORDS.get(credential["kind"], credential["kind"].replace("_", " "))}
 
 
-def use_in_words(facts: Json) -> str:
-    """Return when anything of it was last used, and for what."""
+def use_in_words(facts: Json, *, in_line: bool = False) -> str:
+    """Return when anything of it was last used, and for what; `in_line`: no label stands before it."""
     parts = [facts["identity"], *facts["credentials"]]
     used = [(at, part) for part in parts if (at := read_moment(part["last_used_at"]))]
     last: tuple[datetime | None, Json] = max(used, key=lambda pair: pair[0], default=(None, {}))
     at, part = last
     gap = next((each["use_gap"] for each in parts if each["use_gap"]), None)
-    return say("review.use", at=at, service=part.get("last_used_service"), gap=gap).plain(160)
+    return say("review.use", at=at, service=part.get("last_used_service"), gap=gap, in_line=in_line).plain(160)
 
 
 def _line(facts: Json, offer_id: str | None, about: Json) -> Blocks:
-    buttons = _buttons(facts, offer_id, about, ("keep", "off", "reassign", "details"))
+    buttons = _buttons(facts, offer_id, about, (*_answers(facts, about), "details"))
     return [*fitting(_one_line, facts, LINE_CHARACTERS - text_length(buttons)), *buttons]
 
 
 def _one_line(facts: Json) -> Blocks:
     said = {
-        "use": use_in_words(facts),
+        "use": use_in_words(facts, in_line=True),
         "findings": ", ".join(dict.fromkeys(finding["kind"] for finding in facts["findings"])),
         "changes": "; ".join(changes_in_words(facts["changes"])),
         "self_review": facts["self_review"],
     }
     return [say("review.line", **_shared(facts), **said).rich()]
+
+
+def _answers(facts: Json, about: Json) -> Sequence[str]:
+    """Return what this reader can answer: who may not review their own can only hand it over."""
+    barred = facts["self_review"] and facts["privileged"] and not about["for_somebody"]
+    return ("reassign",) if barred else ("keep", "off", "reassign")
 
 
 def _buttons(facts: Json, offer_id: str | None, about: Json, names: Sequence[str]) -> Blocks:
@@ -194,6 +200,8 @@ def _foot(about: Json, last: Offered | None) -> Blocks:
     if last is not None and last[1] is not None:
         elements.append(_button("reopen", last[1], last[0]["name"]))
         blocks.append(say("review.last_answer", **last[0]).context())
+    if about["as_list"] and about["pages"] > 1:
+        blocks.append(say("review.page", page=about["page"] + 1, pages=about["pages"]).context())
     if elements:
         blocks.append({"type": "actions", "block_id": f"board:{about['delivery']}", "elements": elements})
     return blocks
@@ -278,7 +286,7 @@ def off_form(facts: Json, offer_id: str) -> Json:
 
 def _use_of(credential: Json) -> Words:
     at, service = read_moment(credential["last_used_at"]), credential["last_used_service"]
-    return say("review.use", at=at, service=service, gap=credential["use_gap"])
+    return say("review.use", at=at, service=service, gap=credential["use_gap"], in_line=False)
 
 
 def reassign_form(facts: Json, offer_id: str) -> Json:

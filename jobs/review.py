@@ -204,8 +204,10 @@ def _nudge(
         escalations=len(row.escalated_to),
         left=campaigns.left_of(session, campaign.id, email),
         last_answer_at=review_report.answered_at(session, campaign.id, email),
+        away_until=min((reader.away_until or now for reader in readers), default=None),
     )
-    match reviews.next_nudge(told, campaign.due_at, readers[0].tz, policy.conversation, now):
+    first = next((reader for reader in readers if reader.away_until is None or reader.away_until <= now), readers[0])
+    match reviews.next_nudge(told, campaign.due_at, first.tz, policy.conversation, now):
         case Nudge.TELL:
             _tell(session, campaign, row, readers, now)
             tally.told += 1

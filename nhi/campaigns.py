@@ -115,9 +115,14 @@ def _campaign(
         opened_at=now,
         opened_by=by[:255],
         due_at=reviews.due_at(quarter, now, policy.review.due_after),
-        population=reviews.digest([[item["identity_id"], item["fingerprint"], item["reviewer"]] for item in items]),
+        population=digest_of([[item["identity_id"], item["fingerprint"]] for item in items]),
         facts={"policy": policy.review.model_dump(mode="json")},
     )
+
+
+def digest_of(items: Sequence[Sequence[str]]) -> str:
+    """Return the digest of a population: each item's identity and fingerprint, in the order of their cards."""
+    return reviews.digest([list(item) for item in items])
 
 
 def _items(
@@ -163,7 +168,8 @@ def _item(
     since = reviews.changes(before.gist, gist) if before else []
     carries = reviews.carries(before, gist, risk, _allowed(policy), now)
     kin = reviews.kin_of(taken.facts, gist, since, risk)
-    frozen = taken.facts | {"gist": gist, "last_decided_at": ledger.instant(before.at) if before else None}
+    last = ledger.instant(before.at) if before else None
+    frozen = taken.facts | {"gist": gist, "last_decided_at": last, "assigned": taken.assigned.email}
     return {
         "id": new_id(),
         "campaign_id": campaign_id,

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from nhi.errors import SettingsError
-from nhi.escalation import is_working_time, zone
+from nhi.escalation import AWAY_AT_MOST, is_working_time, zone
 from nhi.policy import Conversation
 
 Json = dict[str, Any]
@@ -359,6 +359,7 @@ class Told:
     escalations: int
     left: int
     last_answer_at: datetime | None  # who is at it is not reminded
+    away_until: datetime | None = None  # they, and whoever answers for them, are out of office; None: somebody is here
 
 
 def _is_same_day(one: datetime, other: datetime, tz: str) -> bool:
@@ -370,8 +371,13 @@ LAST_DAYS = timedelta(days=3)  # before the due day a reminder comes each day
 
 
 def next_nudge(told: Told, due: datetime, tz: str, policy: Conversation, now: datetime) -> Nudge | None:
-    """Decide what to say to a reviewer now: in their working hours, and at most one message a day."""
+    """Decide what to say to a reviewer now: in their working hours, and at most one message a day.
+
+    Who is out of office is left alone, unless they come back too late to answer in time.
+    """
     if told.left == 0 or not is_working_time(now, tz, policy):
+        return None
+    if told.away_until is not None and now < told.away_until <= min(now + AWAY_AT_MOST, due - LAST_DAYS):
         return None
     if told.last_step_at is None:
         return Nudge.TELL

@@ -322,6 +322,15 @@ def test_after_the_reminders_somebody_else_is_told_once() -> None:
     assert nudge(told(reminders=2, escalations=1, last_step_at=NOW - 4 * DAY)) is None
 
 
+def test_who_is_out_of_office_is_left_alone_unless_they_come_back_too_late_to_answer() -> None:
+    back = NOW + 5 * DAY
+    assert nudge(told(away_until=back)) is None
+    assert nudge(told(away_until=NOW)) is Nudge.REMIND
+    assert nudge(told(away_until=back), due=8 * DAY) is None  # three days are left to them then
+    assert nudge(told(away_until=back), due=8 * DAY - TICK) is Nudge.REMIND
+    assert nudge(told(away_until=NOW + 22 * DAY), due=60 * DAY) is Nudge.REMIND
+
+
 def test_the_time_left_follows_the_readers_own_pace() -> None:
     assert reviews.minutes_left(9) == 3
     assert reviews.minutes_left(9, [60.0] * 5) == 9

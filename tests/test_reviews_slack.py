@@ -134,7 +134,7 @@ def test_those_with_the_same_facts_are_answered_at_one_press_and_the_privileged_
     assert ana.click(review.board("ana"), "nhi:review_all") == ""
     settled(review, "ana", "All reviewed")
     assert {one.together for one in review.decisions()} == {3}
-    assert "keep" in actions(review.board("dora"))
+    assert "reassign" in actions(review.board("dora"))
     assert dora.messages()
 
 
@@ -231,6 +231,41 @@ def test_a_delegate_is_shown_the_same_items_and_answers_in_the_reviewers_stead(r
     (decision,) = review.decisions()
     assert decision.authority == "delegate of ana@example.com"
     assert not decision.self_review
+
+
+@on_sqlite
+def test_who_is_out_of_office_hears_of_it_when_they_are_back_and_their_delegate_at_once(review: Review) -> None:
+    review.company("ci-deploy")
+    review.open()
+    with review.sessions.begin() as session:
+        away = update(PersonRow).where(PersonRow.email.in_(["ana@example.com", "bea@example.com"]))
+        session.execute(away.values(away_until=review.clock() + timedelta(days=3)))
+    assert review.tick().told == 0
+    review.as_("ana").command("/nhi delegate @dora until 2026-12-24")
+    assert review.tick().told == 1
+    assert "You review these for ana@example.com" in texts(review.board("dora"))
+    review.company("backup", of="bea")
+    review.clock.pass_by(days=1)
+    assert review.tick().added == 1
+    assert [m for m in review.as_("bea").messages() if not m["ephemeral"]] == []
+    review.clock.pass_by(days=3)
+    review.scan_again()
+    review.tick()
+    assert "1 left" in texts(review.board("bea"))
+
+
+@on_sqlite
+def test_who_may_not_review_their_own_privileged_identity_sees_how_to_hand_it_over_and_no_other_answer(
+    review: Review,
+) -> None:
+    review.company("root-ish", of="dora", privileged=True)  # Dora is all of security
+    review.open()
+    review.tell()
+    assert "nobody reviews their own privileged identity" in texts(review.board("dora"))
+    assert actions(review.board("dora"))[:3] == ["reassign", "details", "later"]
+    review.as_("dora").click(review.board("dora"), "nhi:review_list")
+    settled(review, "dora", "self-review")
+    assert actions(review.board("dora"))[:2] == ["reassign", "details"]
 
 
 @on_sqlite

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from jobs.pack import population
 from jobs.pack.model import After, Campaign, Decision, Evidence, Json, Source
-from nhi import facts, review_facts
+from nhi import facts
 from nhi.completeness import Counted
 from nhi.escalation import Verdict
-from nhi.findings import FindingStatus
 from nhi.policy import NEVER, Policy
 from nhi.reviews import Answer, ItemStatus, Quarter
 from nhi.tables import (
@@ -27,7 +27,6 @@ from nhi.tables import (
     CheckpointRow,
     CredentialRow,
     EventRow,
-    FindingRow,
     IdentityRow,
     PopulationCountRow,
     ReviewCampaignRow,
@@ -52,7 +51,7 @@ def gather(
     """Read everything that a pack of this quarter tells, as it is now. `after`: what was looked at again."""
     campaign_row = session.scalar(select(ReviewCampaignRow).where(ReviewCampaignRow.quarter == str(quarter)))
     sources = _sources(session)
-    population = _frozen(session, campaign_row) if campaign_row else _current(session, policy, now)
+    frozen = population.frozen(session, campaign_row) if campaign_row else population.current(session, policy, now)
     frozen_at = campaign_row.opened_at if campaign_row else max((source.at for source in sources), default=None)
     return Evidence(
         quarter=quarter,
@@ -61,8 +60,9 @@ def gather(
         origin=policy.ledger.origin,
         campaign=_campaign(session, campaign_row) if campaign_row else None,
         frozen_at=frozen_at,
-        population=population,
-        since_frozen=_since(session, population),
+        population=frozen,
+        altered=population.altered(session, campaign_row) if campaign_row else (),
+        since_frozen=population.since(session, frozen),
         sources=sources,
         counts=_counts(session, sources),
         decisions=_decisions(session, quarter),
@@ -74,50 +74,7 @@ def gather(
     )
 
 
-# -- population --------------------------------------------------------------------------------------------------------
-
-
-def _frozen(session: Session, campaign: ReviewCampaignRow) -> tuple[Json, ...]:
-    """Return the items of a campaign as they were frozen, with their reviewer and what became of them."""
-    rows = session.scalars(
-        select(ReviewItemRow).where(ReviewItemRow.campaign_id == campaign.id).order_by(ReviewItemRow.position)
-    )
-    return tuple(
-        {
-            **row.facts,
-            "reviewer": row.reviewer,
-            "reviewer_because": row.because.value,
-            "risk": row.risk.value,
-            "review": row.status.value,
-            "late": row.late,
-        }
-        for row in rows
-    )
-
-
-def _current(session: Session, policy: Policy, now: datetime) -> tuple[Json, ...]:
-    """Return every identity that is there, as last seen; nobody reviews it in this quarter (yet)."""
-    rows = list(
-        session.scalars(select(IdentityRow).where(IdentityRow.gone_at.is_(None)).order_by(IdentityRow.principal))
-    )
-    ids = [row.id for row in rows]
-    owners = facts.owners(session, ids, policy, now)
-    findings: dict[str, list[FindingRow]] = {identity_id: [] for identity_id in ids}
-    for finding in session.scalars(select(FindingRow).where(FindingRow.status != FindingStatus.RESOLVED)):
-        findings.get(finding.identity_id, []).append(finding)
-    nobody = {"reviewer": None, "reviewer_because": None, "risk": None, "review": None, "late": False}
-    return tuple(
-        {**review_facts.frozen_facts(row, findings[row.id]), "owner": owners[row.id], **nobody} for row in rows
-    )
-
-
-def _since(session: Session, population: Sequence[Json]) -> Json:
-    """Return how many appeared since the population was frozen, and how many of it are gone."""
-    known = {one["identity"]["id"] for one in population}
-    rows = session.execute(select(IdentityRow.id, IdentityRow.service_linked).where(IdentityRow.gone_at.is_(None)))
-    there = dict(rows.all())
-    appeared = sum(one not in known and not by_the_platform for one, by_the_platform in there.items())
-    return {"appeared": appeared, "gone": len(known - there.keys())}
+# -- where it was looked -----------------------------------------------------------------------------------------------
 
 
 def _sources(session: Session) -> tuple[Source, ...]:

@@ -148,6 +148,7 @@ class Evidence:
     after: tuple[After, ...]
     exceptions: tuple[Json, ...]
     events: int
+    altered: tuple[str, ...] = ()  # what is not as the ledger tells that it was frozen, a sentence each
     seals: tuple[Json, ...] = ()  # checkpoints before this pack's, a record for each place where one is kept
     other_gaps: tuple[tuple[str, str], ...] = ()  # places that the read-back could not see
 
@@ -164,4 +165,4 @@ class Evidence:
         unsealed = tuple(
             f"The ledger does not tell of the decision {one.record}." for one in self.decisions if one.event is None
         )
-        return nothing + incomplete(self.gaps, self.counts) + unsealed
+        return nothing + self.altered + incomplete(self.gaps, self.counts) + unsealed

@@ -37,7 +37,7 @@ from bot import (
     shortcuts,
 )
 from bot.after import AfterAck, Completed, Started
-from bot.slack import CALL_SECONDS, UNWELL, Bot, Json, Kind, one_sentence, tell, trouble
+from bot.slack import CALL_SECONDS, UNWELL, Bot, Json, Kind, one_sentence, reopen_if_mended, tell, trouble
 from nhi.database import Sessions, reading
 from nhi.defer import Defer
 from nhi.errors import NhiError, NotAllowed, OutOfDate, SettingsError
@@ -66,12 +66,15 @@ def build_app(
     """
     keep_secrets_out_of_logs()
     client = _client(settings)
+    known = _is_known(client)
+    if known:
+        reopen_if_mended(sessions, client, clock())
     after = AfterAck()
     app = App(
         name="nhi",
         logger=_bolts_logger(),
         client=client,
-        token_verification_enabled=_is_known(client),
+        token_verification_enabled=known,
         # Ours does what Bolt's does, and answers 401 where Bolt's raises or logs the body.
         request_verification_enabled=False,
         ssl_check_enabled=False,

@@ -19,12 +19,12 @@ from typing import Any
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook import WebhookClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bot import messages
-from nhi.database import Sessions
+from nhi.database import Sessions, reading
 from nhi.defer import Defer
 from nhi.policy import Policy
 from nhi.tables import GateRow
@@ -109,6 +109,28 @@ def is_shut(session: Session, name: str, now: datetime) -> bool:
     """Whether nothing may pass this gate yet."""
     opens = session.scalar(select(GateRow.not_before).where(GateRow.name == name[:64]))
     return opens is not None and opens > now
+
+
+def why_shut(session: Session, name: str, now: datetime) -> str | None:
+    """Return why nothing may pass this gate yet; None: it is open."""
+    query = select(GateRow.because).where(GateRow.name == name[:64], GateRow.not_before > now)
+    return session.scalar(query)
+
+
+def reopen_if_mended(sessions: Sessions, client: WebClient, now: datetime) -> None:
+    """Let messages pass again where Slack had refused our token and takes it now: nobody need wait out the hour."""
+    with reading(sessions) as session:
+        because = why_shut(session, ALL_SENDING, now)
+    if _KIND_OF.get(because or "") is not Kind.STOP:
+        return
+    try:
+        client.auth_test()
+    except UNWELL:
+        return
+    with sessions.begin() as session:
+        session.execute(
+            update(GateRow).where(GateRow.name == ALL_SENDING, GateRow.because == because).values(not_before=now)
+        )
 
 
 def shut(session: Session, name: str, until: datetime, because: str) -> None:

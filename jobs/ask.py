@@ -58,17 +58,18 @@ class Tally:
     reminded: int = 0
     escalated: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
-    previews: list[dict[str, Any]] = field(default_factory=list)
+    unsaid: Counter[str] = field(default_factory=Counter)  # of the messages, by reason: written down, and not posted
 
     def as_json(self) -> dict[str, Any]:
         skipped = [{"reason": reason, "count": count} for reason, count in sorted(self.skipped.items())]
         return {
-            "sent": self.sent,
+            "sent": self.sent - self.unsaid.total(),
             "people": self.people,
             "items": self.items,
             "reminded": self.reminded,
             "escalated": self.escalated,
             "skipped": skipped,
+            "unsaid": [{"reason": reason, "count": count} for reason, count in sorted(self.unsaid.items())],
         }
 
     def sentence(self) -> str:
@@ -79,6 +80,12 @@ class Tally:
         if self.skipped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.most_common())
             text += f" Skipped {sum(self.skipped.values())}: {reasons}."
+        if self.unsaid:
+            reasons = ", ".join(f"{reason} ({count})" for reason, count in self.unsaid.most_common())
+            text += (
+                f" {self.unsaid.total()} of the messages are written down and not said yet: {reasons}."
+                " `nhi doctor` says what is amiss; `nhi up`, or the next `nhi ask`, says them."
+            )
         return text
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from jobs import show, work
+from jobs import outbox, show, work
 from jobs.command import INCOMPLETE, as_json, example, providers_option, put, with_program
 from jobs.program import Program
 from nhi import decisions, facts
@@ -47,13 +47,16 @@ def scan(program: Program, only: Sequence[str], as_json: bool) -> None:
 @with_program
 def ask(program: Program, dry_run: bool, to_admin: bool, as_json: bool) -> None:
     """Send what is due now, one message a person."""
+    began = program.clock()
     tally = work.ask_all(program, dry_run=dry_run, to_admin=to_admin)
     if not dry_run:
-        work.deliver_all(program)
+        tally.unsaid = outbox.say_now(program, began)
     if as_json:
         put(tally.as_json())
     else:
         click.echo(("Would have: " if dry_run else "") + tally.sentence())
+    if tally.unsaid:
+        sys.exit(INCOMPLETE)
 
 
 @example("nhi remediate --dry-run")

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
-from slack_sdk.errors import SlackApiError
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 
-from bot import directory
+from bot import delivery, directory
+from bot.slack import ALL_SENDING, UNWELL, Kind, trouble, why_shut
 from jobs import checkpoint
-from jobs.program import Program, open_program
-from nhi import ledger, roster, settings
-from nhi.database import reading
+from jobs.program import Program, open_database, real_clock, slack_client
+from nhi import ledger, policy, roster, settings
+from nhi.database import in_a_sentence, open_sessions, reading
 from nhi.errors import NhiError
 from nhi.identity import Gap
-from nhi.providers import Memory
+from nhi.policy import Policy
+from nhi.providers import Memory, providers
+from nhi.settings import Settings
 from nhi.tables import DeliveryRow, DirectoryPullRow, ScanRow
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,24 +44,60 @@ def examine() -> list[Check]:
     """Look at everything that can be looked at; a failing check never stops the others that can still be made."""
     try:
         chosen = settings.read()
-        program = open_program(chosen)
     except NhiError as error:
-        return [Check(name="settings", status="fail", detail=str(error), fix=str(error))]
+        return [_failed("settings", error)]
+    return list(_checks(chosen))
+
+
+def _failed(name: str, error: NhiError) -> Check:
+    """Split an error's sentence where it begins to tell the way out."""
+    detail, _, fix = str(error).partition("; ")
+    return Check(name=name, status="fail", detail=detail, fix=fix[:1].upper() + fix[1:] or str(error))
+
+
+def _checks(chosen: Settings) -> Iterator[Check]:
+    told = _or_check("policy", lambda: policy.load(chosen.nhi_policy))
+    engine = _or_check("database", lambda: open_database(chosen))
+    well = "" if isinstance(engine, Check) else f"{engine.dialect.name}, schema up to date"
+    yield engine if isinstance(engine, Check) else Check(name="database", status="ok", detail=well)
+    yield told if isinstance(told, Check) else _policy(told, chosen.nhi_policy)
+    yield from _slack(chosen)
+    if isinstance(told, Policy):
+        yield from _sources(told)
+    if isinstance(engine, Check):
+        return
     try:
-        return list(_checks(program))
+        yield from _kept(_program(chosen, engine, told if isinstance(told, Policy) else Policy()))
     finally:
-        program.engine.dispose()
+        engine.dispose()
 
 
-def _checks(program: Program) -> Iterator[Check]:
-    yield Check(name="database", status="ok", detail=f"{program.engine.dialect.name}, schema up to date")
-    yield _policy(program)
-    yield from _slack(program)
-    yield _people(program)
-    yield from _sources(program)
-    yield _scanned(program)
-    yield _outbox(program)
-    yield _ledger(program)
+def _or_check(name: str, look: Callable[[], T]) -> T | Check:
+    """Return what was looked for, or the failing check that says why it cannot be had."""
+    try:
+        with in_a_sentence():
+            return look()
+    except NhiError as error:
+        return _failed(name, error)
+
+
+def _program(chosen: Settings, engine: Engine, told: Policy) -> Program:
+    return Program(
+        settings=chosen,
+        engine=engine,
+        sessions=open_sessions(engine),
+        policy=lambda: told,
+        clock=real_clock,
+        slack=None,
+        providers={},
+    )
+
+
+def _kept(program: Program) -> Iterator[Check]:
+    """Yield what the database itself tells."""
+    looks = {"people": _people, "scan": _scanned, "outbox": _outbox, "ledger": _ledger}
+    for name, look in looks.items():
+        yield _or_check(name, partial(look, program))
 
 
 def _people(program: Program) -> Check:
@@ -71,80 +113,115 @@ def _people(program: Program) -> Check:
     return Check(name="people", status="ok", detail=f"{here} people in Slack, last read {at.finished_at:%-d %B %Y}")
 
 
-def _policy(program: Program) -> Check:
-    policy, path = program.policy(), program.settings.nhi_policy
+def _policy(told: Policy, path: Path) -> Check:
     if not path.exists():
         fix = f'Write {path} with [people] admins = ["you@…"]; every other key has a default.'
         return Check(name="policy", status="warn", detail="no policy file: the defaults are in force", fix=fix)
-    if not policy.people.admins:
+    if not told.people.admins:
         fix = f'Set [people] admins = ["you@…"] in {path}: shadow mode sends its cards to them.'
         return Check(name="policy", status="warn", detail="no admin is named", fix=fix)
-    mode = policy.remediation.mode
-    return Check(name="policy", status="ok", detail=f"{path}; remediation is {mode}")
+    return Check(name="policy", status="ok", detail=f"{path}; remediation is {told.remediation.mode}")
 
 
-def _slack(program: Program) -> Iterator[Check]:
+def _slack(chosen: Settings) -> Iterator[Check]:
     fix = "Run `nhi slack manifest`, create the app, set SLACK_BOT_TOKEN and SLACK_APP_TOKEN (or SLACK_SIGNING_SECRET)."
-    if program.slack is None:
+    client = _or_check("slack", lambda: slack_client(chosen))
+    if client is None:
         yield Check(name="slack", status="fail", detail="SLACK_BOT_TOKEN is not set", fix=fix)
         return
+    if isinstance(client, Check):
+        yield client
+        return
     try:
-        answer = program.slack.auth_test()
+        answer = client.auth_test()
         yield Check(name="slack", status="ok", detail=f"signed in to {answer['team']} as {answer['user']}")
-    except SlackApiError as error:
-        yield Check(name="slack", status="fail", detail=f"Slack says {error.response['error']}", fix=fix)
-    except OSError as error:
-        fix = "Check the network, a proxy, or SLACK_API_URL."
-        yield Check(name="slack", status="fail", detail=f"Slack cannot be reached ({error})", fix=fix)
-    yield _incoming(program.settings.socket_mode, program.settings.signing_secret)
+    except UNWELL as error:
+        what = trouble(error)
+        if what.kind is Kind.STOP:
+            yield Check(name="slack", status="fail", detail=f"Slack says {what.code}", fix=fix)
+        else:
+            fix = "Check the network, a proxy, or SLACK_API_URL."
+            yield Check(name="slack", status="fail", detail=f"Slack cannot be reached ({what.code})", fix=fix)
+    yield _incoming(chosen)
 
 
-def _incoming(socket_mode: bool, signing_secret: Callable[[], str]) -> Check:
-    if socket_mode:
-        return Check(name="slack incoming", status="ok", detail="Socket Mode")
+def _incoming(chosen: Settings) -> Check:
+    mode, token = ("Socket Mode", chosen.app_token) if chosen.socket_mode else ("HTTP", chosen.signing_secret)
     try:
-        signing_secret()
+        token()
     except NhiError as error:
         fix = "Set SLACK_APP_TOKEN for Socket Mode, or SLACK_SIGNING_SECRET for HTTP."
         return Check(name="slack incoming", status="fail", detail=str(error), fix=fix)
-    return Check(name="slack incoming", status="ok", detail="HTTP")
+    return Check(name="slack incoming", status="ok", detail=mode)
 
 
-def _sources(program: Program) -> Iterator[Check]:
-    for source in program.policy().sources:
-        provider = program.providers[source.provider](source)
+# What keeps a cloud's client from asking at all, by the beginning of a gap's reason.
+_NO_WAY_IN = {
+    ("NoCredentials", "PartialCredentials", "ProfileNotFound", "UnauthorizedSSO", "SSO", "TokenRetrieval"): (
+        "Let AWS's own settings reach the account: AWS_PROFILE, AWS_ACCESS_KEY_ID, or an instance's role;"
+        " `aws sts get-caller-identity` tells whether they do."
+    ),
+    ("ExpiredToken", "InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClient"): (
+        "AWS does not take these credentials: get new ones, or set AWS_PROFILE."
+    ),
+    ("EndpointConnection", "ConnectTimeout", "ReadTimeout", "ConnectionClosed", "ProxyConnection", "SSLError"): (
+        "Check the network, a proxy, or AWS_ENDPOINT_URL."
+    ),
+}
+
+
+def _sources(told: Policy) -> Iterator[Check]:
+    known = providers()
+    for source in told.sources:
+        provider = known[source.provider](source)
         name = f"source {source.provider} {provider.account}"
-        first = next(provider.scan(memory=Memory(credential_ids={}), matters=lambda *_: False, now=program.clock()))
+        first = next(provider.scan(memory=Memory(credential_ids={}), matters=lambda *_: False, now=real_clock()))
         if isinstance(first, Gap):
             needed = ", ".join(permission.action for permission in provider.permissions)
-            fix = f"Give the reader these permissions: {needed}."
+            ways = (fix for signs, fix in _NO_WAY_IN.items() if first.reason.startswith(signs))
+            fix = next(ways, f"Give the reader these permissions: {needed}.")
             yield Check(name=name, status="fail", detail=f"cannot be seen: {first.reason}", fix=fix)
         else:
             yield Check(name=name, status="ok", detail="can be read")
 
 
 def _scanned(program: Program) -> Check:
+    newest: dict[tuple[str, str], ScanRow] = {}
     with reading(program.sessions) as session:
-        last = session.scalar(select(ScanRow).order_by(ScanRow.finished_at.desc()).limit(1))
-    if last is None:
+        for row in session.scalars(select(ScanRow).order_by(ScanRow.finished_at)):
+            newest[row.provider, row.account] = row
+    if not newest:
         return Check(name="scan", status="warn", detail="nothing was scanned yet", fix="Run `nhi scan`.")
+    last = max(newest.values(), key=lambda row: row.finished_at)
     when = f"{last.finished_at:%-d %B %Y, %H:%M} UTC"
-    if not last.complete:
-        gaps = "; ".join(f"{gap.scope} ({gap.reason})" for gap in last.gaps[:3])
-        return Check(
-            name="scan", status="warn", detail=f"the last one, {when}, could not see {gaps}", fix="See README."
-        )
+    gaps = [f"{gap.scope} ({gap.reason})" for row in newest.values() for gap in row.gaps]
+    if gaps:
+        more = f", and {len(gaps) - 3} more" if len(gaps) > 3 else ""
+        detail = f"the last one, {when}, could not see {'; '.join(gaps[:3])}{more}"
+        fix = "Nothing there is called gone or unused. README lists the permission that each call needs."
+        return Check(name="scan", status="warn", detail=detail, fix=fix)
+    if last.finished_at < program.clock() - timedelta(days=2):
+        fix = "`nhi up` (or `python -m jobs`) scans once a day; or run `nhi scan`."
+        return Check(name="scan", status="warn", detail=f"the last one was on {when}", fix=fix)
     return Check(name="scan", status="ok", detail=f"last on {when}, complete")
 
 
 def _outbox(program: Program) -> Check:
     with reading(program.sessions) as session:
-        dead = session.scalar(select(func.count()).select_from(DeliveryRow).where(DeliveryRow.state == "dead")) or 0
-        why = session.scalar(select(DeliveryRow.error).where(DeliveryRow.state == "dead").limit(1))
+        count = select(func.count()).select_from(DeliveryRow)
+        dead = session.scalar(count.where(DeliveryRow.state == delivery.DEAD)) or 0
+        why = session.scalar(select(DeliveryRow.error).where(DeliveryRow.state == delivery.DEAD).limit(1))
+        waiting = session.scalar(count.where(DeliveryRow.state == delivery.WAITING)) or 0
+        shut = why_shut(session, ALL_SENDING, program.clock())
+    if shut:
+        fix = "The reason is Slack's own word; once it is mended, `nhi ask` or a new start of `nhi up` goes on at once."
+        detail = f"nothing is sent for now, as Slack said {shut}; {waiting} messages wait"
+        return Check(name="outbox", status="warn", detail=detail, fix=fix)
     if dead:
         fix = "The reason is Slack's own word; once it is mended, `nhi ask` asks again."
         return Check(name="outbox", status="warn", detail=f"{dead} messages could not be said ({why})", fix=fix)
-    return Check(name="outbox", status="ok", detail="every message was said or is waiting its turn")
+    told = f"{waiting} messages wait their turn" if waiting else "every message was said"
+    return Check(name="outbox", status="ok", detail=told)
 
 
 def _ledger(program: Program) -> Check:

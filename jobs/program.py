@@ -45,8 +45,7 @@ def open_program(given: Settings | None = None, *, clock: Clock = real_clock) ->
     """
     chosen = given or settings.read()
     policy_file = PolicyFile(chosen.nhi_policy)
-    engine = database.open_engine(chosen.database_url)
-    database.make_ready(engine, chosen.database_url)
+    engine = open_database(chosen)
     return Program(
         settings=chosen,
         engine=engine,
@@ -56,6 +55,13 @@ def open_program(given: Settings | None = None, *, clock: Clock = real_clock) ->
         slack=slack_client(chosen),
         providers=providers(),
     )
+
+
+def open_database(chosen: Settings) -> Engine:
+    """Open the database and see that its schema is right. Raises SettingsError or DatabaseNotReady."""
+    engine = database.open_engine(chosen.database_url)
+    database.make_ready(engine, chosen.database_url)
+    return engine
 
 
 def slack_client(chosen: Settings) -> WebClient | None:

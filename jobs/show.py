@@ -196,5 +196,5 @@ def checks(found: Sequence[Check]) -> None:
     marks = {"ok": "[green]ok[/]  ", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
     for check in found:
         say(f"{marks[check.status]}  {_shown(check.name)}: {_shown(check.detail)}")
-        if check.fix:
+        if check.fix and check.fix != check.detail:
             say(f"      {_shown(check.fix)}")

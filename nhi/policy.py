@@ -30,7 +30,7 @@ from nhi import anchors, working_days
 from nhi.errors import PolicyError
 from nhi.identity import Identity
 from nhi.policy_words import NEVER as NEVER
-from nhi.policy_words import Duration, Hours, Moment, Patience
+from nhi.policy_words import Duration, Hours, Mail, Moment, Patience, RoleArn, Rung, Who, problem_in_words
 from nhi.policy_words import parse_duration as parse_duration
 from nhi.policy_words import parse_end as parse_end
 from nhi.policy_words import parse_hours as parse_hours
@@ -102,9 +102,9 @@ class Source(_Section):
     """One place to scan. Without any `[[sources]]`, the ambient AWS account is the one source."""
 
     provider: Literal["aws", "gcp"] = "aws"
-    role_arn: str | None = None  # assumed for reading; None: the ambient credentials read
+    role_arn: RoleArn | None = None  # assumed for reading; None: the ambient credentials read
     external_id: str | None = None
-    remediator_role_arn: str | None = None  # assumed for acts; None: the reader's own credentials act
+    remediator_role_arn: RoleArn | None = None  # assumed for acts; None: the reader's own credentials act
     scope: str | None = None  # Google Cloud: organizations/1, folders/1 or projects/ID; None: the ambient project
     impersonate: str | None = None  # Google Cloud: the service account that reads; None: the ambient credentials
     remediator_impersonate: str | None = None  # Google Cloud: the service account that acts; None: the reader acts
@@ -172,7 +172,7 @@ class AccountOwner(_Section):
 
 class Owners(_Section):
     tags: tuple[str, ...] = ("owner", "Owner", "team-email")
-    fallback: str | None = None  # the e-mail of whom to ask where no owner is known
+    fallback: Mail | None = None  # the e-mail of whom to ask where no owner is known
     threshold: float = Field(default=0.71, gt=0, lt=1)  # below this confidence nobody counts as a likely owner
     weights: dict[
         str, Annotated[SourceWeight, BeforeValidator(_as_weight)]
@@ -212,7 +212,7 @@ class PeopleTeam(_Section):
 
 
 class People(_Section):
-    admins: tuple[str, ...] = ()  # e-mails or Slack ids
+    admins: tuple[Who, ...] = ()  # e-mails or Slack ids
     domains: tuple[str, ...] = ()  # the company's e-mail domains: `owner=ana` may then be ana@ one of them
     teams: tuple[PeopleTeam, ...] = ()
     claim_within: Duration = timedelta(days=4)  # what a team has to claim; then its default person is asked
@@ -224,7 +224,7 @@ class Conversation(_Section):
     shadow: bool = True
     working_hours: Hours = (time(9), time(17))
     remind_after: tuple[Duration, ...] = (timedelta(days=3), timedelta(days=4))
-    escalate_to: tuple[str, ...] = ("manager", "#security")
+    escalate_to: tuple[Rung, ...] = ("manager", "#security")
     questions_a_week: int = Field(default=10, ge=1)
     holidays: dict[str, str] = {}  # a time zone, or a glob of them -> a country, or its part: "DE", "DE-BY"; first fits
     language: str = Field(default="en", pattern=r"^[a-z]{2}(-[A-Z]{2})?$")  # a folder of templates/
@@ -367,7 +367,7 @@ def _sentences(error: ValidationError) -> Iterable[str]:
                 f"; did you mean `{near[0]}`?" if near else f"; known here: {', '.join(known)}"
             )
         else:
-            yield f"`{where}`: {problem['msg'].removeprefix('Value error, ')}"
+            yield f"`{where}`: {problem_in_words(problem)}"
 
 
 def _known_keys(path: tuple[int | str, ...]) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 NEVER = timedelta.max
@@ -63,6 +64,55 @@ def parse_instant(text: object) -> datetime:
     return text.replace(tzinfo=UTC) if text.tzinfo is None else text.astimezone(UTC)
 
 
+def problem_in_words(problem: Mapping[str, Any]) -> str:
+    """Return what is wrong with a value in words of TOML; pydantic speaks of Python."""
+    limits = problem.get("ctx") or {}
+    words = _PROBLEMS.get(problem["type"])
+    return words.format_map(limits) if words else str(problem["msg"]).removeprefix("Value error, ")
+
+
+_PROBLEMS = {
+    "missing": "is missing",
+    "tuple_type": 'must be a list, like ["one", "two"]',
+    "string_type": "must be text in quotes",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be {le} or less",
+    "literal_error": "must be {expected}",
+    "model_type": "must be a table, like [name] with keys below it",
+    "dict_type": "must be a table, like [name] with keys below it",
+}
+
+
+def _like(pattern: str, words: str) -> AfterValidator:
+    """Return a check that a text is whole of this pattern; `words` say how one looks."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"{words}; got {text!r}")
+        return text
+
+    return AfterValidator(check)
+
+
+_MAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
+Mail = Annotated[str, _like(_MAIL, "an e-mail address looks like ana@example.com")]
+Who = Annotated[str, _like(rf"{_MAIL}|[UW][A-Z0-9]+", "a person is an e-mail address or a Slack id, like U012AB3CD")]
+Rung = Annotated[
+    str,
+    _like(rf"manager|#[^\s#]+|[CG][A-Z0-9]+|{_MAIL}", 'silence goes to "manager", "#channel" or an e-mail address'),
+]
+RoleArn = Annotated[
+    str, _like(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+", "a role's ARN looks like arn:aws:iam::111122223333:role/name")
+]
 Patience = Annotated[timedelta, BeforeValidator(parse_duration)]
 Duration = Annotated[timedelta, BeforeValidator(parse_end)]
 Hours = Annotated[tuple[time, time], BeforeValidator(parse_hours)]

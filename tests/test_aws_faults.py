@@ -161,14 +161,14 @@ def test_missing_credentials_are_a_gap(cloud: Cloud, monkeypatch: pytest.MonkeyP
     assert gap.reason == "NoCredentialsError: sts:GetCallerIdentity"
 
 
-@pytest.mark.parametrize("role_arn", ["arn:aws:iam::444455556666:role/reader", "nonsense"])
-def test_a_role_that_cannot_be_reached_is_named_by_its_arn(role_arn: str) -> None:
+def test_a_role_that_cannot_be_reached_is_named_by_its_arn() -> None:
+    role_arn = "arn:aws:iam::444455556666:role/reader"
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
         aws = connect(Source(endpoint=f"http://127.0.0.1:{taken.getsockname()[1]}", role_arn=role_arn))
         _, (gap,) = seen_by(aws)
-    assert gap.scope == ("aws/444455556666" if "444455556666" in role_arn else "aws/ambient")
-    assert gap.reason.split(":")[0] in ("EndpointConnectionError", "ParamValidationError")
+    assert gap.scope == "aws/444455556666"
+    assert gap.reason.startswith("EndpointConnectionError")
 
 
 def test_an_endpoint_that_is_no_address_is_a_gap() -> None:

@@ -49,7 +49,7 @@ def test_only_a_service_account_can_be_impersonated(key: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('provider = "gcp"\nrole_arn = "arn:aws:iam::1:role/x"', '`role_arn` is for provider = "aws"'),
+        ('provider = "gcp"\nrole_arn = "arn:aws:iam::111122223333:role/x"', '`role_arn` is for provider = "aws"'),
         ('provider = "gcp"\nexternal_id = "x"', '`external_id` is for provider = "aws"'),
         ('scope = "organizations/1"', '`scope` is for provider = "gcp"'),
         (f'provider = "aws"\nimpersonate = "{READER}"', '`impersonate` is for provider = "gcp"'),

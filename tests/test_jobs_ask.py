@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from bot import delivery
 from demo.workspace import Workspace
-from jobs import work
+from jobs import outbox, work
 from jobs.program import open_program
 from nhi.database import reading
 from nhi.errors import SettingsError
@@ -265,6 +266,20 @@ def test_silence_is_reminded_of_twice_then_told_to_security_on_the_day_that_the_
     assert "Ana Diaz" in texts(told)
     assert world.events("owner.reminded", "finding.escalated") == ["owner.reminded"] * 2 + ["finding.escalated"]
     assert world.cloud.iam.get_user("ci-deploy").access_keys[0].status == "Active"
+
+
+@on_sqlite
+def test_a_command_stays_until_one_channel_has_taken_all_its_messages(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel takes a message a second, and no worker need be there to say the second one."""
+    monkeypatch.setattr("jobs.outbox.time.sleep", lambda seconds: world.clock.pass_by(seconds=seconds))
+    began = world.clock()
+    with world.sessions.begin() as session:
+        for number in range(3):
+            delivery.queue(session, "notice", "#security", {"sentence": f"Message {number}."}, [], began)
+    assert outbox.say_now(world.program, began).total() == 0
+    assert len(world.workspace.as_("dora").messages("#security")) == 3
 
 
 @on_sqlite

@@ -449,7 +449,7 @@ def test_a_scan_during_a_scan_is_refused_with_a_sentence(world: World) -> None:
 
 @on_sqlite
 def test_a_scan_that_failed_does_not_keep_the_next_one_away(world: World) -> None:
-    world.program.settings.nhi_policy.write_text('[[sources]]\nrole_arn = "nonsense"\n')
+    world.program.settings.nhi_policy.write_text('[[sources]]\nendpoint = "http://127.0.0.1:9"\n')
     assert not world.scan().complete
     world.set_policy("")
     assert world.scan().complete

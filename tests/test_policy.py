@@ -142,6 +142,34 @@ def test_a_value_that_cannot_be_taken_is_named_by_its_key(text: str, key: str) -
     assert f"`{key}`" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[people]\nadmins = 'dora@example.com'", '`people.admins`: must be a list, like ["one", "two"]'),
+        ("[people]\nadmins = ['dora']", "`people.admins.0`: a person is an e-mail address or a Slack id"),
+        ("[owners]\nfallback = '#security'", "`owners.fallback`: an e-mail address looks like"),
+        ("[conversation]\nescalate_to = ['security']", '`conversation.escalate_to.0`: silence goes to "manager"'),
+        ("[conversation]\nshadow = 'perhaps'", "`conversation.shadow`: must be true or false"),
+        ("[conversation]\nquestions_a_week = 0", "`conversation.questions_a_week`: must be 1 or more"),
+        ("[remediation]\nmode = 'delete'", "`remediation.mode`: must be 'propose' or 'reversible'"),
+        ("[[rules.exceptions]]\nunused_after = '30d'", "`rules.exceptions.0.match`: is missing"),
+        ("[[rules.exceptions]]\nmatch = {account = 123456789012}", "match.account`: must be text in quotes"),
+        ("rules = 5", "`rules`: must be a table"),
+        ("[[sources]]\nrole_arn = 'nhi-reader'", "`sources.0.role_arn`: a role's ARN looks like arn:aws:iam::"),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_said_in_words_of_the_file(text: str, sentence: str) -> None:
+    with pytest.raises(PolicyError) as refused:
+        policy_of(text)
+
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize("rung", ["manager", "#security", "#sec-ops_2", "C012AB3CD", "boss@example.com"])
+def test_silence_can_go_to_a_manager_a_channel_or_a_person(rung: str) -> None:
+    assert policy_of(f"[conversation]\nescalate_to = ['{rung}']").conversation.escalate_to == (rung,)
+
+
 # -- durations, hours --------------------------------------------------------------------------------------------------
 
 

@@ -110,6 +110,7 @@ def _about(kind: str, words: Json, cards: Cards) -> Json:
         "name": first_name(name),
         "number": int(words.get("number") or 1),
         "asked": (name or emails) if kind == "escalation" else words.get("to"),
+        "away_until": words.get("away_until"),
         "asked_at": words.get("asked_at") or min((ask["asked_at"] for ask in asks), default=None),
     }
 

@@ -23,6 +23,7 @@ from nhi.database import Sessions
 from nhi.escalation import (
     Ask,
     AskStatus,
+    Cover,
     Escalate,
     History,
     Remind,
@@ -251,6 +252,7 @@ def _decide_one(
         now=now,
         manager_known=case.ask is not None and roster.manager(case.ask.email) is not None,
         away_until=reader.away_until if reader and not team else None,
+        cover_known=not (stand_in or team or delegate) and asking.cover_of(case, roster, now) is not None,
     )
     match step:
         case Ask() if team is not None:
@@ -263,6 +265,8 @@ def _decide_one(
         case Remind() if reader is not None:
             due.rows[reader.slack_id] = reader
             due.reminders[reader.slack_id].append(case)
+        case Cover():
+            due.escalations.append((case, "manager"))
         case Escalate(to=rung):
             due.escalations.append((case, rung))
         case Wait(why=why):
@@ -274,15 +278,15 @@ def _decide_one(
 def _one_message_each(session: Session, due: Due, policy: Policy, now: datetime, tally: Tally) -> None:
     """Let somebody who is told of another's silence today get nothing else, and nobody be told twice in one day."""
     kept: list[tuple[Case, str]] = []
-    first_of: dict[str, str] = {}
+    told: dict[str, list[str]] = defaultdict(list)
     for case, rung in due.escalations:
-        assert case.ask is not None
-        to = people.recipient(session, case.ask.email, rung, policy, now)
+        assert case.asked_email is not None
+        to = people.recipient(session, case.asked_email, rung, policy, now)
         person = session.get(PersonRow, to) if to else None
         if to is not None and person is not None:
-            if first_of.setdefault(to, case.ask.email) != case.ask.email or asking.had_a_message_today(
-                session, person, now
-            ):
+            told[to].append(case.asked_email)
+            is_full = case.ask is None and len(told[to]) > CARDS_A_MESSAGE
+            if is_full or told[to][0] != case.asked_email or asking.had_a_message_today(session, person, now):
                 tally.skipped["had a message today"] += 1
                 continue
             dropped = [*due.questions.pop(to, []), *due.reminders.pop(to, [])]

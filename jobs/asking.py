@@ -14,6 +14,7 @@ from jobs import candidates
 from nhi import digest, facts
 from nhi.escalation import History, zone
 from nhi.findings import FindingKind
+from nhi.roster import Roster
 from nhi.tables import AskRow, DelegationRow, DeliveryRow, FindingRow, PersonRow
 
 DIRECT = ("digest", "shadow", "reminder", "escalation")
@@ -34,6 +35,13 @@ class Case:
     def is_orphaned(self) -> bool:
         """Whether its confirmed owner is gone."""
         return any(finding.kind is FindingKind.ORPHANED for finding in self.findings)
+
+    @property
+    def asked_email(self) -> str | None:
+        """Whom the question is for, whoever reads it; None: nobody."""
+        if self.ask is not None:
+            return self.ask.email
+        return self.candidate.person.email if self.candidate is not None else None
 
     @property
     def worth(self) -> tuple[int, int, float]:
@@ -118,3 +126,14 @@ def delegate_of(session: Session, email: str, now: datetime) -> PersonRow | None
         if found is not None:
             return found
     return None
+
+
+def cover_of(case: Case, roster: Roster, now: datetime) -> PersonRow | None:
+    """Return the manager who can be asked whose it is while who may own it is away; None: nobody above is here.
+
+    What has an owner waits for them: nobody else is answerable for it because of a holiday.
+    """
+    if case.asked_email is None or case.candidate is None or case.candidate.owner["state"] == "confirmed":
+        return None
+    manager = roster.manager(case.asked_email)
+    return manager if manager is not None and (manager.away_until is None or manager.away_until <= now) else None

@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 from nhi import facts
 from nhi.escalation import AskStatus
 from nhi.identity import Team
-from nhi.passing import BETTER_THAN_TEAM, AskNext, AskNobody, AskTeam, next_to_ask, team_for
+from nhi.ownership import Directory, team_spoken_of
+from nhi.passing import AskNext, AskNobody, AskTeam, Contender, is_worth_asking, next_to_ask, team_for
 from nhi.policy import Policy
-from nhi.roster import Roster
+from nhi.roster import Roster, directory
 from nhi.tables import AskRow, EvidenceRow, HandoverItemRow, IdentityRow, PersonRow, TeamClaimRow
 
 Json = dict[str, Any]
-ASK_ABOVE = 0.2  # confidence: where nobody is known, whoever it may well be is asked before policy's fallback is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,8 @@ def candidates(session: Session, identity_ids: list[str], policy: Policy, now: d
     roster = Roster.read(session, policy, now)
     passed = _passed(session)
     owners = facts.owners(session, identity_ids, policy, now)
-    teams = _teams(session, [one for one in identity_ids if one in passed], passed, roster, policy)
+    unclear = [one for one in identity_ids if one in passed or not any(map(is_worth_asking, _contenders(owners[one])))]
+    teams = _teams(session, unclear, passed, roster, policy, now)
     return {
         identity_id: _choose(owners[identity_id], passed.get(identity_id, []), teams.get(identity_id), roster, policy)
         for identity_id in identity_ids
@@ -59,9 +60,14 @@ def _passed(session: Session) -> dict[str, list[str]]:
 
 
 def _teams(
-    session: Session, identity_ids: Sequence[str], passed: dict[str, list[str]], roster: Roster, policy: Policy
+    session: Session,
+    identity_ids: Sequence[str],
+    passed: dict[str, list[str]],
+    roster: Roster,
+    policy: Policy,
+    now: datetime,
 ) -> dict[str, Team | None]:
-    """Return which team may know, of identities of which somebody said "not mine"."""
+    """Return which team may know, of identities of which no person is known who does."""
     suggested: dict[str, list[str]] = {}
     suggestions = select(EvidenceRow).where(EvidenceRow.source == "not_mine_suggestion")
     for row in session.scalars(suggestions.where(EvidenceRow.identity_id.in_(identity_ids)).order_by(EvidenceRow.at)):
@@ -75,11 +81,17 @@ def _teams(
     before = set(session.scalars(had_one))
     identity_ids = [one for one in identity_ids if one not in before]  # a team is asked once
     tags = session.execute(select(IdentityRow.id, IdentityRow.tags).where(IdentityRow.id.in_(identity_ids)))
+    told = facts.evidence(session, identity_ids)
+    everybody = directory(session, policy, now) if identity_ids else Directory([])
     return {
         identity_id: team_for(
-            told, policy.owners.tags, [*passed[identity_id], *suggested.get(identity_id, [])], roster.teams
+            its_tags,
+            policy.owners.tags,
+            [*passed.get(identity_id, []), *suggested.get(identity_id, [])],
+            roster.teams,
+            team_spoken_of(told[identity_id], everybody, policy.people),
         )
-        for identity_id, told in tags
+        for identity_id, its_tags in tags
     }
 
 
@@ -87,27 +99,36 @@ def _choose(owner: Json, passed: Sequence[str], team: Team | None, roster: Roste
     mine = roster.able(owner["email"]) if owner["state"] == "confirmed" and owner["active"] else None
     if mine is not None:
         return Candidate(person=mine, owner=owner)  # who claimed it is asked, whatever they said before
-    others = [*owner.get("others", []), *(one for one in owner.get("possible", []) if one["confidence"] >= ASK_ABOVE)]
-    ranked = [email for email in (owner["email"], *(other["email"] for other in others)) if email]
-    unsure = {other["email"] for other in others if other["confidence"] < BETTER_THAN_TEAM}
-    if (owner["confidence"] or 0.0) < BETTER_THAN_TEAM and owner["email"]:
-        unsure.add(owner["email"])
+    contenders = _contenders(owner)
     found = next_to_ask(
-        ranked,
+        contenders,
         passed=passed,
         team=team,
         fallback=policy.owners.fallback,
         can=lambda email: bool(roster.able(email)),
-        unsure=unsure,
     )
     match found:
         case AskNext(email=email) | AskTeam(default=email):
             person = roster.able(email)
             assert person is not None
-            fitting = owner if email in ranked else owner | {"state": "none"}
+            is_likely = any(one.email == email and is_worth_asking(one) for one in contenders)
+            fitting = owner if is_likely else owner | {"state": "none"}
             return Candidate(person=person, owner=fitting, team=found if isinstance(found, AskTeam) else None)
         case AskNobody():
             return None
+
+
+def _contenders(owner: Json) -> list[Contender]:
+    """Return whom evidence names, the likeliest first."""
+    named = [owner] if owner["email"] else []
+    return [
+        Contender(
+            email=one["email"],
+            confidence=one["confidence"],
+            sources=frozenset(fact["source"] for fact in one["evidence"]),
+        )
+        for one in (*named, *owner.get("others", []), *owner.get("possible", []))
+    ]
 
 
 def why_you(candidate: Candidate | None, *, shadow: bool) -> str:

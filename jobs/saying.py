@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -32,7 +34,7 @@ def say(session: Session, due: Due, *, shadow: bool, policy: Policy, now: dateti
             ask = _ask(session, case, default.email, why, False, now)
             claims.begin(session, ask, case.candidate.team, default.tz, policy, now)
     told: dict[tuple[str, str], list[Case]] = defaultdict(list)
-    for case, rung in due.escalations:
+    for case, rung in _opened(session, due.escalations, now):
         assert case.ask is not None
         recipient = people.recipient(session, case.ask.email, rung, policy, now)
         _step_up(session, case, rung, recipient is not None, now)
@@ -118,6 +120,15 @@ def _remind(session: Session, case: Case, now: datetime) -> int:
     return case.ask.reminders
 
 
+def _opened(session: Session, escalations: Sequence[tuple[Case, str]], now: datetime) -> Iterator[tuple[Case, str]]:
+    """Yield each with its question; one that begins with a manager, as who may own it is away, is opened here."""
+    for case, rung in escalations:
+        if case.ask is None and case.candidate is not None:
+            why = candidates.why_you(case.candidate, shadow=False)
+            case = replace(case, ask=_ask(session, case, case.candidate.person.email, why, False, now))
+        yield case, rung
+
+
 def _step_up(session: Session, case: Case, rung: str, reached: bool, now: datetime) -> None:
     """Write down that a question goes one rung up."""
     assert case.ask is not None
@@ -131,7 +142,9 @@ def _step_up(session: Session, case: Case, rung: str, reached: bool, now: dateti
 def _escalate(session: Session, recipient: str, email: str, cases: list[Case], now: datetime) -> None:
     """Tell of somebody's silence: one message, whatever number of questions it is about."""
     asks = [case.ask for case in cases if case.ask is not None]
-    name = session.scalar(select(PersonRow.name).where(PersonRow.email == email, PersonRow.active.is_(True)))
+    who = session.scalar(select(PersonRow).where(PersonRow.email == email, PersonRow.active.is_(True)))
     first = min(ask.asked_at for ask in asks)
-    words = {"kind": "escalation", "name": name or email, "asked_at": facts.when(first)}
+    words = {"kind": "escalation", "name": who.name if who else email, "asked_at": facts.when(first)}
+    if who is not None and who.away_until is not None and who.away_until > now:
+        words["away_until"] = facts.when(who.away_until)
     delivery.queue(session, "escalation", recipient, words, [ask.id for ask in asks], now)

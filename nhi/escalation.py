@@ -36,6 +36,7 @@ class AskStatus(StrEnum):
 # After a decision that takes its time, the same thing is not asked again for so long.
 PATIENCE = {Verdict.ROTATE: timedelta(days=14), Verdict.DISABLE: timedelta(days=7), Verdict.CLAIM: timedelta(0)}
 
+AWAY_BRIEFLY = timedelta(days=4)  # who is back by then is waited for; of who is not, the manager is asked
 AWAY_AT_MOST = timedelta(days=21)  # a question waits no longer than so for somebody's return
 
 
@@ -50,6 +51,13 @@ class Remind:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cover:
+    """Ask the manager of this person, who is away for long, about what is theirs."""
+
+    email: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Escalate:
     to: str  # "manager", "#security", an e-mail
 
@@ -60,7 +68,7 @@ class Wait:
     why: str
 
 
-Step = Ask | Remind | Escalate | Wait
+Step = Ask | Cover | Remind | Escalate | Wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,17 +94,24 @@ def next_step(
     now: datetime,
     manager_known: bool = False,
     away_until: datetime | None = None,
+    cover_known: bool = False,
 ) -> Step:
     """Decide what to say next about one identity that has findings to ask about.
 
     `candidate` is the e-mail of whom to ask (None: nobody is known), `tz` their zone, `questions_left` how many more
     questions that person may get this week. `manager_known`: whoever was asked has a manager who can be told.
-    `away_until`: they are out of office until then (None: they are here); who is away for longer than AWAY_AT_MOST is
-    treated as here, so that the ladder goes on.
+    `away_until`: they are out of office until then (None: they are here). For a few days that is waited for; for
+    longer their manager is asked instead, if policy's ladder has that rung and `cover_known`: that manager is here. Who
+    is away for longer than AWAY_AT_MOST, and has none, is treated as here, so that the ladder goes on.
     """
-    if away_until is not None and now < away_until <= now + AWAY_AT_MOST:
-        return Wait(until=away_until, why="away")
+    covers = False
+    if away_until is not None and now < away_until:
+        covers = _is_covered(history, away_until, policy, now, cover_known)
+        if not covers and away_until <= now + AWAY_AT_MOST:
+            return Wait(until=away_until, why="away")
     if history.open_since is not None:
+        if covers and is_working_time(now, tz, policy):
+            return Escalate(to="manager")
         return _while_open(history, tz, policy, now, manager_known)
     if candidate is None:
         return Wait(until=None, why="nobody is known to ask")
@@ -107,7 +122,13 @@ def next_step(
         return Wait(until=None, why="has enough questions for now")
     if not is_working_time(now, tz, policy):
         return Wait(until=None, why="outside working hours")
-    return Ask(email=candidate)
+    return Cover(email=candidate) if covers else Ask(email=candidate)
+
+
+def _is_covered(history: History, away_until: datetime, policy: Conversation, now: datetime, cover_known: bool) -> bool:
+    """Whether the manager of somebody who is away is to be asked: once, and not for a few days."""
+    once = cover_known and "manager" in policy.escalate_to and "manager" not in history.escalated_to
+    return once and away_until > now + AWAY_BRIEFLY
 
 
 def _patience_ends(history: History) -> datetime | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from nhi.identity import Evidence, Identity, Person, Team
 from nhi.naming import Directory, Fit, domains_of, is_robot, names_of
 from nhi.policy import Owners, People
-from nhi.weights import BESIDE_TAG, BREADTH, FAMILIES, FAMILY_OF, NOBODY, OF_THEIR_OWN, SINGLE, Worth
+from nhi.weights import BESIDE_TAG, BREADTH, FAMILIES, FAMILY_OF, FIRST, NOBODY, OF_THEIR_OWN, SINGLE, SPAN, Worth
 
 __all__ = [
     "Directory",
@@ -29,6 +29,7 @@ __all__ = [
     "names_of",
     "rank",
     "tag_evidence",
+    "team_spoken_of",
     "weigh",
 ]
 
@@ -163,7 +164,36 @@ def gather(evidence: Facts, directory: Directory, people: People) -> Found:
         for team in teams if name not in found else ():
             _add(found, "team_default", team.default, directory, fact)
     _add_kin(found, voices, directory)
+    _add_first(found, voices)
     return found
+
+
+def _add_first(found: Found, voices: Sequence[Voice]) -> None:
+    """Tell whose trace is the oldest, of somebody who has left too; where nobody else has one that tells nothing."""
+    dated = [(fact.at, name) for name, _, fact in voices if fact.at is not None and fact.source in OF_THEIR_OWN]
+    if len({name for _, name in dated}) > 1 and (oldest := min(dated)[1]) in found:
+        found[oldest].append((FIRST, None))
+
+
+def team_spoken_of(evidence: Facts, directory: Directory, people: People) -> Team | None:
+    """Return the team that most of the evidence speaks of, by its name or by its members; None: it is divided.
+
+    What names a team counts twice: it was said of the thing, and not by chance of who did something. Who answers for
+    an account says nothing of one thing in it, and who said "not mine" nothing of whose it is.
+    """
+    votes: dict[str, float] = {}
+    known: dict[str, Team] = {}
+    for fact in evidence:
+        if fact.source in ("account", "label", "project_owner", "not_mine", "fallback"):
+            continue
+        resolved = directory.resolve(fact.points_to, people)
+        named = (resolved.team,) if resolved.team is not None else ()
+        found = named or {team.name: team for one in resolved.people for team in directory.teams_of(one)}.values()
+        for team in found:
+            known[team.name] = team
+            votes[team.name] = votes.get(team.name, 0.0) + (2.0 if named else 1.0 / len(found))
+    best = max(votes, key=lambda name: votes[name], default=None)
+    return known[best] if best is not None and votes[best] > math.fsum(votes.values()) / 2 else None
 
 
 def _add(found: Found, source: str, email: str | None, directory: Directory, fact: Evidence) -> None:
@@ -227,7 +257,15 @@ def _counted(
         counted.append((BESIDE_TAG, math.log(breadth), None))
     if own == 1:
         counted.append((SINGLE, 1.0, None))
+    if span := _span(facts):
+        counted.append((SPAN, math.log1p(span / timedelta(days=100)), None))
     return counted
+
+
+def _span(facts: Sequence[Weighed]) -> timedelta:
+    """Return how long it is from somebody's first dated trace to their last."""
+    times = [fact.at for source, fact in facts if fact is not None and fact.at is not None and source in OF_THEIR_OWN]
+    return max(times) - min(times) if len(times) > 1 else timedelta(0)
 
 
 def _as_tags(facts: Sequence[Weighed]) -> Sequence[Weighed]:

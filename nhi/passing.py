@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
@@ -11,7 +11,18 @@ from nhi.identity import Team
 from nhi.people import team_named, team_of
 
 DEPTH = 3  # people who say "not mine" before a team is asked
-BETTER_THAN_TEAM = 0.5  # confidence below which, once somebody said "not mine", a whole team is the better guess
+ASK_ABOVE = 0.1  # confidence below which somebody whom evidence names is not asked for that
+BETTER_THAN_TEAM = 0.65  # confidence below which, once somebody said "not mine", a whole team is the better guess
+OF_A_PLACE = frozenset({"account", "label", "project_owner"})  # evidence about all that lies in one account or project
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """Somebody whom evidence names, and by which kinds of it."""
+
+    email: str
+    confidence: float
+    sources: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,32 +49,38 @@ class AskNobody:
 Next = AskNext | AskTeam | AskNobody
 
 
+def is_worth_asking(one: Contender) -> bool:
+    """Whether evidence makes somebody likely enough to be asked for that alone."""
+    return one.confidence >= ASK_ABOVE
+
+
 def next_to_ask(
-    ranked: Sequence[str],
+    ranked: Sequence[Contender],
     *,
     passed: Sequence[str],
     team: Team | None,
     fallback: str | None,
     can: Callable[[str], bool],
-    unsure: Collection[str] = (),
 ) -> Next:
     """Decide whom to ask about one identity. Nobody is asked twice about one thing.
 
-    `ranked` are the candidates, the likeliest first, of whom those in `unsure` are guesses; `passed` who said "not
-    mine", in their order. After DEPTH of them, or when guesses alone are left, the team is asked, where one is known
-    with a channel and a default person who did not pass; then the guesses; then policy's fallback.
+    `ranked` are whom evidence names, the likeliest first; `passed` who said "not mine", in their order. After DEPTH of
+    them, or when guesses alone are left, the team is asked, where one is known with a channel and a default person who
+    did not pass; then the guesses; then who answers for the account that it lies in; then policy's fallback. Where
+    evidence names nobody worth asking the team is asked first.
     """
     out = {email.lower() for email in passed}
-    left = [email for email in ranked if email not in out and can(email)] if len(out) < DEPTH else []
-    for email in left:
-        if not out or email not in unsure:
-            return AskNext(email=email)
-    if out and team is not None and team.channel:
+    able = [one for one in ranked if one.email not in out and can(one.email)] if len(out) < DEPTH else []
+    left = [one for one in able if is_worth_asking(one)]
+    for one in left:
+        if not out or one.confidence >= BETTER_THAN_TEAM:
+            return AskNext(email=one.email)
+    if team is not None and team.channel:
         default = next((one for one in (_lower(team.default), _lower(fallback)) if one and one not in out), None)
         if default is not None and can(default):
             return AskTeam(team=team, channel=team.channel, default=default)
-    if left:
-        return AskNext(email=left[0])
+    for one in (*left, *(one for one in able if one.sources & OF_A_PLACE)):
+        return AskNext(email=one.email)
     last = _lower(fallback)
     return AskNext(email=last) if last and last not in out and can(last) else AskNobody()
 
@@ -73,17 +90,23 @@ def _lower(email: str | None) -> str | None:
 
 
 def team_for(
-    tags: Mapping[str, str], keys: Sequence[str], involved: Sequence[str], teams: Sequence[Team]
+    tags: Mapping[str, str],
+    keys: Sequence[str],
+    involved: Sequence[str],
+    teams: Sequence[Team],
+    by_evidence: Team | None = None,
 ) -> Team | None:
-    """Return the team to ask about an identity: the one that a tag names, else the one that the people involved share.
+    """Return the team to ask about an identity: the one that a tag names, else the one that evidence speaks of.
 
-    `keys` are the tags that tell of owners; `involved` are those who were asked or suggested, the latest last: the
-    latest one's team counts. None: no team is known.
+    `keys` are the tags that tell of owners. `involved` are those who were asked or suggested, the latest last: where
+    evidence speaks of no one team the latest one's counts. None: no team is known.
     """
     for key in (*keys, "team", "Team"):
         found = team_named(tags.get(key, ""), teams)
         if found is not None:
             return found
+    if by_evidence is not None and by_evidence.channel:
+        return by_evidence
     for email in reversed(involved):
         found = team_of(email, teams)
         if found is not None and found.channel:

@@ -11,16 +11,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from nhi.escalation import Ask, Escalate, History, Remind, next_step
+from nhi.escalation import Ask, Cover, Escalate, History, Remind, next_step
 from nhi.identity import Evidence
-from nhi.ownership import Directory, explain
-from nhi.passing import BETTER_THAN_TEAM, AskNext, AskTeam, Next, claim_deadline, next_to_ask, team_for
+from nhi.ownership import Directory, explain, team_spoken_of
+from nhi.passing import AskNext, AskTeam, Contender, Next, claim_deadline, next_to_ask, team_for
 from nhi.policy import Policy
 from tests import company_generator as made
 from tests.company_generator import NOW, Case, Company
 
 CARDS_A_DAY = 6
-ASK_ABOVE = 0.1  # confidence: below the threshold nobody is known, but they may be asked
 
 
 @dataclass
@@ -35,7 +34,8 @@ class Thing:
     history: History = field(default_factory=History)
     passed: list[str] = field(default_factory=list)
     questions: int = 0
-    manager: str | None = None  # told of the silence; who was asked may still answer, on the same card
+    told: bool = False  # whoever is asked has had a message about it: not while their manager is asked instead
+    manager: str | None = None  # told of the silence, or asked instead; who was asked may still answer
     owner: str | None = None
 
 
@@ -53,6 +53,8 @@ class Asking:
             for person in company.people
             if person.active and self._dice.random() < made.AWAY
         }
+        status = random.Random(8)
+        self._says_away = {email: until for email, until in self._away.items() if status.random() < made.SHOWS_AWAY}
         self._asked_lately: dict[str, list[datetime]] = {}
 
     def run(self, working_days: int = 10) -> None:
@@ -78,7 +80,7 @@ class Asking:
             candidate = thing.asked or (found.email if isinstance(found, AskNext) else None)
             lately = [at for at in self._asked_lately.get(candidate or "", []) if at > now - timedelta(days=7)]
             left = min(self._policy.conversation.questions_a_week - len(lately), CARDS_A_DAY - today[candidate or ""])
-            manager = self._manager(thing.asked)
+            manager = self._manager(candidate)
             step = next_step(
                 thing.history,
                 candidate=candidate,
@@ -87,22 +89,31 @@ class Asking:
                 policy=self._policy.conversation,
                 now=now,
                 manager_known=manager is not None,
+                away_until=self._says_away.get(candidate or ""),
+                cover_known=manager is not None and self._says_away.get(manager, NOW) <= now,
             )
             match step:
                 case Ask(email=email):
                     self._put(thing, email, now)
                     today[email] += 1
+                case Cover(email=email) if manager is not None:
+                    self._put(thing, email, now, instead=manager)
                 case Remind(number=number):
-                    thing.history = History(open_since=thing.history.open_since, reminders=number, last_step_at=now)
+                    thing.history = replace(thing.history, reminders=number, last_step_at=now)
+                    thing.questions += not thing.told
+                    thing.told = True
                 case Escalate(to="manager") if manager is not None:
                     thing.manager, thing.questions = manager, thing.questions + 1
                     thing.history = replace(thing.history, escalated_to=("manager",), last_step_at=now)
                 case _:
                     pass
 
-    def _put(self, thing: Thing, email: str, now: datetime) -> None:
+    def _put(self, thing: Thing, email: str, now: datetime, *, instead: str | None = None) -> None:
+        """Ask somebody, or their manager in their stead."""
         thing.asked, thing.questions = email, thing.questions + 1
-        thing.history = History(open_since=now, last_step_at=now)
+        thing.told, thing.manager = instead is None, instead
+        told = ("manager",) if instead else ()
+        thing.history = History(open_since=now, last_step_at=now, escalated_to=told)
         self._asked_lately.setdefault(email, []).append(now)
 
     def _put_to_team(self, thing: Thing, found: AskTeam, now: datetime) -> None:
@@ -121,20 +132,27 @@ class Asking:
         told = explain(
             thing.facts, directory=self._directory, people=self._policy.people, owners=self._policy.owners, now=now
         )
-        worth_asking = [one for one in told.likely or told.possible if one.confidence >= ASK_ABOVE]
+        ranked = [
+            Contender(
+                email=one.email,
+                confidence=one.confidence,
+                sources=frozenset(fact.source for fact in one.evidence),
+            )
+            for one in told.likely or told.possible
+        ]
         suggested = [fact.points_to for fact in thing.facts if fact.source == "not_mine_suggestion"]
         return next_to_ask(
-            [one.email for one in worth_asking],
+            ranked,
             passed=thing.passed,
             team=team_for(
                 thing.case.identity.tags,
                 self._policy.owners.tags,
                 [*thing.passed, *suggested],
                 self._company.teams,
+                team_spoken_of(thing.facts, self._directory, self._policy.people),
             ),
             fallback=self._policy.owners.fallback,
             can=lambda email: (found := self._directory.find(email)) is not None and found.may_own,
-            unsure=[one.email for one in worth_asking if one.confidence < BETTER_THAN_TEAM],
         )
 
     def _manager(self, email: str | None) -> str | None:
@@ -146,7 +164,7 @@ class Asking:
             if thing.team is not None:
                 self._read_channel(thing, now)
                 continue
-            if thing.asked is not None and self._answers(thing.asked, now):
+            if thing.asked is not None and thing.told and self._answers(thing.asked, now):
                 self._say(thing, thing.asked, now)
             if thing.manager is not None and thing.owner is None and self._answers(thing.manager, now):
                 self._say_for(thing, thing.manager, now)
@@ -176,7 +194,10 @@ class Asking:
             self._pass(thing, who, now, suggestion=None)
 
     def _say_for(self, thing: Thing, manager: str, now: datetime) -> None:
-        """Let a manager speak of who is silent: "not theirs, but hers", or take it; nothing, where it is theirs."""
+        """Let a manager speak of who is silent: "not theirs, but hers", or take it.
+
+        Where it is theirs, and they are away, the manager may answer for it meanwhile; else they leave it to them.
+        """
         truth, asked = thing.case.owner, thing.asked
         assert asked is not None
         is_lead = manager == self._company.leads[thing.case.team]
@@ -185,6 +206,8 @@ class Asking:
         elif self._dice.random() < (made.LEAD_KNOWS_OWNER if is_lead else made.KNOWS_OWNER_ELSEWHERE):
             if asked != truth:
                 self._pass(thing, asked, now, suggestion=truth)
+            elif is_lead and self._away.get(truth, NOW) > now and self._dice.random() < made.LEAD_COVERS:
+                thing.owner = manager
         elif is_lead and self._dice.random() < made.LEAD_TAKES_IT:
             thing.owner = manager
 
@@ -199,7 +222,7 @@ class Asking:
                 Evidence(source="not_mine_suggestion", fact=fact, points_to=suggestion, at=now, identity_key=key)
             )
         thing.passed.append(who)
-        thing.asked, thing.manager, thing.history = None, None, History()
+        thing.asked, thing.told, thing.manager, thing.history = None, False, None, History()
 
     def _colleague(self, team: int) -> str:
         there = [one.email for one in self._company.people if one.active and self._company.team_of[one.email] == team]

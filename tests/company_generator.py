@@ -23,6 +23,7 @@ DOMAIN = "acme.example"
 LEFT = 0.14  # have left within the last three years; Slack knows them as deactivated
 MOVED = 0.10  # have changed team within the last two years
 AWAY = 0.08  # are out of office when asked, for a week or two
+SHOWS_AWAY = 0.6  # of those: who says so in their Slack status, and until when
 LISTED_LOGIN = 0.6  # whose login at the repository's host is in the company's list
 # Teams
 RENAMED = 4  # of the twenty
@@ -68,6 +69,7 @@ LEAD_KNOWS_OWNER = 0.75
 KNOWS_OWNER_ELSEWHERE = 0.2  # of things of other teams
 SUGGESTS_WRONGLY = 0.1
 LEAD_TAKES_IT = 0.8  # a lead who does not know whose it is, of what is their team's
+LEAD_COVERS = 0.6  # a lead who knows whose it is, of their team, and that they are away: answers for it meanwhile
 READS_CHANNEL = 0.35  # the probability that an owner who is present sees a question in their team's channel on a day
 ROBOTS = ("terraform", "github-actions[bot]", "jenkins", "ci-deployer", "atlantis", "svc-provisioning", "renovate[bot]")
 

@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nhi.escalation import (
+    AWAY_AT_MOST,
+    AWAY_BRIEFLY,
     Ask,
+    Cover,
     Escalate,
     History,
     Remind,
@@ -200,5 +203,38 @@ def test_an_open_question_is_never_asked_again_and_no_rung_is_told_twice(
         case Escalate(to=rung):
             assert reminders >= 2
             assert rung not in told
+        case Cover():
+            pytest.fail("nobody is away")
         case Wait(until=until):
             assert until is None or until > now
+
+
+HERE_AGAIN = NOW + AWAY_BRIEFLY + timedelta(minutes=1)
+
+
+def test_who_is_away_for_a_few_days_is_waited_for_and_for_longer_their_manager_is_asked() -> None:
+    soon = NOW + AWAY_BRIEFLY
+    assert step(away_until=soon, cover_known=True) == Wait(until=soon, why="away")
+    assert step(away_until=HERE_AGAIN, cover_known=True) == Cover(email="ana@example.com")
+    assert step(away_until=NOW, cover_known=True) == Ask(email="ana@example.com"), "they are back"
+    assert isinstance(step(away_until=HERE_AGAIN, cover_known=True, questions_left=0), Wait)
+    assert step(away_until=HERE_AGAIN, cover_known=True, candidate=None) == Wait(
+        until=None, why="nobody is known to ask"
+    )
+
+
+def test_without_a_manager_who_could_be_asked_a_question_waits_for_three_weeks_at_most() -> None:
+    assert step(away_until=HERE_AGAIN) == Wait(until=HERE_AGAIN, why="away")
+    no_rung = talk(escalate_to=["#security"])
+    assert isinstance(step(away_until=HERE_AGAIN, cover_known=True, policy=no_rung), Wait)
+    assert isinstance(step(away_until=NOW + AWAY_AT_MOST), Wait)
+    assert step(away_until=NOW + AWAY_AT_MOST + timedelta(seconds=1)) == Ask(email="ana@example.com")
+
+
+def test_an_open_question_goes_to_the_manager_of_who_went_away_once_and_then_waits() -> None:
+    asked = History(open_since=NOW - timedelta(hours=1), last_step_at=NOW - timedelta(hours=1))
+    assert step(asked, away_until=HERE_AGAIN, cover_known=True) == Escalate(to="manager")
+    told = History(open_since=NOW - timedelta(days=30), escalated_to=("manager",))
+    assert step(told, away_until=HERE_AGAIN, cover_known=True) == Wait(until=HERE_AGAIN, why="away")
+    night = NOW.replace(hour=3)
+    assert isinstance(step(asked, now=night, away_until=HERE_AGAIN, cover_known=True), Wait)

@@ -25,7 +25,7 @@ from nhi.errors import AlreadyAnswered, BadAnswer, NotAllowed, OutOfDate
 from nhi.escalation import AskStatus, Verdict, is_working_time
 from nhi.findings import FindingKind, FindingStatus
 from nhi.identity import Team
-from nhi.passing import DEPTH, AskNext, AskNobody, AskTeam, claim_deadline, loop_of, next_to_ask, team_for
+from nhi.passing import DEPTH, AskNext, AskNobody, AskTeam, Contender, claim_deadline, loop_of, next_to_ask, team_for
 from nhi.policy import Conversation, Policy, parse
 from nhi.tables import (
     AskRow,
@@ -56,14 +56,14 @@ def following(
     fallback: str | None = "dora",
     able: tuple[str, ...] = ALL,
     unsure: tuple[str, ...] = (),
+    faint: tuple[Contender, ...] = (),
 ) -> str:
     found = next_to_ask(
-        [address(one) for one in ranked],
+        [*(Contender(email=address(one), confidence=0.3 if one in unsure else 0.9) for one in ranked), *faint],
         passed=[address(one) for one in passed],
         team=team,
         fallback=address(fallback) if fallback else None,
         can=lambda email: email.partition("@")[0] in able,
-        unsure=[address(one) for one in unsure],
     )
     match found:
         case AskNext(email=email):
@@ -94,9 +94,21 @@ def test_once_somebody_passed_a_team_is_a_better_guess_than_a_person_who_is_one(
     assert following("ana", unsure=("bea", "cem", "dan"), team=None) == "bea"
 
 
-def test_a_team_is_asked_where_nobody_else_is_left_but_never_before_somebody_passed() -> None:
+def test_a_team_is_asked_where_nobody_else_is_left_or_nobody_was_known_from_the_start() -> None:
     assert following("ana", ranked=("ana",)) == "#payments then bea"
-    assert following(ranked=()) == "dora"
+    assert following(ranked=()) == "#payments then bea"
+    assert following(ranked=(), team=None) == "dora"
+
+
+def test_who_answers_for_the_account_is_asked_before_the_fallback_and_after_everybody_better() -> None:
+    account = (Contender(email=address("eve"), confidence=0.05, sources=frozenset({"account"})),)
+    stray = (Contender(email=address("eve"), confidence=0.05, sources=frozenset({"committer"})),)
+    assert following(ranked=(), team=None, faint=account) == "eve"
+    assert following(ranked=(), faint=account) == "#payments then bea"
+    assert following("ana", ranked=("ana", "bea"), team=None, unsure=("bea",), faint=account) == "bea"
+    assert following("eve", ranked=(), team=None, faint=account) == "dora"
+    assert following(ranked=(), team=None, faint=stray) == "dora", "one faint trace alone is no reason to ask anybody"
+    assert following(ranked=(), team=None, faint=account, fallback=None, able=("dora",)) == "nobody"
 
 
 def test_the_default_is_somebody_who_can_answer_and_did_not_pass_or_no_team_is_asked() -> None:
@@ -130,6 +142,8 @@ def test_the_team_is_the_one_of_a_tag_or_else_of_the_last_person_involved() -> N
     assert team_for({"owner": "data"}, ("owner",), ["ana@example.com"], [PAY, data]) == data
     assert team_for({}, ("owner",), ["cem@example.com", "ana@example.com"], [PAY, data]) == PAY
     assert team_for({}, ("owner",), ["zoe@example.com"], [PAY, data]) is None
+    assert team_for({}, ("owner",), ["ana@example.com"], [PAY, data], data) == data, "evidence before who passed it on"
+    assert team_for({"team": "Payments"}, ("owner",), [], [PAY, data], data) == PAY, "a tag was written on purpose"
 
 
 def test_the_deadline_is_the_end_of_work_on_a_working_day_where_the_default_person_is() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nhi.identity import Evidence, Person
-from nhi.ownership import Directory, LikelyOwner, names_of, rank, tag_evidence
+from nhi.identity import Evidence, Person, Team
+from nhi.ownership import Directory, LikelyOwner, features, names_of, rank, tag_evidence, team_spoken_of
 from nhi.policy import Owners, People
 from tests.factories import NOW
 from tests.strategies import HOSTILE_TEXTS, MAYBE, a_fact, a_user, ago
@@ -184,3 +184,38 @@ def test_the_order_in_which_facts_come_does_not_matter(facts: list[Evidence], da
         return [(owner.email, round(owner.confidence, 3)) for owner in likely(*found, threshold=0.01)]
 
     assert sorted(ranking(facts)) == sorted(ranking(shuffled))
+
+
+def test_the_team_that_evidence_speaks_of_is_the_one_of_most_facts_and_none_where_they_are_divided() -> None:
+    pay = Team(name="payments", aliases=("@acme/payments",), members=("ana@example.com", "bea@example.com"))
+    data = Team(name="data", members=("cem@example.com",))
+    known = Directory([person(name) for name in ("ana", "bea", "cem")], [pay, data])
+
+    def spoken_of(*facts: tuple[str, str]) -> str | None:
+        found = team_spoken_of([a_fact(source, to) for source, to in facts], known, COMPANY)
+        return found.name if found else None
+
+    assert spoken_of(("codeowners", "@acme/payments")) == "payments"
+    assert spoken_of(("committer", "ana@example.com"), ("blame", "bea@example.com")) == "payments"
+    assert spoken_of(("committer", "ana@example.com"), ("blame", "cem@example.com")) is None
+    assert spoken_of(("codeowners", "@acme/payments"), ("blame", "cem@example.com")) == "payments"
+    assert spoken_of(("account", "cem@example.com"), ("not_mine", "cem@example.com")) is None
+    assert spoken_of() is None
+
+
+def test_whose_trace_is_the_oldest_and_who_dealt_with_it_for_longest_counts_for_more() -> None:
+    """Bea is new to it; Ana was there first, and has touched it since."""
+    both = [a_fact("committer", "bea@example.com", ago(40)), a_fact("committer", "bea@example.com", ago(30))]
+    once = [a_fact("committer", "ana@example.com", ago(41)), a_fact("committer", "ana@example.com", ago(30))]
+    long = [a_fact("committer", "ana@example.com", ago(900)), a_fact("committer", "ana@example.com", ago(30))]
+    known = Directory(PEOPLE)
+
+    def table(*facts: Evidence) -> dict[str, dict[str, float]]:
+        return features(facts, directory=known, people=COMPANY, owners=Owners(), now=NOW)
+
+    assert table(*both, *long)["ana@example.com"]["span"] > table(*both, *once)["ana@example.com"]["span"] > 0
+    assert table(*both, *once)["ana@example.com"]["first"] == 1
+    assert "first" not in table(*both, *once)["bea@example.com"]
+    assert "first" not in table(*long)["ana@example.com"], "where nobody else has a trace the first tells nothing"
+    left = [a_fact("creator", "otto@example.com", ago(1000))]
+    assert "first" not in table(*left, *both, *once)["ana@example.com"], "the first was somebody who has left"

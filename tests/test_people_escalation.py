@@ -20,9 +20,9 @@ from nhi.escalation import AskStatus, Verdict, reachable
 from nhi.findings import FindingKind, FindingStatus
 from nhi.people import Entry
 from nhi.policy import Policy, parse
-from nhi.tables import AskRow, AttestationRow, EvidenceRow, PersonRow
+from nhi.tables import AskRow, AttestationRow, EvidenceRow, IdentityRow, PersonRow
 from tests.conftest import Clock, on_sqlite
-from tests.factories import NOW, make_finding, make_identity, make_person
+from tests.factories import NOW, make_finding, make_identity, make_owner, make_person
 
 
 @pytest.fixture
@@ -49,6 +49,11 @@ class Office:
     def told(self, handle: str, **changes: Any) -> None:
         with self.sessions.begin() as session:
             roster.write(session, "csv", [replace(Entry(email=f"{handle}@example.com"), **changes)], self.clock())
+
+    def away(self, handle: str, days: float) -> None:
+        with self.sessions.begin() as session:
+            row = session.get(PersonRow, "U" + handle.upper()) or make_person(session, handle)
+            row.away_until = self.clock() + timedelta(days=days)
 
     def begin(self) -> None:
         with self.sessions.begin() as session:
@@ -96,6 +101,53 @@ def test_silence_goes_to_the_real_manager_as_the_first_card_said_and_they_can_an
         against = session.scalars(select(EvidenceRow).where(EvidenceRow.source == "not_mine")).one()
     assert (said.authority, said.verdict) == ("manager of ana@example.com", Verdict.NOT_MINE)
     assert against.points_to == "ana@example.com", "a manager answers for the person who was asked"
+
+
+@on_sqlite
+def test_while_the_likely_owner_is_away_for_long_their_manager_is_asked_at_once_and_can_take_it(office: Office) -> None:
+    office.told("ana", manager="bea@example.com")
+    office.away("ana", days=9)
+    office.begin()
+    assert "Ana Diaz may own this identity and is away until" in office.text("bea")
+    assert office.workspace.as_("ana").messages() == [], "nobody is disturbed on holiday"
+    bea = office.workspace.as_("bea")
+    assert bea.click(bea.last(), "It's mine") == ""
+    with reading(office.sessions) as session:
+        said = session.scalars(select(AttestationRow)).one()
+        asked = session.scalars(select(AskRow)).one()
+    assert (said.authority, said.verdict, said.email) == (
+        "manager of ana@example.com",
+        Verdict.CLAIM,
+        "bea@example.com",
+    )
+    assert (asked.email, asked.escalated_to, asked.status) == ("ana@example.com", ["manager"], AskStatus.ANSWERED)
+
+
+@on_sqlite
+def test_who_is_back_from_a_holiday_is_asked_themselves_what_their_manager_left_open(office: Office) -> None:
+    office.told("ana", manager="bea@example.com")
+    office.away("ana", days=9)
+    office.begin()
+    assert office.tick(days=8).skipped == {"away": 1}
+    assert office.tick(days=2).reminded == 1
+    assert "is open" in office.text("ana") or "Still open" in office.text("ana")
+
+
+@on_sqlite
+def test_nobody_covers_for_a_few_days_nor_by_somebody_who_is_away_too_nor_what_has_an_owner(office: Office) -> None:
+    office.told("ana", manager="bea@example.com")
+    office.away("ana", days=3)
+    office.begin()
+    assert office.tick(hours=1).skipped == {"away": 1}
+    office.away("ana", days=9)
+    office.away("bea", days=9)
+    assert office.tick(hours=1).skipped == {"away": 1}
+    with office.sessions.begin() as session:
+        session.get_one(PersonRow, "UBEA").away_until = None
+        make_owner(session, session.scalars(select(IdentityRow)).one(), session.get_one(PersonRow, "UANA"))
+    assert office.tick(hours=1).skipped == {"away": 1}
+    with reading(office.sessions) as session:
+        assert session.scalars(select(AskRow)).all() == []
 
 
 @on_sqlite

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from bot.render import Blocks, Json, Words, fitting, read_moment, say, text_length
+from nhi import powers as dangers
 from nhi.escalation import AskStatus, Verdict
 from nhi.findings import OWNERSHIP
 from nhi.remediation import UNDO_FOR, RemediationStatus
@@ -24,6 +25,7 @@ FINDINGS_AT_MOST = 3
 ANSWERS_AT_MOST = 3
 ACTS_AT_MOST = 2
 REASONS_AT_MOST = 2
+POWERS_AT_MOST = 3
 
 KINDS = {  # what an identity is called in sentences for people, by (provider, kind)
     ("aws", "iam_user"): "AWS user",
@@ -60,7 +62,7 @@ def _open(facts: Json, reader_is_asked: bool) -> Blocks:
     if facts.get("claim") and not facts["claim"]["handed_at"]:
         return _to_claim(facts)
     findings = facts["findings"]
-    body = join(header(facts), findings_list(findings), why_line(facts, reader_is_asked))
+    body = join(header(facts), permissions_line(facts), findings_list(findings), why_line(facts, reader_is_asked))
     return [
         body.rich(),
         say("card.known", use=last_use(facts), coverages=_coverages(findings)).context(),
@@ -97,6 +99,24 @@ def join(*pieces: Words) -> Words:
 def header(facts: Json) -> Words:
     """Return the line that says what it is."""
     return say("card.header", symbol=symbol(facts), kind=kind_of(facts["identity"]), identity=facts["identity"])
+
+
+def permissions_line(facts: Json) -> Words:
+    """Return what is dangerous about what it may do, how much of it it uses, and what grew; nothing where all is well.
+
+    A card that was drawn before permissions were read has none.
+    """
+    may = facts.get("permissions") or {}
+    held = [dangers.Power(power) for power in may.get("powers", ())]
+    words = dangers.in_words(held[:POWERS_AT_MOST]) if held else ""
+    return say(
+        "card.permissions",
+        powers=words,
+        more=max(0, len(held) - POWERS_AT_MOST),
+        use=may.get("use"),
+        grew=may.get("grew"),
+        outside=may.get("outside", []),
+    )
 
 
 def told(facts: Json) -> str:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from bot.card import acts_lines, answers_lines, buttons, findings_list, header, join, kind_of, last_use, told
+from bot.card import (
+    acts_lines,
+    answers_lines,
+    buttons,
+    findings_list,
+    header,
+    join,
+    kind_of,
+    last_use,
+    permissions_line,
+    told,
+)
 from bot.render import Blocks, Cards, Json, Message, Words, fitting, say
 from nhi.findings import CREDENTIAL_WORDS
 
@@ -43,6 +54,7 @@ def full(facts: Json) -> Blocks:
         say("whois.place", identity=facts["identity"]),
         _owner(facts["owner"]),
         _credentials(facts["credentials"]),
+        permissions_line(facts),
         findings_list(facts["findings"]),
         answers_lines(facts, most=1),
         acts_lines(facts, most=1),

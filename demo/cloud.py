@@ -27,6 +27,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
+from demo import cloud_policies
 from demo.cloud_acts import Acts
 from demo.cloud_faults import NS, Asked, Faults, refuse
 from demo.cloud_shapes import (
@@ -50,7 +51,6 @@ ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 REPORT_LASTS = timedelta(hours=4)
 _ACCOUNTS = itertools.count(111122223333)
 _LISTS = ("UserDetailList", "GroupDetailList", "RoleDetailList", "Policies")
-_TRUST = '{"Version": "2012-10-17", "Statement": []}'
 
 
 class Cloud:
@@ -68,7 +68,7 @@ class Cloud:
         self.iam = iam_backends[self.account]["aws"]  # moto's own state, for what has no method here
         self._passwords: dict[str, datetime] = {}  # when each was last changed, by user id
         self._services: dict[str, dict[str, str]] = {}  # service-specific credentials, by id
-        self.acts = Acts(services=self._services)
+        self.acts = Acts(services=self._services, now=now)
         self._events: list[dict[str, Any]] = []
         self._report: tuple[datetime, bytes] | None = None
         self._polls = 0
@@ -170,11 +170,15 @@ class Cloud:
         last_used_at: datetime | None = None,
         service: str | None = None,
         path: str = "/",
+        trust: Mapping[str, Any] | None = None,
     ) -> str:
-        """Add a role and return its RoleId; with `service` ("ecs.amazonaws.com"), a service-linked one."""
+        """Add a role and return its RoleId; with `service` ("ecs.amazonaws.com"), a service-linked one.
+
+        `trust` is a statement's `Principal` (`{"Service": "lambda.amazonaws.com"}`), and `Condition` where it has one.
+        """
         where = f"/aws-service-role/{service}/" if service else path
         pairs = [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
-        role = self.iam.create_role(name, _TRUST, where, None, "", pairs, "3600", service)
+        role = self.iam.create_role(name, _trust(trust), where, None, "", pairs, "3600", service)
         role.create_date = naive(created_at or self._now())
         if last_used_at is not None:
             role.last_used, role.last_used_region = naive(last_used_at), "eu-west-1"  # type: ignore[assignment]
@@ -190,6 +194,16 @@ class Cloud:
         users, roles, groups = self.iam.users, self.iam.roles.values(), self.iam.groups
         to: Any = users[user] if user else groups[group] if group else next(one for one in roles if one.name == role)
         to.managed_policies[arn] = SimpleNamespace(arn=arn, name=arn.rpartition("/")[2], path="/")
+
+    def put_policy(
+        self, name: str, *statements: Mapping[str, Any], user: str | None = None, role: str | None = None
+    ) -> None:
+        """Give a user or a role an inline policy."""
+        text = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+        if user is not None:
+            self.iam.users[user].policies[name] = text
+        else:
+            next(one for one in self.iam.roles.values() if one.name == role).policies[name] = text
 
     def add_event(
         self,
@@ -325,7 +339,7 @@ class Cloud:
                 return self._lookup(asked)
             case "sts:AssumeRole" if self._external_id not in (None, asked.parameters.get("ExternalId")):
                 return refuse(asked, 403, "AccessDenied")
-        return self.acts.answer(asked)
+        return self.acts.answer(asked) or cloud_policies.answer(asked, self.iam)
 
     def _details(self, asked: Asked, environ: dict[str, Any]) -> Response:
         """Cut moto's one long answer, made for the first page, into pages of MaxItems."""
@@ -434,6 +448,11 @@ class Cloud:
         if first + size < len(fitting):
             body["NextToken"] = str(first + size)
         return Response(json.dumps(body), mimetype="application/x-amz-json-1.1")
+
+
+def _trust(statement: Mapping[str, Any] | None) -> str:
+    statements = [{"Effect": "Allow", "Action": "sts:AssumeRole", **statement}] if statement else []
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 class _Quiet(WSGIRequestHandler):

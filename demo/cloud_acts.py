@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from werkzeug.wrappers import Response
@@ -22,8 +22,11 @@ class Acts:
 
     services: MutableMapping[str, dict[str, str]]  # service-specific credentials, by id
     reached: dict[tuple[str, str], datetime] = field(default_factory=dict)  # by user's name and service
+    done: dict[tuple[str, str], datetime | None] = field(default_factory=dict)  # by name and action; None: never
+    reachable: dict[str, set[str]] = field(default_factory=dict)  # services, by name
     tracked: set[str] = field(default_factory=lambda: {"codecommit", "bedrock", "cassandra"})
     closed: set[str] = field(default_factory=set)  # change calendars, by ARN
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     polls: int = 0  # how many answers say "in progress" before one says "completed"
     _jobs: dict[str, list[Any]] = field(default_factory=dict)  # [user, polls left], by id
 
@@ -59,15 +62,22 @@ class Acts:
         if left > 0:
             told: dict[str, Any] = {"JobStatus": "IN_PROGRESS", "ServicesLastAccessed": []}
         else:
-            lines = [self._line(user, service) for service in sorted(self.tracked)]
+            mine = {service for name, service in self.reached if name == user} | self.reachable.get(user, set())
+            lines = [self._line(user, service) for service in sorted(self.tracked | mine)]
             told = {
                 "JobStatus": "COMPLETED",
-                "JobCompletionDate": "2026-01-01T00:00:00Z",
+                "JobCompletionDate": iso(self.now()),
                 "ServicesLastAccessed": lines,
             }
         return answer_of("GetServiceLastAccessedDetails", {"JobCreationDate": "2026-01-01T00:00:00Z", **told})
 
-    def _line(self, user: str, service: str) -> dict[str, str]:
+    def _line(self, user: str, service: str) -> dict[str, Any]:
         at = self.reached.get((user, service))
-        known = {"LastAuthenticated": iso(at), "LastAuthenticatedRegion": "eu-west-1"} if at else {}
+        known: dict[str, Any] = {"LastAuthenticated": iso(at), "LastAuthenticatedRegion": "eu-west-1"} if at else {}
+        actions = [
+            {"ActionName": action.partition(":")[2]} | ({"LastAccessedTime": iso(when)} if when else {})
+            for (name, action), when in sorted(self.done.items())
+            if name == user and action.startswith(f"{service}:")
+        ]
+        known |= {"TrackedActionsLastAccessed": actions} if actions else {}
         return {"ServiceName": service, "ServiceNamespace": service, **known}

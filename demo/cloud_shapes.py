@@ -68,8 +68,9 @@ def _fill(parent: Xml.Element, values: Mapping[str, Any]) -> None:
         child = Xml.SubElement(parent, name)
         if isinstance(value, str):
             child.text = value
-            continue
-        for one in value:
+        elif isinstance(value, Mapping):
+            _fill(child, value)
+        for one in value if isinstance(value, list) else ():
             _fill(Xml.SubElement(child, "member"), one)
 
 

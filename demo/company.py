@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from demo import company_access
 from demo.cloud import Cloud
 from demo.workspace import Person
 
@@ -122,7 +123,9 @@ def _fine(name: str, who: str) -> Sample:
     return Sample(name=name, age=400, owner=f"{who}@{DOMAIN}", claimed_by=who, keys=(Key(made=30, used=0),), likely=who)
 
 
-def _role(name: str, who: str | None, *, used: int | None, age: int = 300, claimed: bool = False) -> Sample:
+def _role(
+    name: str, who: str | None, *, used: int | None, age: int = 300, claimed: bool = False, too_much: bool = False
+) -> Sample:
     """A role that somebody's tag names."""
     unused = used is None or used >= 90
     return Sample(
@@ -133,7 +136,9 @@ def _role(name: str, who: str | None, *, used: int | None, age: int = 300, claim
         claimed_by=who if claimed else None,
         used=used,
         likely=who,
-        expects=(() if claimed else ("unowned",)) + (("unused",) if unused else ()),
+        expects=(("overprivileged",) if too_much else ())
+        + (() if claimed else ("unowned",))
+        + (("unused",) if unused else ()),
     )
 
 
@@ -277,7 +282,7 @@ ROLES = (
     _role("old-jenkins", None, used=310),
     _role("github-actions-deploy", "ana", used=0, claimed=True),
     _role("eks-node-group", "fay", used=0),
-    _role("support-impersonation", "jo", used=15),
+    _role("support-impersonation", "jo", used=15, too_much=True),
     _linked("AWSServiceRoleForAutoScaling", "autoscaling.amazonaws.com"),
     _linked("AWSServiceRoleForElasticLoadBalancing", "elasticloadbalancing.amazonaws.com"),
     _linked("AWSServiceRoleForRDS", "rds.amazonaws.com"),
@@ -299,6 +304,7 @@ def seed(cloud: Cloud, now: datetime) -> dict[str, list[str]]:
             _seed_role(cloud, sample, tags, now)
         else:
             keys[sample.name] = _seed_user(cloud, sample, tags, now)
+    company_access.grant(cloud, now)
     return keys
 
 
@@ -314,6 +320,7 @@ def _seed_role(cloud: Cloud, sample: Sample, tags: dict[str, str], now: datetime
         created_at=_ago(now, sample.age),
         last_used_at=_ago(now, sample.used),
         service=sample.linked,
+        trust=company_access.trust_of(sample.name),
     )
     if sample.name == "break-glass":
         cloud.attach(ADMIN_POLICY, role=sample.name)

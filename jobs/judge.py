@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from nhi import findings, ledger, roster
+from nhi import findings, ledger, permission_records, roster
 from nhi.answers import redraw, resolve
 from nhi.escalation import AskStatus
-from nhi.findings import OWNERSHIP, Finding, FindingStatus, Known
+from nhi.findings import OWNERSHIP, Finding, FindingKind, FindingStatus, Known
 from nhi.identity import Evidence, Gap, Identity
 from nhi.ownership import tag_evidence as evidence_of_tags
 from nhi.policy import Policy
@@ -45,13 +46,23 @@ class Before:
         ):
             self.tags[fact.identity_id].append(fact)
         self.owner_active = roster.owners_active(session, ids, now)  # of those that have a confirmed owner
+        self._sets = permission_records.sets_in_force(session, ids)
+        self._uses = permission_records.uses(session, ids)
+
+    def identity(self, row: IdentityRow) -> Identity:
+        """Return the identity with what it may do and what of it it uses, where that is known."""
+        identity, use = identity_of(row), self._uses.get(row.id)
+        if use is None or row.id not in self._sets:
+            return identity  # nothing can be judged of its permissions, and most need not be read for it
+        access = permission_records.access_of(self._sets[row.id].body)
+        return replace(identity, access=access, exercise=use)
 
 
 def judge(
     session: Session, row: IdentityRow, before: Before, gaps: Sequence[Gap], policy: Policy, now: datetime
 ) -> tuple[int, int]:
     """Assess one identity and write what changed; return how many findings were opened and resolved."""
-    identity = identity_of(row)
+    identity = before.identity(row)
     open_rows = {finding.id: finding for finding in before.findings[row.id]}
     keys = {credential.id: credential.key for credential in row.credentials}
     known = [_known(finding, keys) for finding in open_rows.values()]
@@ -74,13 +85,24 @@ def judge(
 
 def judge_ownership(session: Session, rows: Sequence[IdentityRow], policy: Policy, now: datetime) -> tuple[int, int]:
     """Assess between scans only whether these identities have an owner; return how many were opened and resolved."""
+    return _judge_only(session, rows, OWNERSHIP, policy, now)
+
+
+def judge_permissions(session: Session, rows: Sequence[IdentityRow], policy: Policy, now: datetime) -> tuple[int, int]:
+    """Assess only what these identities may do; return how many were opened and resolved."""
+    return _judge_only(session, rows, frozenset({FindingKind.OVERPRIVILEGED}), policy, now)
+
+
+def _judge_only(
+    session: Session, rows: Sequence[IdentityRow], kinds: frozenset[FindingKind], policy: Policy, now: datetime
+) -> tuple[int, int]:
     before, opened, resolved = Before(session, rows, now), 0, 0
     for row in rows:
-        identity, active = identity_of(row), before.owner_active.get(row.id)
+        identity, active = before.identity(row), before.owner_active.get(row.id)
         assessed = findings.assess(identity, owner_active=active, gaps=(), policy=policy, now=now)
-        old = {finding.id: finding for finding in before.findings[row.id] if finding.kind in OWNERSHIP}
+        old = {finding.id: finding for finding in before.findings[row.id] if finding.kind in kinds}
         changes = findings.reconcile(
-            [finding for finding in assessed if finding.kind in OWNERSHIP],
+            [finding for finding in assessed if finding.kind in kinds],
             [_known(finding, {}) for finding in old.values()],
             identity=identity,
             gaps=(),
@@ -88,6 +110,8 @@ def judge_ownership(session: Session, rows: Sequence[IdentityRow], policy: Polic
         )
         for finding in changes.opened:
             _open_finding(session, row, finding, before, now)
+        for finding_id, finding in changes.kept:
+            _refresh(old[finding_id], finding)
         for finding_id, because in changes.resolved:
             resolve(session, old[finding_id], because, now)
         if changes.resolved:

@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs import around, judge, trails
-from nhi import findings, inventory, ledger
+from jobs import around, exercises, judge, trails
+from nhi import findings, inventory, ledger, permission_records
 from nhi.database import Sessions, reading
 from nhi.identity import Credential, Gap, Identity
 from nhi.policy import Policy, Source
-from nhi.providers import Connect, Memory, Progress, Provider, SpansAccounts, TellsQueries
+from nhi.providers import Connect, Memory, Progress, Provider, ReadsDocuments, SpansAccounts, TellsQueries
 from nhi.records import identity_of, storable, write_identity
 from nhi.tables import CredentialRow, EvidenceRow, GapRow, IdentityRow, ScanRow, new_id
 
@@ -110,6 +110,8 @@ def scan_source(
     tally.credentials = sum(len(identity.credentials) for identity in identities)
     _write_inventory(sessions, provider, identities, tally, policy, now)
     tally.gaps += trails.gather(sessions, provider, now)
+    gaps, opened, resolved = exercises.gather(sessions, provider, policy, now)
+    tally.gaps, tally.opened, tally.resolved = tally.gaps + gaps, tally.opened + opened, tally.resolved + resolved
     tally.api_calls = dict(provider.api_calls)
     tally.queries = dict(provider.queries) if isinstance(provider, TellsQueries) else {}
     with sessions.begin() as session:
@@ -143,7 +145,8 @@ def _memory(sessions: Sessions, provider: Provider) -> Memory:
             .join(CredentialRow, CredentialRow.identity_id == IdentityRow.id)
             .where(IdentityRow.provider == provider.name, CredentialRow.external_id.is_not(None))
         )
-        return Memory(credential_ids={(identity, credential): str(key) for identity, credential, key in rows})
+        ids = {(identity, credential): str(key) for identity, credential, key in rows}
+        return Memory(credential_ids=ids, documents=permission_records.documents(session))
 
 
 def _write_inventory(
@@ -157,6 +160,9 @@ def _write_inventory(
     with reading(sessions) as session:
         known = _known(session, provider)
     changes = inventory.reconcile(identities, known, tally.gaps)
+    if isinstance(provider, ReadsDocuments) and provider.documents:
+        with sessions.begin() as session:
+            permission_records.write_documents(session, provider.documents, now)
     for batch in _batches([*changes.appeared, *changes.updated]):
         with sessions.begin() as session:
             _write_batch(session, provider, batch, tally, policy, now)
@@ -177,6 +183,7 @@ def _write_batch(
     known = _rows(session, provider, [identity.key for identity in batch])
     rows = [_write(session, known.get(identity.key), identity, now) for identity in batch]
     session.flush()
+    permission_records.write(session, [row.id for row in rows], batch, now)
     around.refresh(session, provider, [row.id for row in rows], batch, tally.gaps, policy, now)
     before = judge.Before(session, rows, now)
     for row, identity in zip(rows, batch, strict=True):

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from nhi import authority, facts
+from nhi import authority, facts, permission_facts
 from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order, reachable
 from nhi.findings import OWNERSHIP, FindingKind
 from nhi.identity import CredentialStatus, Custody
@@ -34,7 +34,10 @@ from nhi.tables import (
 
 Json = dict[str, Any]
 # Of two findings as grave as each other, the one that tells more about whether the thing is needed comes first.
-ORDER = [FindingKind.UNUSED, FindingKind.UNROTATED, FindingKind.ORPHANED, FindingKind.UNOWNED]
+ORDER = [
+    *(FindingKind.UNUSED, FindingKind.OVERPRIVILEGED, FindingKind.UNROTATED),
+    *(FindingKind.ORPHANED, FindingKind.UNOWNED),
+]
 # Kinds that a provider can turn off reversibly. Of a service account that is its own ability to sign in, of which
 # nobody holds a secret.
 DISABLES = frozenset(
@@ -57,7 +60,7 @@ def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json
         .where(AskFindingRow.ask_id == ask.id)
     )
     findings = sorted(rows, key=lambda row: (-facts.rank_of(row), ORDER.index(row.kind), row.since, row.id))
-    return _about(identity) | {
+    return _about(session, identity, policy) | {
         "ask": {
             "id": ask.id,
             "email": ask.email,
@@ -80,12 +83,14 @@ def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json
 
 def of_identity(match: Json, can: list[str], policy: Policy, now: datetime) -> Json:
     """Return the facts of a card beside no ask: what `whois` found of one identity, and what may be done."""
-    return match | {"mode": policy.remediation.mode, "can": can, "drawn_at": facts.when(now)}
+    short = permission_facts.short(match["permissions"])
+    return match | {"permissions": short, "mode": policy.remediation.mode, "can": can, "drawn_at": facts.when(now)}
 
 
-def _about(identity: IdentityRow) -> Json:
+def _about(session: Session, identity: IdentityRow, policy: Policy) -> Json:
     return {
         "identity": facts.identity_json(identity) | {"tags": identity.tags},
+        "permissions": permission_facts.summaries(session, [identity], policy)[identity.id],
         "credentials": [facts.credential_json(c) for c in identity.credentials if c.gone_at is None],
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from nhi import act_facts, roster, steps
+from nhi import act_facts, permission_facts, roster, steps
 from nhi.findings import FindingStatus
 from nhi.identity import Evidence
 from nhi.ledger import instant
@@ -300,12 +300,13 @@ def whois(session: Session, query: str, policy: Policy, now: datetime) -> list[J
     ids = [row.id for row in rows]
     owner = owners(session, ids, policy, now)
     findings = open_findings(session, ids)
+    may = permission_facts.of(session, rows, policy)
     return [
         {
             "identity": identity_json(row) | {"tags": row.tags, "coverage": row.coverage.get("says", "")},
             "owner": owner[row.id],
             "credentials": [credential_json(c) for c in row.credentials if c.gone_at is None],
-            "permissions": {"policies": row.policies, "privileged": row.privileged},
+            "permissions": may[row.id],
             "findings": [finding_json(f, owner[row.id]) for f in findings if f.identity_id == row.id],
             "answers": answers(session, row.id),
             "remediations": remediations(session, row.id),

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from nhi import seasons
+from nhi import permissions, seasons
 from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody, Gap, Identity, hiding_credentials
+from nhi.least import least
 from nhi.policy import NEVER, Policy
+from nhi.powers import Power, in_words
 
 
 class FindingKind(StrEnum):
@@ -21,6 +23,7 @@ class FindingKind(StrEnum):
     UNOWNED = "unowned"
     ORPHANED = "orphaned"
     UNROTATED = "unrotated"
+    OVERPRIVILEGED = "overprivileged"
 
 
 # What is wrong with its owner, and not with what it does: a claim resolves it, a justification does not.
@@ -46,14 +49,19 @@ class FindingStatus(StrEnum):
 
 
 # OWASP NHI Top 10 (2025): unused, unowned and orphaned are leftovers of somebody or something that is gone (NHI1), an
-# old secret is long-lived (NHI7).
+# old secret is long-lived (NHI7), and what may do much that it never does is overprivileged (NHI5).
 OWASP = {
     FindingKind.UNUSED: "NHI1",
     FindingKind.UNOWNED: "NHI1",
     FindingKind.ORPHANED: "NHI1",
     FindingKind.UNROTATED: "NHI7",
+    FindingKind.OVERPRIVILEGED: "NHI5",
 }
 
+# What the source of a use tells, by provider; said with every finding that rests on it.
+EXERCISE_SAYS = {
+    "aws": "AWS tells the last try to reach each service, denied ones too, of 400 days and about 4 hours late.",
+}
 # A credential is called by these words in sentences for people.
 CREDENTIAL_WORDS = {
     "access_key": "access key",
@@ -120,6 +128,7 @@ def _findings(
 ) -> Iterator[Finding]:
     if not owner_active:
         yield _unowned(identity, owner_active, now)
+    yield from _overprivileged(identity, policy.rules.permissions_unused_after_for(identity), now)
     use_hidden = any(gap.covers(identity.scope, Aspect.USE) for gap in gaps)
     if not use_hidden and not identity.credentials and identity.custody is Custody.NOBODY:
         yield from _unused(identity, None, policy.rules.unused_after_for(identity), now)
@@ -207,8 +216,7 @@ def _in_season(season: seasons.Season | None) -> str:
 
 def span(length: timedelta) -> str:
     """Return a duration in words, rounded down: "90 days", "1 day", "4 hours"."""
-    number, unit = (length.days, "day") if length.days else (length // timedelta(hours=1), "hour")
-    return f"{number} {unit}{'' if number == 1 else 's'}"
+    return number_of(length.days, "day") if length.days else number_of(length // timedelta(hours=1), "hour")
 
 
 def _unrotated(identity: Identity, credential: Credential, patience: timedelta, now: datetime) -> Iterator[Finding]:
@@ -232,6 +240,38 @@ def _unrotated(identity: Identity, credential: Credential, patience: timedelta, 
         if told
         else "The provider's own record of when it was made. The provider does not tell when its secret is changed.",
     )
+
+
+def _overprivileged(identity: Identity, patience: timedelta, now: datetime) -> Iterator[Finding]:
+    """Judge what it may do against what it was seen to use, up to where that is told. One that is new has its grace."""
+    exercise, made_at = identity.exercise, identity.created_at
+    if exercise is None or patience == NEVER or (made_at is not None and exercise.seen_until - made_at < patience):
+        return
+    found = least(identity, exercise.seen_until - patience)
+    if found is None or not found.lost:
+        return
+    lost = [one.power for one in found.lost]
+    graver = any(power in (Power.ADMIN, Power.ESCALATION, Power.SECRETS) for power in lost)
+    yield Finding(
+        kind=FindingKind.OVERPRIVILEGED,
+        credential_key=None,
+        severity=_raised(Severity.LOW, graver, Power.ADMIN in lost),
+        owasp=OWASP[FindingKind.OVERPRIVILEGED],
+        since=min(now, max(made_at or exercise.seen_from, exercise.seen_from) + patience),
+        why=f"Of {number_of(len(found.kept) + len(found.dropped), 'service')} that it may use it used {len(found.used)}"
+        f" in {span(patience)} ({_first(found.used)}). It has no need to {in_words(lost[:3], 'or')}.",
+        coverage=f"{EXERCISE_SAYS.get(identity.provider, '')} {permissions.SAYS}".strip(),
+        exact=False,
+    )
+
+
+def _first(names: Sequence[str], most: int = 4) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def number_of(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _unowned(identity: Identity, owner_active: bool | None, now: datetime) -> Finding:
@@ -290,6 +330,8 @@ def is_hidden(finding: Known, identity: Identity, gaps: Sequence[Gap]) -> bool:
     """Whether a gap keeps us from telling if this finding still stands."""
     if finding.kind in OWNERSHIP:
         return False
+    if finding.kind is FindingKind.OVERPRIVILEGED:
+        return identity.access is None or identity.exercise is None or bool(identity.access.unread)
     credential = next((c for c in identity.credentials if c.key == finding.credential_key), None)
     if finding.credential_key is not None and credential is None:
         return any(gap.covers(identity.scope, Aspect.CREDENTIALS) for gap in gaps)
@@ -310,6 +352,8 @@ def _because(finding: Known, identity: Identity, current: Iterable[tuple[Finding
         return "The credential is gone."
     if credential is not None and credential.status is CredentialStatus.INACTIVE:
         return "The credential is turned off."
+    if finding.kind is FindingKind.OVERPRIVILEGED:
+        return "It may do less now, uses more of it, or policy allows more now."
     if finding.kind is FindingKind.UNUSED:
         return "It was used since, or policy allows more now."
     return "Its secret was rotated, or policy allows more now."

@@ -33,6 +33,7 @@ class Aspect(StrEnum):
     CREDENTIALS = "credentials"  # its credentials may be more, or other, than what is known
     USE = "use"  # nothing inside may be called unused
     OWNER = "owner"  # evidence of its owner may be missing
+    PERMISSIONS = "permissions"  # what it may do is more, or other, than what is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Gap:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Permission:
+class Need:
     """One permission that this program needs of a cloud, and what for."""
 
     action: str  # the provider's own name: "iam:ListAccessKeys"
@@ -100,6 +101,68 @@ class Credential:
     pauses: tuple[Pause, ...] = ()  # spells without use that ended with one, as our own scans witnessed them
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Permission:
+    """One statement of what an identity may do, or may not: the same shape for all clouds.
+
+    A statement of an AWS policy, or one role given on one resource of Google Cloud. Actions and resources are globs
+    (`s3:Get*`, `arn:aws:s3:::reports/*`); in Google Cloud an action is a role (`roles/storage.admin`), and what it is
+    given on passes it down to everything below. `but_...` means everything except these; the other one is then empty.
+    """
+
+    allows: bool  # False: it denies, whatever else allows
+    actions: tuple[str, ...] = ()
+    but_actions: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    but_resources: tuple[str, ...] = ()
+    condition: str = ""  # in the cloud's own words, JSON or CEL; "": always
+    via: str = ""  # where it comes from: "inline deploy", "group ops, ReadOnlyAccess", "folders/123"
+
+
+class TrustKind(StrEnum):
+    """What kind of thing may become an identity."""
+
+    SERVICE = "service"  # of the platform: it runs code as this identity
+    IDENTITY = "identity"  # a user or role, or an account of this cloud
+    FEDERATED = "federated"  # somebody whom another identity provider vouches for
+    ANYONE = "anyone"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trust:
+    """One who may assume, impersonate or run as an identity. `outside`: not of the same account or project."""
+
+    who: str  # "lambda.amazonaws.com", "arn:aws:iam::444455556666:root", "group:ops@example.com"
+    kind: TrustKind
+    outside: bool
+    condition: str = ""  # in the cloud's own words; "": always
+    via: str = ""  # "roles/iam.serviceAccountTokenCreator on projects/shop"; "": the identity's own trust policy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """What an identity may do, and who may become it. `None` in its place: nobody told."""
+
+    permissions: tuple[Permission, ...] = ()
+    boundary: tuple[Permission, ...] | None = None  # what it may do at most, whatever else allows; None: there is none
+    trust: tuple[Trust, ...] = ()
+    unread: tuple[str, ...] = ()  # policies and roles whose words could not be read: it may be able to do more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exercise:
+    """What of its permissions an identity was seen to use.
+
+    A service is named as its actions begin (`s3`). One that is not in `services` is not known to be reachable.
+    """
+
+    services: Mapping[str, datetime | None]  # the last attempt to reach it; None: none in the time that is tracked
+    actions: Mapping[str, datetime | None]  # the same of single actions, only where the cloud tracks them
+    seen_from: datetime
+    seen_until: datetime
+    source: str  # "iam:GetServiceLastAccessedDetails"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Identity:
     """Something that authenticates and is not a person.
@@ -125,6 +188,8 @@ class Identity:
     service_linked: bool = False  # made and used by the platform: nobody here can rotate or own it
     coverage: Coverage = Coverage(says="")
     policies: tuple[str, ...] = ()  # names of attached and inline policies, for people to read
+    access: Access | None = None  # None: the provider did not tell, or it was not read back from the database
+    exercise: Exercise | None = None  # None: nobody asked, or it could not be seen
 
     @property
     def scope(self) -> str:

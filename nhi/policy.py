@@ -7,7 +7,6 @@ a misspelt `unused_afer` must not silently leave the default in force.
 from __future__ import annotations
 
 import difflib
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import time, timedelta
@@ -19,7 +18,6 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -29,19 +27,17 @@ from pydantic import (
 from nhi import anchors, working_days
 from nhi.errors import PolicyError
 from nhi.identity import Identity
+from nhi.policy_sources import Section
+from nhi.policy_sources import Source as Source
 from nhi.policy_words import NEVER as NEVER
-from nhi.policy_words import Duration, Hours, Mail, Moment, Patience, RoleArn, Rung, Who, problem_in_words
+from nhi.policy_words import Duration, Hours, Mail, Moment, Patience, Rung, Who, problem_in_words
 from nhi.policy_words import parse_duration as parse_duration
 from nhi.policy_words import parse_end as parse_end
 from nhi.policy_words import parse_hours as parse_hours
 from nhi.weights import DEFAULTS, Worth
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Match(_Section):
+class Match(Section):
     """What an exception applies to: every key given must fit. Names are globs, tags are exact."""
 
     provider: str | None = None
@@ -60,15 +56,17 @@ class Match(_Section):
         )
 
 
-class RuleException(_Section):
+class RuleException(Section):
     match: Match
     unused_after: Patience | None = None
     unrotated_after: Patience | None = None
+    permissions_unused_after: Patience | None = None
 
 
-class Rules(_Section):
+class Rules(Section):
     unused_after: Patience = timedelta(days=90)
     unrotated_after: Patience = timedelta(days=90)
+    permissions_unused_after: Patience = timedelta(days=90)  # of what it may do: no use of a service for this long
     justification_at_most: Duration = timedelta(days=180)
     exceptions: tuple[RuleException, ...] = ()
 
@@ -80,6 +78,10 @@ class Rules(_Section):
         """Return the greatest age of a secret; the first exception that fits and names it wins."""
         return self._first(identity, "unrotated_after")
 
+    def permissions_unused_after_for(self, identity: Identity) -> timedelta:
+        """Return the patience with permissions nobody uses; the first exception that fits and names it wins."""
+        return self._first(identity, "permissions_unused_after")
+
     def _first(self, identity: Identity, name: str) -> timedelta:
         for exception in self.exceptions:
             value: timedelta | None = getattr(exception, name)
@@ -89,56 +91,10 @@ class Rules(_Section):
         return default
 
 
-_GOOGLE_SCOPE = re.compile(r"(organizations|folders)/\d{1,20}|projects/[a-z0-9][a-z0-9.:-]{0,62}")
-_GOOGLE_ACCOUNT = re.compile(r"[^@\s/]{1,64}@[a-z0-9.-]{1,253}\.gserviceaccount\.com")
 _CHANGE_CALENDAR = r"^arn:aws[a-z-]*:ssm:[a-z0-9-]+:\d{12}:document/[A-Za-z0-9_.-]{3,128}$"
-_OF_ONE_CLOUD = {
-    "aws": ("role_arn", "external_id", "remediator_role_arn"),
-    "gcp": ("scope", "impersonate", "remediator_impersonate"),
-}
 
 
-class Source(_Section):
-    """One place to scan. Without any `[[sources]]`, the ambient AWS account is the one source."""
-
-    provider: Literal["aws", "gcp"] = "aws"
-    role_arn: RoleArn | None = None  # assumed for reading; None: the ambient credentials read
-    external_id: str | None = None
-    remediator_role_arn: RoleArn | None = None  # assumed for acts; None: the reader's own credentials act
-    scope: str | None = None  # Google Cloud: organizations/1, folders/1 or projects/ID; None: the ambient project
-    impersonate: str | None = None  # Google Cloud: the service account that reads; None: the ambient credentials
-    remediator_impersonate: str | None = None  # Google Cloud: the service account that acts; None: the reader acts
-    endpoint: str | None = None  # a test endpoint; None: the provider's own, or AWS_ENDPOINT_URL
-    calls_a_second: float = Field(default=100.0, gt=0)  # an upper limit; below it, the source's own throttling rules
-    trail_calls_a_second: float = Field(default=2.0, gt=0)  # of CloudTrail's LookupEvents, an account and region
-
-    @field_validator("scope")
-    @classmethod
-    def _scope_is_a_place(cls, value: str | None) -> str | None:
-        if value is not None and not _GOOGLE_SCOPE.fullmatch(value):
-            raise ValueError(f'a scope is "organizations/123", "folders/123" or "projects/my-project"; got {value!r}')
-        return value
-
-    @field_validator("impersonate", "remediator_impersonate")
-    @classmethod
-    def _impersonated_is_an_account(cls, value: str | None) -> str | None:
-        if value is not None and not _GOOGLE_ACCOUNT.fullmatch(value):
-            raise ValueError(f"a service account's e-mail ends with gserviceaccount.com; got {value!r}")
-        return value
-
-    @model_validator(mode="after")
-    def _keys_are_of_one_cloud(self) -> Source:
-        for other, keys in _OF_ONE_CLOUD.items():
-            strange = [key for key in keys if getattr(self, key) is not None]
-            if strange and other != self.provider:
-                raise ValueError(
-                    f'`{strange[0]}` is for provider = "{other}", and this source is of "{self.provider}":'
-                    " take the key out, or set the provider"
-                )
-        return self
-
-
-class SourceWeight(_Section):
+class SourceWeight(Section):
     """How much a source of evidence is worth here, in log-odds, and after what time a fact of it is worth half."""
 
     weight: float = Field(ge=-20, le=20)
@@ -149,7 +105,7 @@ def _as_weight(told: object) -> object:
     return {"weight": told} if isinstance(told, int | float) else told
 
 
-class Checkout(_Section):
+class Checkout(Section):
     """A local checkout of a repository that declares identities."""
 
     path: Path
@@ -163,14 +119,14 @@ class Checkout(_Section):
         return url
 
 
-class AccountOwner(_Section):
+class AccountOwner(Section):
     """Who answers for an account as a whole."""
 
     account: str
     email: str
 
 
-class Owners(_Section):
+class Owners(Section):
     tags: tuple[str, ...] = ("owner", "Owner", "team-email")
     fallback: Mail | None = None  # the e-mail of whom to ask where no owner is known
     threshold: float = Field(default=0.71, gt=0, lt=1)  # below this confidence nobody counts as a likely owner
@@ -201,7 +157,7 @@ def _worth(default: Worth, told: SourceWeight) -> Worth:
     return Worth(told.weight, None if told.half_life == NEVER else told.half_life)
 
 
-class PeopleTeam(_Section):
+class PeopleTeam(Section):
     """A team that tags and people speak of, and that can be asked as a whole."""
 
     name: str
@@ -211,7 +167,7 @@ class PeopleTeam(_Section):
     aliases: tuple[str, ...] = ()  # former names
 
 
-class People(_Section):
+class People(Section):
     admins: tuple[Who, ...] = ()  # e-mails or Slack ids
     domains: tuple[str, ...] = ()  # the company's e-mail domains: `owner=ana` may then be ana@ one of them
     teams: tuple[PeopleTeam, ...] = ()
@@ -220,7 +176,7 @@ class People(_Section):
     scim_url: str | None = None  # where SCIM 2.0's `/Users` is; its token is NHI_SCIM_TOKEN
 
 
-class Conversation(_Section):
+class Conversation(Section):
     shadow: bool = True
     working_hours: Hours = (time(9), time(17))
     remind_after: tuple[Duration, ...] = (timedelta(days=3), timedelta(days=4))
@@ -237,7 +193,7 @@ class Conversation(_Section):
         return value
 
 
-class Freeze(_Section):
+class Freeze(Section):
     """A window in which nothing is turned off: from an instant (or the beginning of a day, in UTC) until another."""
 
     name: str = Field(min_length=1, max_length=80)
@@ -251,7 +207,7 @@ class Freeze(_Section):
         return self
 
 
-class ScreamTest(_Section):
+class ScreamTest(Section):
     """Off for a while, listening, and on again by itself, before anything is turned off for good."""
 
     when: Literal["never", "offered", "always"] = "offered"  # offered: the person who disables may choose it
@@ -265,7 +221,7 @@ class ScreamTest(_Section):
         return ladder
 
 
-class Remediation(_Section):
+class Remediation(Section):
     mode: Literal["propose", "reversible"] = "propose"
     actions_an_hour: int = Field(default=5, ge=1)
     share_of_account: float = Field(default=0.1, gt=0, le=1)  # of its live credentials, in 24 hours; 3 are always let
@@ -281,7 +237,7 @@ class Remediation(_Section):
     announce_to: str | None = None  # the admins' channel; None: the first channel of conversation.escalate_to
 
 
-class Ledger(_Section):
+class Ledger(Section):
     """The name of the ledger, and where its signed checkpoints are kept beside the database."""
 
     origin: str = Field(default="nhi-ledger", pattern=r"^[^\s+]{1,200}$")
@@ -300,14 +256,14 @@ class Ledger(_Section):
         return targets
 
 
-class CarryOver(_Section):
+class CarryOver(Section):
     """How long a "still needed" stands in later reviews while nothing changes. High risk is asked each quarter."""
 
     low: Duration = timedelta(days=360)
     medium: Duration = timedelta(days=180)
 
 
-class Review(_Section):
+class Review(Section):
     automatic: bool = True  # opens by itself once a quarter; else by `nhi review open`
     fresh_within: Duration = timedelta(hours=36)  # each source was seen whole so lately, else no review opens
     due_after: Duration = timedelta(days=21)
@@ -316,7 +272,15 @@ class Review(_Section):
     signers: tuple[str, ...] = ()  # e-mails of who may sign in Slack; none: the admins
 
 
-class Policy(_Section):
+class Permissions(Section):
+    """How closely to look at what is used of permissions. Each look costs two calls or more."""
+
+    last_accessed: bool = True  # ask when services were last used, of those who can do harm
+    lookups_a_scan: int = Field(default=20, ge=0)  # identities
+    again_after: Duration = timedelta(days=7)
+
+
+class Policy(Section):
     """The whole of policy.toml."""
 
     rules: Rules = Rules()
@@ -327,6 +291,7 @@ class Policy(_Section):
     remediation: Remediation = Remediation()
     ledger: Ledger = Ledger()
     review: Review = Review()
+    permissions: Permissions = Permissions()
 
 
 def load(path: Path) -> Policy:

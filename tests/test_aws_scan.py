@@ -426,8 +426,10 @@ def test_a_scan_makes_only_declared_calls_and_writes_nothing(cloud: Cloud, aws: 
     cloud.add_user("young")
     cloud.add_access_key("young")
     cloud.add_password("young")
+    cloud.attach("arn:aws:iam::aws:policy/ReadOnlyAccess", user="young")
     identities, _ = seen_by(aws, matters=everything)
     list(aws.creators([*identities.values()], now=NOW))
+    list(aws.exercises([*identities.values()], now=NOW))
     list(aws.counts())
     declared = {permission.action for permission in aws.permissions if not permission.writes}
     asked = {one.action for one in cloud.requests}

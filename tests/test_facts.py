@@ -166,7 +166,7 @@ def test_whois_tells_everything_that_the_interface_promises(company: Sessions, p
     assert [credential["id"] for credential in match["credentials"]] == [KEY_ID]
     assert [finding["kind"] for finding in match["findings"]] == ["unused"]
     assert [event["kind"] for event in match["history"]] == ["finding.opened", "identity.seen"]
-    assert set(match["permissions"]) == {"policies", "privileged"}
+    assert set(match["permissions"]) == {"policies", "privileged", "known"}
     assert [answer["verdict"] for answer in match["answers"]] == ["claim"]
 
 

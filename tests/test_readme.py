@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import pytest
 
 from nhi.database import ROOT
-from nhi.identity import Permission
+from nhi.identity import Need
 from nhi.providers.aws import Aws
 from nhi.providers.gcp import Gcp
 
 README = (ROOT / "README.md").read_text()
 
 
-def table(permissions: Sequence[Permission]) -> str:
+def table(permissions: Sequence[Need]) -> str:
     rows = [f"| `{permission.action}` | {permission.why} |" for permission in permissions]
     return "\n".join(["| permission | what for |", "|---|---|", *rows])
 
@@ -32,7 +32,7 @@ def table(permissions: Sequence[Permission]) -> str:
     ids=["read", "look", "write", "gcp-read", "gcp-write"],
 )
 def test_the_readme_lists_exactly_the_permissions_declared_beside_the_code(
-    name: str, permissions: Sequence[Permission]
+    name: str, permissions: Sequence[Need]
 ) -> None:
     found = re.search(rf"<!-- permissions: {name} -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
     assert found is not None

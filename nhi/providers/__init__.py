@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from nhi.certificate import Caller, Read
-from nhi.identity import Credential, CredentialStatus, Evidence, Gap, Identity, Permission
+from nhi.identity import Credential, CredentialStatus, Evidence, Exercise, Gap, Identity, Need
 from nhi.policy import Source
 from nhi.screaming import Hearing
 
@@ -22,10 +22,12 @@ class Memory:
     """What is known from before and spares calls.
 
     `credential_ids` maps (identity key, credential key) to the credential's public id: both are fixed for the
-    credential's life, so an id once learnt need not be asked for again.
+    credential's life, so an id once learnt need not be asked for again. `documents` are policies of the cloud's own, by
+    their name and version: what one version says never changes.
     """
 
     credential_ids: Mapping[tuple[str, str], str]
+    documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,14 @@ class Count:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exercised:
+    """What one identity was seen to use of what it may do."""
+
+    identity_key: str
+    exercise: Exercise
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a scan is, for a progress bar: `done` of `total` things (total None: not known yet)."""
 
@@ -75,7 +85,7 @@ class Provider(Protocol):
     """A place that identities live in, opened by `connect`."""
 
     name: str
-    permissions: Sequence[Permission]
+    permissions: Sequence[Need]
 
     @property
     def account(self) -> str:
@@ -109,6 +119,23 @@ class TellsUses(Protocol):
 
     def uses(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Evidence | Gap]:
         """Yield who used these identities lately, each person once; a gap for what could not be asked."""
+
+
+@runtime_checkable
+class ReadsDocuments(Protocol):
+    """A provider whose scan may read policies of the cloud's own, which is to be remembered for the next one."""
+
+    @property
+    def documents(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the scan just made read for the first time, by name and version; makes no call."""
+
+
+@runtime_checkable
+class TellsExercise(Protocol):
+    """A provider that knows which of its permissions an identity uses."""
+
+    def exercises(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Exercised | Gap]:
+        """Yield what each identity was seen to use, or a gap for what could not be asked. A few calls each."""
 
 
 @runtime_checkable
@@ -153,7 +180,7 @@ class TellsQueries(Protocol):
 class Disables(Protocol):
     """A provider that can turn one credential off and on again."""
 
-    disable_permissions: Sequence[Permission]
+    disable_permissions: Sequence[Need]
 
     def disables(self, credential_kind: str) -> bool:
         """Whether a credential of this kind can be turned off reversibly."""

@@ -51,6 +51,7 @@ from nhi.tables.people import (
     HandoverRow,
     TeamClaimRow,
 )
+from nhi.tables.permissions import PermissionSetRow, PermissionSpellRow, PermissionUseRow, PolicyDocumentRow
 from nhi.tables.proof import AnchorRow, CheckpointRow, PopulationCountRow
 from nhi.tables.reviews import (
     ReviewBoardRow,
@@ -93,7 +94,11 @@ __all__ = [
     "IdentityRow",
     "OfferRow",
     "OwnerRow",
+    "PermissionSetRow",
+    "PermissionSpellRow",
+    "PermissionUseRow",
     "PersonRow",
+    "PolicyDocumentRow",
     "PopulationCountRow",
     "PromiseRow",
     "RemediationRow",

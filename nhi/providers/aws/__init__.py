@@ -13,23 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from nhi.certificate import Caller
-from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Permission, scope_of
+from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need, scope_of
 from nhi.policy import Source
-from nhi.providers import Count, CredentialState, Memory, Progress, Target
+from nhi.providers import Count, CredentialState, Exercised, Memory, Progress, Target
 from nhi.providers.aws import acts, audible, roles
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.creators import find_creators
+from nhi.providers.aws.exercise import find_exercises
 from nhi.providers.aws.scan import Scan
 from nhi.providers.aws.sessions import find_uses
 from nhi.screaming import Hearing
 
 PERMISSIONS = tuple(
-    Permission(action=action, why=why)
+    Need(action=action, why=why)
     for action, why in {
         "sts:GetCallerIdentity": "tells which account this is",
         "iam:GetAccountAuthorizationDetails": "lists users and roles with tags, policies and the last use of roles",
+        "iam:ListPolicies": "tells which version of AWS's own policies is in force, of those that somebody has",
+        "iam:GetPolicyVersion": "tells what such a policy allows; once a version",
         "iam:GenerateCredentialReport": "asks AWS to make the credential report; changes nothing",
         "iam:GetCredentialReport": "tells each user's password and keys, and when they were used",
         "iam:ListServiceSpecificCredentials": "lists passwords for single services (CodeCommit, Keyspaces, Bedrock)",
@@ -38,6 +42,8 @@ PERMISSIONS = tuple(
         "iam:GetLoginProfile": "tells whether a user newer than the report has a password",
         "iam:GetUser": "tells a newer user's last sign-in, and before an act that the user is still the same",
         "iam:GetAccountSummary": "tells how many users and roles there are, to hold the scan against",
+        "iam:GenerateServiceLastAccessedDetails": "asks when an identity last reached each service; changes nothing",
+        "iam:GetServiceLastAccessedDetails": "tells when an identity last reached each service",
         "cloudtrail:LookupEvents": "tells who made a user, role or key, whose sessions use a role,"
         " and before an act who called with it last",
     }.items()
@@ -52,12 +58,12 @@ def connect(source: Source) -> Aws:
 
 
 class Aws:
-    """One AWS account: Provider, TellsCreators, Counts, TellsQueries, Disables, EndsSessions, Listens, TellsFreezes."""
+    """One AWS account, as every protocol of nhi/providers/__init__.py but those of Google Cloud alone."""
 
     name = "aws"
-    permissions: Sequence[Permission] = PERMISSIONS
-    look_permissions: Sequence[Permission] = acts.LOOK_PERMISSIONS  # the reader's, right before an act
-    disable_permissions: Sequence[Permission] = DISABLE_PERMISSIONS
+    permissions: Sequence[Need] = PERMISSIONS
+    look_permissions: Sequence[Need] = acts.LOOK_PERMISSIONS  # the reader's, right before an act
+    disable_permissions: Sequence[Need] = DISABLE_PERMISSIONS
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -66,6 +72,7 @@ class Aws:
         if source.remediator_role_arn is not None:
             self._acting = Calls(source, role_arn=source.remediator_role_arn)
         self._account: str | None = None
+        self._documents: Mapping[str, Mapping[str, Any]] = {}
 
     @property
     def account(self) -> str:
@@ -109,8 +116,21 @@ class Aws:
             scope = scope_of("aws", self._account_by_name())
             yield Gap(scope=scope, reason=fault.reason, hides=frozenset(Aspect))
             return
+        scan = Scan(self._calls, account, memory, matters, now)
+        self._documents = scan.managed.read
         try:
-            yield from Scan(self._calls, account, memory, matters, now).run()
+            yield from scan.run()
+        finally:
+            self._calls.close()
+
+    @property
+    def documents(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._documents
+
+    def exercises(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Exercised | Gap]:
+        """Yield what these users and roles reached of the services that they may reach."""
+        try:
+            yield from find_exercises(self._calls, identities, now)
         finally:
             self._calls.close()
 

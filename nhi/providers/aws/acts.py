@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from nhi.errors import ProviderError
-from nhi.identity import Aspect, CredentialStatus, Gap, Permission, scope_of
+from nhi.identity import Aspect, CredentialStatus, Gap, Need, scope_of
 from nhi.providers import CredentialState, Target
 from nhi.providers.aws import audible, console, keys, roles, services
 from nhi.providers.aws.calls import Calls, CannotSee
@@ -25,7 +25,7 @@ SWITCHED: Mapping[str, ModuleType] = {
     audible.DENIED_KEY: audible,
 }
 PERMISSIONS = tuple(
-    Permission(action=action, why=why, writes=True)
+    Need(action=action, why=why, writes=True)
     for action, why in {
         "iam:UpdateAccessKey": "turns one access key off, and on again",
         "iam:UpdateServiceSpecificCredential": "turns one service-specific credential off, and on again",
@@ -37,7 +37,7 @@ PERMISSIONS = tuple(
     }.items()
 )
 LOOK_PERMISSIONS = tuple(
-    Permission(action=action, why=why)
+    Need(action=action, why=why)
     for action, why in {
         "iam:GetRole": "tells that the role is still the same, and when it was last used",
         "iam:GetRolePolicy": "tells whether our denial is on a role",
@@ -46,8 +46,6 @@ LOOK_PERMISSIONS = tuple(
         "iam:GetUserPolicy": "tells whether our denial is on a user",
         "iam:ListUserPolicies": "tells what an undo must leave on a user",
         "iam:ListAttachedUserPolicies": "tells what an undo must leave attached to a user",
-        "iam:GenerateServiceLastAccessedDetails": "asks when a user last reached a service; changes nothing",
-        "iam:GetServiceLastAccessedDetails": "tells when a user last reached a service",
         "ssm:GetCalendarState": "tells whether the change calendar that policy names is open",
     }.items()
 )

@@ -12,8 +12,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from nhi.identity import Coverage, Credential, CredentialStatus, Custody, Identity
+from nhi.identity import Access, Coverage, Credential, CredentialStatus, Custody, Identity, Permission, Trust
+from nhi.powers import administers
+from nhi.providers.aws import policies
 from nhi.providers.aws.denials import QUARANTINE
+from nhi.providers.aws.policies import UnreadablePolicy
 
 FILTER = ("User", "Role", "Group", "LocalManagedPolicy")  # AWS's own policies would be thousands: they are known by ARN
 _ADMIN_POLICIES = ("aws:policy/AdministratorAccess", "aws:policy/IAMFullAccess")
@@ -29,10 +32,12 @@ _ROLE_SAYS = "IAM remembers for 400 days when a role was last used; what it was 
 
 @dataclass(frozen=True, kw_only=True)
 class _Grants:
-    """What is attached to something: names for people, ARNs to look up, and whether an inline policy is an admin's."""
+    """What is attached to something: names for people, ARNs to look up, and what its inline policies say."""
 
     names: tuple[str, ...]
     arns: tuple[str, ...]
+    inline: tuple[Permission, ...]
+    unread: tuple[str, ...]  # inline policies in no known shape
     admin: bool
 
 
@@ -43,6 +48,8 @@ class _Seen:
     identity: Identity
     grants: _Grants
     groups: tuple[str, ...]
+    boundary: str | None = None  # the ARN of the policy that limits it
+    trust: tuple[Trust, ...] = ()
 
 
 @dataclass
@@ -54,6 +61,8 @@ class Details:
     _seen: list[_Seen] = field(default_factory=list)
     _groups: dict[str, _Grants] = field(default_factory=dict)
     _admin_policies: set[str] = field(default_factory=set)
+    _documents: dict[str, object] = field(default_factory=dict)  # of managed policies, by ARN
+    _read: dict[tuple[str, str], tuple[Permission, ...] | None] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -70,24 +79,71 @@ class Details:
         for group in page.get("GroupDetailList", ()):
             self._groups[group["GroupName"]] = _grants(group, "GroupPolicyList")
         for policy in page.get("Policies", ()):
-            if any(_is_admin(version.get("Document")) for version in _in_force(policy)):
-                self._admin_policies.add(policy["Arn"])
+            for version in _in_force(policy):
+                self.learn(policy["Arn"], version.get("Document"))
+
+    def learn(self, arn: str, document: object) -> None:
+        """Take in what a managed policy says."""
+        self._documents[arn] = document
+        if _is_admin(document):
+            self._admin_policies.add(arn)
+
+    def unread(self) -> frozenset[str]:
+        """Return the ARNs of policies that somebody has and whose words are not known yet: AWS's own."""
+        grants = [*(seen.grants for seen in self._seen), *self._groups.values()]
+        used = {arn for one in grants for arn in one.arns} | {seen.boundary for seen in self._seen if seen.boundary}
+        return frozenset(used - self._documents.keys())
 
     def identities(self) -> Iterator[Identity]:
         """Yield users (without their credentials) and roles; what they are granted is judged now."""
         for seen in self._seen:
             groups = {group: self._groups[group] for group in seen.groups if group in self._groups}
+            access = self._access(seen, groups)
+            granted = any(self._administers(grants) for grants in (seen.grants, *groups.values()))
             yield replace(
                 seen.identity,
-                privileged=any(self._administers(grants) for grants in (seen.grants, *groups.values())),
+                privileged=granted or administers(access),
                 policies=(
                     *seen.grants.names,
                     *(f"{group}/{name}" for group, grants in groups.items() for name in grants.names),
                 ),
+                access=access,
             )
 
     def _administers(self, grants: _Grants) -> bool:
         return grants.admin or any(arn in self._admin_policies or arn.endswith(_ADMIN_POLICIES) for arn in grants.arns)
+
+    def _access(self, seen: _Seen, groups: Mapping[str, _Grants]) -> Access:
+        """Return what it may do: by its own policies, those of its groups, and at most what its boundary says."""
+        places = [("", seen.grants), *((f"group {name}, ", grants) for name, grants in groups.items())]
+        found: list[Permission] = []
+        unread: list[str] = []
+        for place, grants in places:
+            found += [replace(one, via=place + one.via) for one in grants.inline] if place else grants.inline
+            unread += [place + name for name in grants.unread]
+            for arn in grants.arns:
+                read = self._managed(arn, f"{place}{_name(arn)}")
+                found += read or ()
+                unread += [f"{place}{_name(arn)}"] if read is None else []
+        missing = [f"group {name}" for name in seen.groups if name not in self._groups]
+        boundary = None
+        if seen.boundary is not None:
+            boundary = self._managed(seen.boundary, f"boundary {_name(seen.boundary)}")
+            missing += [f"boundary {_name(seen.boundary)}"] if boundary is None else []
+        return Access(permissions=tuple(found), boundary=boundary, trust=seen.trust, unread=(*unread, *missing))
+
+    def _managed(self, arn: str, via: str) -> tuple[Permission, ...] | None:
+        """Return a managed policy's statements, one tuple for all who have it; None: its words are not known."""
+        if (arn, via) not in self._read:
+            try:
+                self._read[arn, via] = policies.statements(self._documents.get(arn), via)
+            except UnreadablePolicy:
+                self._read[arn, via] = None
+        return self._read[arn, via]
+
+
+def _name(arn: str) -> str:
+    return arn.rpartition("/")[2]
 
 
 def utc(instant: datetime) -> datetime:
@@ -108,7 +164,12 @@ def _user(account: str, user: Mapping[str, Any]) -> _Seen:
         last_used_at=None,
         tags=_tags(user),
     )
-    return _Seen(identity=identity, grants=_grants(user, "UserPolicyList"), groups=tuple(user.get("GroupList", ())))
+    return _Seen(
+        identity=identity,
+        grants=_grants(user, "UserPolicyList"),
+        groups=tuple(user.get("GroupList", ())),
+        boundary=_boundary(user),
+    )
 
 
 def _role(account: str, role: Mapping[str, Any], now: datetime) -> _Seen:
@@ -130,10 +191,26 @@ def _role(account: str, role: Mapping[str, Any], now: datetime) -> _Seen:
         coverage=Coverage(says=_ROLE_SAYS, seen_from=now - _ROLES_KEPT, seen_until=now - _ROLES_LAG),
         service_linked=role.get("Path", "/").startswith(_SERVICE_ROLES) or f":role{_SERVICE_ROLES}" in role["Arn"],
     )
-    if identity.service_linked or f":role{_RESERVED_ROLES}" in role["Arn"]:
-        return _Seen(identity=identity, grants=grants, groups=())  # nobody here can change these
-    own = _being_assumed(identity, region=told.get("Region"), quarantined=QUARANTINE.name in grants.names)
-    return _Seen(identity=replace(identity, credentials=(own,)), grants=grants, groups=())
+    if not identity.service_linked and f":role{_RESERVED_ROLES}" not in role["Arn"]:  # nobody here can change those
+        own = _being_assumed(identity, region=told.get("Region"), quarantined=QUARANTINE.name in grants.names)
+        identity = replace(identity, credentials=(own,))
+    trust = _trust(role, account)
+    if trust is None:
+        grants = replace(grants, unread=(*grants.unread, "the trust policy"))
+    return _Seen(identity=identity, grants=grants, groups=(), boundary=_boundary(role), trust=trust or ())
+
+
+def _trust(role: Mapping[str, Any], account: str) -> tuple[Trust, ...] | None:
+    """Return who may take a role; None: its trust policy is in no known shape."""
+    try:
+        return policies.trusted(role.get("AssumeRolePolicyDocument"), account)
+    except UnreadablePolicy:
+        return None
+
+
+def _boundary(thing: Mapping[str, Any]) -> str | None:
+    arn = (thing.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn")
+    return str(arn) if arn else None
 
 
 def _being_assumed(role: Identity, *, region: str | None, quarantined: bool) -> Credential:
@@ -159,9 +236,19 @@ def _tags(thing: Mapping[str, Any]) -> dict[str, str]:
 def _grants(thing: Mapping[str, Any], inline: str) -> _Grants:
     attached = thing.get("AttachedManagedPolicies") or ()
     own = thing.get(inline) or ()
+    read: list[Permission] = []
+    unread: list[str] = []
+    for policy in own:
+        via = f"inline {policy['PolicyName']}"
+        try:
+            read += policies.statements(policy.get("PolicyDocument"), via)
+        except UnreadablePolicy:
+            unread.append(via)
     return _Grants(
         names=(*(policy["PolicyName"] for policy in attached), *(policy["PolicyName"] for policy in own)),
         arns=tuple(policy["PolicyArn"] for policy in attached),
+        inline=tuple(read),
+        unread=tuple(unread),
         admin=any(_is_admin(policy.get("PolicyDocument")) for policy in own),
     )
 

@@ -15,13 +15,14 @@ from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody
 from nhi.providers import Memory, Progress
 from nhi.providers.aws.calls import AT_ONCE, Calls, CannotSee, reading
 from nhi.providers.aws.details import FILTER, Details, utc
+from nhi.providers.aws.managed import Managed
 from nhi.providers.aws.report import MalformedReport, Report, parse_report
 from nhi.providers.aws.users import learn_ids, of_user, read_singly
 
 _POLLS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0)  # seconds before each look for a report in the making
 _REPORT_NOT_YET = frozenset({"ReportInProgress", "ReportNotPresent", "ReportExpired"})
 _REPORT_LASTS = timedelta(hours=4)
-_ALL = frozenset({Aspect.EXISTENCE, Aspect.CREDENTIALS, Aspect.USE})
+_ALL = frozenset({Aspect.EXISTENCE, Aspect.CREDENTIALS, Aspect.USE, Aspect.PERMISSIONS})
 _NO_SERVICE_USE = "AWS does not tell when a service-specific credential was used"
 
 
@@ -41,6 +42,7 @@ class Scan:
         self._memory = memory
         self._matters = matters
         self._now = now
+        self.managed = Managed(calls, account, memory.documents)
         self._by_service: dict[str, list[Credential]] = defaultdict(list)  # service-specific ones, by user name
 
     def run(self) -> Iterator[Identity | Gap | Progress]:
@@ -50,6 +52,7 @@ class Scan:
         except CannotSee as fault:
             state = fault
         yield from self._read_details(details)
+        yield from self.managed.teach(details)
         yield from self._read_service_credentials()
         try:
             if isinstance(state, CannotSee):

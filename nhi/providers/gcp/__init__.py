@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Permission
+from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need
 from nhi.policy import Source
 from nhi.providers import CredentialState, Memory, Progress, Target
 from nhi.providers.gcp import acts, logs, owners
@@ -22,7 +22,7 @@ from nhi.providers.gcp.calls import Calls, CannotSee
 from nhi.providers.gcp.scan import EVERYTHING, Scan
 
 PERMISSIONS = tuple(
-    Permission(action=action, why=why)
+    Need(action=action, why=why)
     for action, why in {
         "cloudasset.assets.searchAllResources": "lists projects, service accounts, keys, API keys and identity pools",
         "cloudasset.assets.searchAllIamPolicies": "tells who has which role, and who owns a project",
@@ -37,7 +37,7 @@ PERMISSIONS = tuple(
     }.items()
 )
 DISABLE_PERMISSIONS = tuple(
-    Permission(action=action, why=why, writes=True)
+    Need(action=action, why=why, writes=True)
     for action, why in {
         "iam.serviceAccounts.disable": "turns one service account off",
         "iam.serviceAccounts.enable": "turns it on again",
@@ -56,8 +56,8 @@ class Gcp:
     """One scope of Google Cloud, as Provider, TellsCreators, TellsOwners, TellsQueries, SpansAccounts and Disables."""
 
     name = "gcp"
-    permissions: Sequence[Permission] = PERMISSIONS
-    disable_permissions: Sequence[Permission] = DISABLE_PERMISSIONS
+    permissions: Sequence[Need] = PERMISSIONS
+    disable_permissions: Sequence[Need] = DISABLE_PERMISSIONS
     owner_sources: Sequence[str] = owners.SOURCES
 
     def __init__(self, source: Source) -> None:

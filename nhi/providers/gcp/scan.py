@@ -188,6 +188,11 @@ class Scan:
             grants=self.bindings.accounts.get(account.email, ()),
             delegated=self._delegated.get(account.client_id) or self._delegated.get(account.unique_id),
             api_keys=self._bound.get(account.email, ()),
+            trust=self.bindings.trusting(
+                account.project,
+                (account.email, account.unique_id),
+                (*account.place.folders, account.place.organization),
+            ),
         )
         return shapes.service_account(born, facts, project, self._now)
 

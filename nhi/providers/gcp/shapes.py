@@ -12,18 +12,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from nhi.identity import Coverage, Credential, CredentialStatus, Custody, Identity
+from nhi.identity import Coverage, Credential, CredentialStatus, Custody, Identity, Trust
 from nhi.providers.gcp import activity
 from nhi.providers.gcp.activity import ACCOUNTS, KEYS, Used
 from nhi.providers.gcp.assets import Account, ApiKey, Key, Place, Pool, Project
-from nhi.providers.gcp.bindings import Grant
+from nhi.providers.gcp.bindings import Grant, access
 
 _USE = "Use is calls of Google APIs, failed ones too."
 _DELEGATION = (
     "Domain-wide delegation is seen only in the organisation's log, 400 days back, where Google Workspace shares its"
     " audit log with Google Cloud."
 )
-_ROLES = "Roles given above the scanned scope are not seen."
+_ROLES = "Roles given above the scanned scope are not seen, nor deny policies."
 _NO_API_KEY_USE = "Google does not tell when an API key was used"
 _NO_FEDERATED_USE = "Google does not tell when a workload identity provider was used"
 _LONGEST = 250
@@ -41,6 +41,7 @@ class Facts:
     grants: Sequence[Grant]
     delegated: str | None  # the scopes of its domain-wide delegation; None: none is known
     api_keys: Sequence[ApiKey]  # bound to it
+    trust: tuple[Trust, ...] = ()  # who can be it
 
 
 def service_account(account: Account, facts: Facts, project: Project | None, now: datetime) -> Identity:
@@ -61,6 +62,7 @@ def service_account(account: Account, facts: Facts, project: Project | None, now
         privileged=any(grant.admin for grant in facts.grants) or facts.delegated is not None,
         coverage=Coverage(says=f"{activity.SAYS[ACCOUNTS]} {_USE} {_DELEGATION} {_ROLES}"),
         policies=_names(facts.grants),
+        access=access(facts.grants, facts.trust),
     )
 
 
@@ -155,6 +157,7 @@ def service_agent(email: str, project: str, scope: str, grants: Sequence[Grant])
         privileged=any(grant.admin for grant in grants),
         service_linked=True,
         policies=_names(grants),
+        access=access(grants),
     )
 
 
@@ -212,6 +215,7 @@ def pool(
         privileged=any(grant.admin for grant in grants),
         coverage=Coverage(says=f"{_NO_FEDERATED_USE}. {_ROLES}"),
         policies=_names(grants),
+        access=access(grants),
     )
 
 
@@ -252,4 +256,5 @@ def pool_elsewhere(name: str, project: str, scope: str, grants: Sequence[Grant])
         privileged=any(grant.admin for grant in grants),
         service_linked=ours,
         policies=_names(grants),
+        access=access(grants),
     )

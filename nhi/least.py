@@ -1,0 +1,119 @@
+"""The least policy that still covers the use that was seen, and the proof that it grants nothing new. Pure.
+
+A service that was not used is taken out; of one that was, the actions that the cloud tracks one by one and saw no use
+of. Resources and conditions stay as they are, and so does every denial: what comes out can only be narrower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from nhi import catalog, globs
+from nhi.identity import Access, Identity, Permission
+from nhi.permissions import new_grants, services
+from nhi.powers import Held, held
+
+ACTIONS_AT_MOST = 120  # in place of one pattern; beyond that the pattern stays, since nobody would read the list
+
+
+@dataclass(frozen=True, kw_only=True)
+class Least:
+    """What would do. `dropped` services go; of those that stay some tracked actions may go too."""
+
+    before: tuple[Permission, ...]
+    permissions: tuple[Permission, ...]
+    used: tuple[str, ...]  # services, since then
+    kept: tuple[str, ...]  # those that were used, and those of whose use nothing tells
+    dropped: tuple[str, ...]
+    lost: tuple[Held, ...]  # powers that it would not have any more
+
+    @property
+    def is_narrower(self) -> bool:
+        return self.permissions != self.before
+
+
+def least(identity: Identity, since: datetime) -> Least | None:
+    """Return the least that covers the use since then; None: that cannot be told, or nothing was used at all.
+
+    What was not used at all needs no smaller policy: it needs to be turned off.
+    """
+    access, exercise = identity.access, identity.exercise
+    if access is None or exercise is None or access.unread:
+        return None
+    used = frozenset(name for name, at in exercise.services.items() if at is not None and at >= since)
+    if not used:
+        return None
+    idle = frozenset(name.lower() for name, at in exercise.actions.items() if at is None or at < since)
+    known = frozenset(exercise.services)
+    narrowed = (_narrowed(one, used, known, idle) for one in access.permissions)
+    permissions = tuple(one for one in narrowed if one is not None)
+    if new_grants(access.permissions, permissions):
+        return None  # never offered: it is not certain that it grants nothing new
+    return _result(identity, access, permissions, used)
+
+
+def _result(identity: Identity, access: Access, permissions: tuple[Permission, ...], used: frozenset[str]) -> Least:
+    before, after = services(access.permissions), services(permissions)
+    left = {one.power for one in _held(identity, replace(access, permissions=permissions))}
+    return Least(
+        before=access.permissions,
+        permissions=permissions,
+        used=tuple(sorted(used & before)),
+        kept=tuple(sorted(after)),
+        dropped=tuple(sorted(before - after)),
+        lost=tuple(one for one in _held(identity, access) if one.power not in left),
+    )
+
+
+def _held(identity: Identity, access: Access) -> tuple[Held, ...]:
+    return held(access, provider=identity.provider, account=identity.account)
+
+
+def _narrowed(
+    permission: Permission, used: frozenset[str], known: frozenset[str], idle: frozenset[str]
+) -> Permission | None:
+    """Return the statement with the used actions alone; None: nothing of it is left."""
+    if not permission.allows:
+        return permission
+    if permission.but_actions:
+        actions = list(_all_but(permission.but_actions, used, idle))
+    else:
+        actions = [one for pattern in permission.actions for one in _of_pattern(pattern, used, known, idle)]
+    kept = tuple(dict.fromkeys(actions))
+    if not kept:
+        return None
+    return permission if kept == permission.actions else replace(permission, actions=kept, but_actions=())
+
+
+def _of_pattern(pattern: str, used: frozenset[str], known: frozenset[str], idle: frozenset[str]) -> Iterable[str]:
+    prefix, colon, name = pattern.partition(":")
+    if not colon:
+        prefix, name = pattern, "*"
+    if not globs.is_pattern(prefix):
+        service = prefix.lower()
+        # Of a service that the cloud does not track nothing tells that it is not used: what is named stays.
+        return _tracked(pattern, idle) if service in used or service not in known else ()
+    found = sorted(service for service in used if globs.fits(prefix, service, ignore_case=True))
+    return [one for service in found for one in _tracked(f"{service}:{name}", idle)]
+
+
+def _tracked(pattern: str, idle: frozenset[str]) -> Sequence[str]:
+    """Return the pattern, or in its place its actions without those that are tracked and were not used."""
+    found = catalog.expand(pattern)
+    left = [action for action in found if action.lower() not in idle]
+    if len(left) == len(found):
+        return (pattern,)
+    return left if len(left) <= ACTIONS_AT_MOST else (pattern,)
+
+
+def _all_but(excluded: Sequence[str], used: frozenset[str], idle: frozenset[str]) -> Iterable[str]:
+    """Yield what is used of everything but what is excluded."""
+    for service in sorted(used):
+        whole = f"{service}:*"
+        if all(globs.apart(whole, one, ignore_case=True) for one in excluded):
+            yield from _tracked(whole, idle)
+            continue
+        found = [one for one in catalog.actions_of(service) if not globs.fits_any(excluded, one, ignore_case=True)]
+        yield from (one for one in found if one.lower() not in idle)

@@ -1,0 +1,184 @@
+"""What an identity may really do: statements weighed against each other, as the clouds themselves weigh them. Pure.
+
+A denial wins over whatever allows, a boundary allows at most what it says. A condition is not judged but kept: what is
+allowed under one counts as allowed in part, and a denial under one does not count, since it may not apply. Source:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html. Policies of resources and of
+organisations are not seen here; whoever shows a result says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from nhi import catalog, globs
+from nhi.identity import Access, Permission
+
+OWN_NAME = "${"  # a resource that holds a policy variable is the identity's own, or of its own kind
+SAYS = "Read from its own policies, its groups' and its boundary; not from policies of resources and organisations."
+
+
+class Reach(IntEnum):
+    """How far an action is allowed."""
+
+    NONE = 0
+    SOME = 1  # on some resources, or under a condition
+    ALL = 2
+
+
+def names(permission: Permission, action: str) -> bool:
+    """Whether a statement is about an action. Actions are compared without regard to case, as AWS does."""
+    if permission.but_actions:
+        return not globs.fits_any(permission.but_actions, action, ignore_case=True)
+    return globs.fits_any(permission.actions, action, ignore_case=True)
+
+
+def is_about(permission: Permission, resource: str) -> bool:
+    """Whether a statement is about a resource."""
+    if permission.but_resources:
+        return not globs.fits_any(permission.but_resources, resource)
+    return globs.fits_any(permission.resources, resource)
+
+
+def allows(
+    permissions: Sequence[Permission], action: str, resource: str, holds: Callable[[str], bool] = lambda _: True
+) -> bool:
+    """Whether these statements allow one action on one resource; `holds` tells of each condition whether it is met."""
+    fitting = [
+        one
+        for one in permissions
+        if names(one, action) and is_about(one, resource) and (not one.condition or holds(one.condition))
+    ]
+    return any(one.allows for one in fitting) and all(one.allows for one in fitting)
+
+
+def reach(access: Access, action: str) -> Reach:
+    """Return how far an identity may do an action, its boundary considered."""
+    own = _reach(access.permissions, action)
+    return own if access.boundary is None else min(own, _reach(access.boundary, action))
+
+
+def _reach(permissions: Iterable[Permission], action: str) -> Reach:
+    found = Reach.NONE
+    limited = False
+    for one in permissions:
+        if not names(one, action):
+            continue
+        if one.allows:
+            found = max(found, Reach.ALL if _is_everywhere(one) else Reach.SOME)
+        elif not one.condition and "*" in one.resources:
+            return Reach.NONE
+        else:
+            limited = True
+    return min(found, Reach.SOME) if limited else found
+
+
+def _is_everywhere(permission: Permission) -> bool:
+    """Whether it is about everything, or about everything but something, with no condition."""
+    return not permission.condition and ("*" in permission.resources or bool(permission.but_resources))
+
+
+def reach_of_others(access: Access, action: str) -> Reach:
+    """Return the same, leaving out what is allowed on the identity's own name alone (`user/${aws:username}`)."""
+    kept = tuple(one for one in access.permissions if not one.allows or not _is_own(one))
+    return reach(Access(permissions=kept, boundary=access.boundary), action)
+
+
+def _is_own(permission: Permission) -> bool:
+    return bool(permission.resources) and all(OWN_NAME in one for one in permission.resources)
+
+
+def services(permissions: Iterable[Permission]) -> frozenset[str]:
+    """Return the services in which anything is allowed, denials left out of account."""
+    found: set[str] = set()
+    for one in permissions:
+        if not one.allows:
+            continue
+        if one.but_actions:
+            whole = {pattern.partition(":")[0].lower() for pattern in one.but_actions if pattern.endswith(":*")}
+            found |= catalog.services() - whole
+        for pattern in one.actions:
+            found |= catalog.services_of(pattern)
+    return frozenset(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown:
+    """What an identity may do now and might not before."""
+
+    permissions: tuple[Permission, ...]
+    trust: tuple[str, ...]  # who may become it now, and might not before
+
+
+def grew(before: Access, now: Access) -> Grown:
+    """Return the statements that allow something new, and the newly trusted.
+
+    A statement is new if nothing certain that allowed it stood there before. One that only moved from a policy to
+    another is not, nor is one that was cut. A denial or a boundary that is gone lets everything under it grow.
+    """
+    loosened = _is_loosened(before, now)
+    new = [one for one in now.permissions if one.allows and (loosened or not is_covered(one, before.permissions))]
+    trusted = {(one.who, one.condition) for one in before.trust}
+    return Grown(
+        permissions=tuple(new),
+        trust=tuple(dict.fromkeys(one.who for one in now.trust if (one.who, one.condition) not in trusted)),
+    )
+
+
+def _is_loosened(before: Access, now: Access) -> bool:
+    if before.boundary is not None:
+        if now.boundary is None or not all(is_covered(one, before.boundary) for one in now.boundary if one.allows):
+            return True
+        if not _denials(before.boundary) <= _denials(now.boundary):
+            return True
+    return not _denials(before.permissions) <= _denials(now.permissions)
+
+
+def _denials(permissions: Iterable[Permission]) -> frozenset[tuple[object, ...]]:
+    return frozenset(
+        (one.actions, one.but_actions, one.resources, one.but_resources, one.condition)
+        for one in permissions
+        if not one.allows
+    )
+
+
+def is_covered(new: Permission, old: Sequence[Permission]) -> bool:
+    """Whether it is certain that all that a statement allows was allowed by one of the others, action by action."""
+    if new.but_actions:
+        return any(_same_place(new, one) and _takes_all_but(one, new.but_actions) for one in old if one.allows)
+    return all(any(_takes(one, action, new) for one in old if one.allows) for action in new.actions)
+
+
+def _takes(old: Permission, action: str, new: Permission) -> bool:
+    if not _same_place(new, old):
+        return False
+    if old.but_actions:
+        return all(globs.apart(action, other, ignore_case=True) for other in old.but_actions)
+    return any(globs.within(action, other, ignore_case=True) for other in old.actions)
+
+
+def _takes_all_but(old: Permission, excluded: Sequence[str]) -> bool:
+    if old.but_actions:
+        return set(old.but_actions) <= set(excluded)
+    return "*" in old.actions
+
+
+def _same_place(new: Permission, old: Permission) -> bool:
+    """Whether all of the new statement's resources lie within the old one's, under the same condition or a stricter."""
+    if old.condition and new.condition != old.condition:
+        return False
+    if new.but_resources:
+        if old.but_resources:
+            return set(old.but_resources) <= set(new.but_resources)
+        return "*" in old.resources
+    if old.but_resources:
+        return all(globs.apart(one, other) for one in new.resources for other in old.but_resources)
+    return all(any(globs.within(one, other) for other in old.resources) for one in new.resources)
+
+
+def new_grants(old: Sequence[Permission], new: Sequence[Permission]) -> tuple[Permission, ...]:
+    """Return what keeps it from being certain that `new` grants nothing that `old` did not; none: it is certain."""
+    missing = _denials(old) - _denials(new)
+    lost = [one for one in old if not one.allows and _denials([one]) <= missing]
+    return (*(one for one in new if one.allows and not is_covered(one, old)), *lost)

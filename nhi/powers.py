@@ -1,0 +1,242 @@
+"""What is dangerous about what an identity may do, in six classes that mean the same in every cloud. Pure.
+
+AWS's escalation paths are those that Rhino Security Labs and others have published; names are held against AWS's own
+list by a test. Google's roles are classed by their names, since what a role holds is not told with a binding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from nhi.globs import fits_any
+from nhi.identity import Access, Identity, Permission
+from nhi.permissions import Reach, names, reach, reach_of_others
+
+
+class Power(StrEnum):
+    """A class of what an identity may do, the gravest first."""
+
+    ADMIN = "admin"  # everything in its account or project
+    ESCALATION = "escalation"  # it can give itself more
+    SECRETS = "secrets"  # it can read secrets and passwords, or decrypt
+    DATA_WRITE = "data_write"
+    DATA_READ = "data_read"
+    CROSS_ACCOUNT = "cross_account"  # it reaches into another account or project
+
+
+_WORDS = {
+    Power.ADMIN: "administer its account",
+    Power.ESCALATION: "give itself more rights",
+    Power.SECRETS: "read secrets",
+    Power.DATA_WRITE: "change data",
+    Power.DATA_READ: "read data",
+    Power.CROSS_ACCOUNT: "reach into other accounts",
+}
+
+
+def in_words(powers: Iterable[Power], link: str = "and") -> str:
+    """Return powers for a sentence that begins "It may": "administer its account, read secrets and change data"."""
+    *first, last = [_WORDS[power] for power in powers]
+    return f"{', '.join(first)} {link} {last}" if first else last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """One power that an identity has. `by` are the shortest words for what gives it; `everywhere`: on all resources."""
+
+    power: Power
+    by: tuple[str, ...]
+    everywhere: bool
+
+
+# Each of these alone lets one take over another identity, or change one's own policies.
+_WRITES_IAM = (
+    *("iam:CreatePolicyVersion", "iam:SetDefaultPolicyVersion", "iam:AttachUserPolicy", "iam:AttachGroupPolicy"),
+    *("iam:AttachRolePolicy", "iam:PutUserPolicy", "iam:PutGroupPolicy", "iam:PutRolePolicy", "iam:AddUserToGroup"),
+    *("iam:UpdateAssumeRolePolicy", "iam:CreateAccessKey", "iam:CreateLoginProfile", "iam:UpdateLoginProfile"),
+    *("iam:DeleteRolePermissionsBoundary", "iam:DeleteUserPermissionsBoundary"),
+)
+# Each of these together with iam:PassRole runs code as whatever role may be passed.
+_RUNS_WITH_ROLE = (
+    *("ec2:RunInstances", "lambda:CreateFunction", "cloudformation:CreateStack", "ecs:RunTask", "ecs:CreateService"),
+    *("glue:CreateDevEndpoint", "glue:CreateJob", "glue:UpdateJob", "datapipeline:PutPipelineDefinition"),
+    *("sagemaker:CreateNotebookInstance", "sagemaker:CreateTrainingJob", "sagemaker:CreateProcessingJob"),
+    *("codebuild:CreateProject", "codepipeline:CreatePipeline", "states:CreateStateMachine", "batch:SubmitJob"),
+    *("apprunner:CreateService", "bedrock-agentcore:CreateCodeInterpreter", "ssm:StartAutomationExecution"),
+)
+# Each of these runs code as a role that something else already has.
+_RUNS_AS_OTHERS = (
+    *("lambda:UpdateFunctionCode", "glue:UpdateDevEndpoint", "sagemaker:CreatePresignedNotebookInstanceUrl"),
+    *("ssm:SendCommand", "ssm:StartSession", "ecs:ExecuteCommand", "cloudformation:UpdateStack"),
+    *("codebuild:UpdateProject", "ec2-instance-connect:SendSSHPublicKey"),
+)
+_SECRETS = (
+    *("secretsmanager:GetSecretValue", "secretsmanager:BatchGetSecretValue", "ssm:GetParameter", "ssm:GetParameters"),
+    *("ssm:GetParametersByPath", "ssm:GetParameterHistory", "kms:Decrypt", "ec2:GetPasswordData"),
+    *("redshift:GetClusterCredentials", "rds-db:connect", "sts:GetFederationToken", "chime:CreateApiKey"),
+)
+_READS_DATA = (
+    *("s3:GetObject", "s3:GetObjectVersion", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"),
+    *(
+        "dynamodb:Scan",
+        "dynamodb:ExportTableToPointInTime",
+        "rds-data:ExecuteStatement",
+        "redshift-data:GetStatementResult",
+    ),
+    *("sqs:ReceiveMessage", "kinesis:GetRecords", "athena:GetQueryResults", "es:ESHttpGet", "codecommit:GitPull"),
+    *("ecr:BatchGetImage", "ebs:GetSnapshotBlock", "logs:GetLogEvents", "timestream:Select", "cassandra:Select"),
+)
+_WRITES_DATA = (
+    *("s3:PutObject", "s3:DeleteObject", "s3:DeleteBucket", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+    *("dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "dynamodb:DeleteTable", "rds-data:ExecuteStatement"),
+    *("rds:DeleteDBInstance", "rds:DeleteDBCluster", "redshift-data:ExecuteStatement", "sqs:SendMessage"),
+    *("sqs:PurgeQueue", "kinesis:PutRecord", "es:ESHttpPost", "es:ESHttpDelete", "codecommit:GitPush"),
+    *("ecr:PutImage", "ec2:DeleteSnapshot", "timestream:WriteRecords", "cassandra:Modify"),
+)
+AWS_ACTIONS = (*_WRITES_IAM, *_RUNS_WITH_ROLE, *_RUNS_AS_OTHERS, *_SECRETS, *_READS_DATA, *_WRITES_DATA)
+# Who may do all of these on everything may do whatever it likes.
+_ADMINISTERS = ("iam:PutUserPolicy", "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:CreatePolicyVersion")
+
+_GOOGLE: Mapping[Power, tuple[str, ...]] = {
+    Power.ADMIN: (
+        *("roles/owner", "roles/editor", "roles/iam.securityAdmin", "roles/resourcemanager.*Admin"),
+        *("roles/iam.organizationRoleAdmin", "roles/iam.workloadIdentityPoolAdmin"),
+    ),
+    Power.ESCALATION: (
+        *("roles/owner", "roles/editor", "roles/iam.serviceAccountAdmin", "roles/iam.serviceAccountKeyAdmin"),
+        *("roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountUser", "roles/iam.workloadIdentityUser"),
+        *("roles/iam.securityAdmin", "roles/iam.roleAdmin", "roles/iam.organizationRoleAdmin"),
+        *("roles/resourcemanager.*Admin", "roles/deploymentmanager.editor", "roles/cloudbuild.builds.editor"),
+        *("roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.workloadIdentityPoolAdmin"),
+    ),
+    Power.SECRETS: (
+        *("roles/owner", "roles/secretmanager.admin", "roles/secretmanager.secretAccessor"),
+        *("roles/cloudkms.admin", "roles/cloudkms.cryptoKey*Decrypter*"),
+    ),
+    Power.DATA_WRITE: (
+        *(
+            "roles/owner",
+            "roles/editor",
+            "roles/storage.admin",
+            "roles/storage.object*Admin",
+            "roles/storage.objectUser",
+        ),
+        *("roles/storage.objectCreator", "roles/storage.legacy*Writer", "roles/storage.legacy*Owner"),
+        *("roles/bigquery.admin", "roles/bigquery.data*Editor", "roles/bigquery.dataOwner", "roles/spanner.*dmin"),
+        *("roles/spanner.databaseUser", "roles/cloudsql.admin", "roles/cloudsql.editor", "roles/cloudsql.client"),
+        *("roles/datastore.owner", "roles/datastore.user", "roles/bigtable.admin", "roles/bigtable.user"),
+        *("roles/pubsub.admin", "roles/pubsub.editor", "roles/pubsub.publisher", "roles/artifactregistry.*dmin"),
+        *("roles/artifactregistry.writer",),
+    ),
+    Power.DATA_READ: (
+        *("roles/owner", "roles/editor", "roles/viewer", "roles/storage.admin", "roles/storage.object*"),
+        *("roles/storage.legacy*Reader", "roles/bigquery.admin", "roles/bigquery.data*", "roles/spanner.*dmin"),
+        *("roles/spanner.database*", "roles/cloudsql.*", "roles/datastore.*", "roles/bigtable.*"),
+        *("roles/pubsub.admin", "roles/pubsub.editor", "roles/pubsub.subscriber", "roles/artifactregistry.*"),
+        *("roles/logging.privateLogViewer",),
+    ),
+}
+_WHOLE = ("organizations/", "folders/", "projects/")
+
+
+def powers(identity: Identity) -> tuple[Held, ...]:
+    """Return the powers that an identity has, the gravest first; none where what it may do is not known."""
+    if identity.access is None:
+        return ()
+    return held(identity.access, provider=identity.provider, account=identity.account)
+
+
+def held(access: Access, *, provider: str, account: str) -> tuple[Held, ...]:
+    """Return the powers that statements give, in this cloud."""
+    find = _FINDERS.get(provider)
+    found = () if find is None else tuple(find(access, account))
+    return tuple(sorted(found, key=lambda one: list(Power).index(one.power)))
+
+
+def administers(access: Access) -> bool:
+    """Whether it may write every policy of an AWS account, and so do whatever it likes."""
+    return all(reach(access, action) is Reach.ALL for action in _ADMINISTERS)
+
+
+def _of_aws(access: Access, account: str) -> Iterator[Held]:
+    if administers(access):
+        yield Held(power=Power.ADMIN, by=_by(access, _ADMINISTERS[:1]), everywhere=True)
+    yield from _escalates(access)
+    for power, actions in ((Power.SECRETS, _SECRETS), (Power.DATA_WRITE, _WRITES_DATA), (Power.DATA_READ, _READS_DATA)):
+        yield from _any_of(access, power, actions, reach)
+    yield from _reaches_accounts(access, account)
+
+
+def _any_of(
+    access: Access, power: Power, actions: Iterable[str], how: Callable[[Access, str], Reach]
+) -> Iterator[Held]:
+    found = {action: far for action in actions if (far := how(access, action)) is not Reach.NONE}
+    if found:
+        yield Held(power=power, by=tuple(found), everywhere=Reach.ALL in found.values())
+
+
+def _escalates(access: Access) -> Iterator[Held]:
+    found = {action: reach_of_others(access, action) for action in (*_WRITES_IAM, *_RUNS_AS_OTHERS)}
+    passes = reach(access, "iam:PassRole")
+    if passes is not Reach.NONE:
+        found |= {f"iam:PassRole + {action}": min(passes, reach(access, action)) for action in _RUNS_WITH_ROLE}
+    ways = {way: far for way, far in found.items() if far is not Reach.NONE}
+    if ways:
+        yield Held(power=Power.ESCALATION, by=tuple(ways), everywhere=Reach.ALL in ways.values())
+
+
+def _reaches_accounts(access: Access, account: str) -> Iterator[Held]:
+    """Find roles of other accounts that it may assume: named ones, or any at all."""
+    if reach(access, "sts:AssumeRole") is Reach.NONE:
+        return
+    allowed = [one for one in access.permissions if one.allows and names(one, "sts:AssumeRole")]
+    resources = [resource for one in allowed for resource in one.resources]
+    others = tuple(dict.fromkeys(one for one in resources if _account_of(one) not in (account, "")))
+    if others:
+        yield Held(power=Power.CROSS_ACCOUNT, by=others, everywhere="*" in others)
+
+
+def _account_of(arn: str) -> str:
+    """Return the account in an ARN; the pattern itself where it may be any, "" where there is none."""
+    parts = arn.split(":")
+    return parts[4] if len(parts) > 5 else arn if arn == "*" else ""
+
+
+def _by(access: Access, actions: Iterable[str]) -> tuple[str, ...]:
+    """Return where it comes from: the policies that allow these actions."""
+    found = [one.via for one in access.permissions if one.allows and any(names(one, action) for action in actions)]
+    return tuple(dict.fromkeys(via for via in found if via))
+
+
+def _of_google(access: Access, account: str) -> Iterator[Held]:
+    roles = [one for one in access.permissions if one.allows]
+    for power, patterns in _GOOGLE.items():
+        fitting = [one for one in roles if any(fits_any(patterns, role) for role in one.actions)]
+        if power is Power.ADMIN:  # of one bucket or topic the owner is no administrator
+            fitting = [one for one in fitting if any(_is_whole(place) for place in one.resources)]
+        if fitting:
+            yield Held(power=power, by=_roles(fitting), everywhere=any(map(_is_on_all, fitting)))
+    elsewhere = [one for one in roles if any(_is_elsewhere(place, account) for place in one.resources)]
+    if elsewhere:
+        yield Held(power=Power.CROSS_ACCOUNT, by=_roles(elsewhere), everywhere=any(map(_is_on_all, elsewhere)))
+
+
+def _roles(permissions: Iterable[Permission]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f"{one.actions[0]} on {one.resources[0]}" for one in permissions))
+
+
+def _is_whole(resource: str) -> bool:
+    return resource.startswith(_WHOLE) and resource.count("/") == 1
+
+
+def _is_on_all(permission: Permission) -> bool:
+    return not permission.condition and any(_is_whole(place) for place in permission.resources)
+
+
+def _is_elsewhere(resource: str, account: str) -> bool:
+    return not resource.startswith(f"projects/{account}/") and resource != f"projects/{account}"
+
+
+_FINDERS: Mapping[str, Callable[[Access, str], Iterator[Held]]] = {"aws": _of_aws, "gcp": _of_google}

@@ -150,7 +150,7 @@ def _symbol_of_ended(facts: Json) -> str:
 
 def findings_list(findings: Sequence[Json], most: int = FINDINGS_AT_MOST) -> Words:
     """Return the findings, a line each, each with the credential that it is about."""
-    lines = [finding | {"key": public_id(finding["credential"])} for finding in findings[:most]]
+    lines = [finding | {"key": public_id(finding.get("credential"))} for finding in findings[:most]]
     return say("card.findings", findings=lines, more=max(0, len(findings) - most))
 
 

@@ -109,6 +109,7 @@ def _snapshot(row: IdentityRow, frozen: Json, who: _Who, made_by: frozenset[str]
 
 def frozen_facts(row: IdentityRow, findings: Sequence[FindingRow]) -> Json:
     """Return what is frozen of an identity itself: what it is, its credentials, permissions and open findings."""
+    of = {c.id: {"id": c.external_id, "kind": c.kind} for c in row.credentials}
     return {
         "identity": facts.identity_json(row) | {"tags": row.tags},
         "credentials": [
@@ -116,7 +117,14 @@ def frozen_facts(row: IdentityRow, findings: Sequence[FindingRow]) -> Json:
         ],
         "permissions": {"policies": list(row.policies), "privileged": row.privileged},
         "findings": [
-            {"id": f.id, "kind": f.kind.value, "severity": f.severity.value, "why": f.why, "since": facts.when(f.since)}
+            {
+                "id": f.id,
+                "kind": f.kind.value,
+                "severity": f.severity.value,
+                "why": f.why,
+                "since": facts.when(f.since),
+                "credential": of.get(f.credential_id or ""),
+            }
             for f in findings
         ],
     }

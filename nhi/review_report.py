@@ -192,7 +192,7 @@ def _acts(session: Session, ids: list[str]) -> list[Json]:
 
 
 def burn_down(session: Session, campaign: ReviewCampaignRow, now: datetime) -> list[tuple[date, int]]:
-    """Return how many items were left at the end of each day (UTC), from the opening to today; carried ones apart."""
+    """Return how many items were left when each day began (UTC): first at the opening, last now; carried ones apart."""
     query = select(ReviewItemRow.added_at, ReviewItemRow.decided_at, ReviewItemRow.status).where(
         ReviewItemRow.campaign_id == campaign.id, ReviewItemRow.status != ItemStatus.CARRIED
     )
@@ -202,8 +202,9 @@ def burn_down(session: Session, campaign: ReviewCampaignRow, now: datetime) -> l
     found = []
     for number in range(days + 1):
         day = campaign.opened_at.date() + timedelta(days=number)
-        evening = datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC)
-        left = sum(1 for added, ended in items if added < evening and (ended is None or ended >= evening))
+        morning = datetime.combine(day, datetime.min.time(), UTC)
+        at = until if number == days else max(morning, campaign.opened_at)
+        left = sum(1 for added, ended in items if added <= at and (ended is None or ended > at))
         found.append((day, left))
     return found
 

@@ -197,6 +197,22 @@ def test_what_was_turned_off_is_read_back_from_the_cloud(world: World, export: C
     assert "ci-deploy is not as it was decided (active)" in read(again, "report.html")
 
 
+@on_sqlite
+def test_what_was_decided_and_not_done_is_an_open_point_until_it_is_off(
+    world: World, export: Callable[..., Path]
+) -> None:
+    world.set_policy("[remediation]\nmode = 'propose'\n")
+    key = decide(world)
+    first = export()
+    (row,) = rows(first, "after.csv")
+    assert (row["status"], row["now"], row["as_decided"]) == ("proposed", "active", "no")
+    assert f"{key} of ci-deploy is not as it was decided (active): its act is proposed." in read(first, "report.html")
+
+    world.cloud.iam.update_access_key("ci-deploy", key, "Inactive")  # somebody did it by hand
+    (row,) = rows(export("again.zip"), "after.csv")
+    assert (row["now"], row["as_decided"]) == ("inactive", "yes")
+
+
 def test_the_population_is_whole_and_the_clouds_own_count_agrees(pack: Path) -> None:
     assert {row["name"] for row in rows(pack, "population.csv")} == {
         "ci-deploy",

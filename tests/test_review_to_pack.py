@@ -20,7 +20,7 @@ from jobs.up import Up
 from nhi import checkpoint, reviews, verify_pack
 from nhi.database import reading
 from nhi.settings import Settings
-from nhi.tables import CheckpointRow, ReviewItemRow
+from nhi.tables import CheckpointRow, DeliveryRow, ReviewItemRow
 from tests.conftest import Clock, on_sqlite
 from tests.jobs_world import World, open_world, use_stand_in_aws
 from tests.review_world import actions, texts
@@ -66,6 +66,9 @@ def test_what_is_turned_off_in_the_review_is_done_read_back_and_in_the_signed_pa
     idle = world.add_user("ci-deploy", 200)[0]
     busy = world.add_user("reports", 1, made=60)[0]
     world.add_user("silent", 1, made=60, owner="bea")
+    grand = world.add_user("root-bot", 200)[0]
+    world.cloud.attach("arn:aws:iam::aws:policy/AdministratorAccess", user="root-bot")
+    world.add_user("zz-empty")  # nothing of it could be turned off from here
     world.scan()
     ana, dora = world.workspace.as_("ana"), world.workspace.as_("dora")
     assert dora.command("/nhi review open") is not None
@@ -75,10 +78,17 @@ def test_what_is_turned_off_in_the_review_is_done_read_back_and_in_the_signed_pa
 
     press(world, ana, "off", "ci-deploy")
     press(world, ana, "keep", "reports")
+    press(world, ana, "off", "zz-empty")
+    ana.wait_for(lambda: ana.modal, PATIENCE)
+    assert ana.submit({}) == {}
     ana.wait_for(lambda: "All reviewed" in texts(ana.last()), PATIENCE)
+    press(world, dora, "off", "root-bot")  # of what can administer its account another person has to agree
     assert world.status(idle) == "Active"
     world.remediate()
     assert (world.status(idle), world.status(busy)) == ("Inactive", "Active")
+    world.deliver()
+    (question,) = world.rows(DeliveryRow, kind="second")
+    assert (question.state, world.status(grand)) == ("posted", "Active")
 
     world.clock.pass_by(days=22)
     world.scan()
@@ -91,17 +101,28 @@ def test_what_is_turned_off_in_the_review_is_done_read_back_and_in_the_signed_pa
     assert dora.submit({"role": "CISO", "words": "Read, and accepted."}) == {}
 
     pack = archive.export(world.program, reviews.Quarter(2026, 4), tmp_path / "pack.zip", by="a test").path
-    (after,) = rows(pack, "after.csv")
+    after, by_hand, waits = sorted(rows(pack, "after.csv"), key=lambda row: (row["name"] != "ci-deploy", row["act"]))
+    assert (waits["credential"], waits["status"], waits["as_decided"]) == (grand, "awaiting", "no")
+    assert (by_hand["name"], by_hand["act"], by_hand["as_decided"]) == ("zz-empty", "by hand", "no")
     assert (after["name"], after["credential"], after["act"]) == ("ci-deploy", idle, "disable")
     assert (after["now"], after["as_decided"], after["decided_by"]) == ("inactive", "yes", "ana@example.com")
     decided = {row["name"]: (row["verdict"], row["dwell_seconds"]) for row in rows(pack, "decisions.csv")}
-    assert {name: verdict for name, (verdict, _) in decided.items()} == {"ci-deploy": "off", "reports": "keep"}
+    assert {name: verdict for name, (verdict, _) in decided.items()} == {
+        "ci-deploy": "off",
+        "reports": "keep",
+        "root-bot": "off",
+        "zz-empty": "off",
+    }
+    assert {row["stands"] for row in rows(pack, "decisions.csv")} == {"yes"}
     states = {row["name"]: row["review"] for row in rows(pack, "population.csv")}
-    assert states == {"ci-deploy": "off", "reports": "kept", "silent": "unanswered"}
+    assert states == {"ci-deploy": "off", "reports": "kept", "silent": "unanswered", "zz-empty": "off"} | {
+        "root-bot": "off"
+    }
     with zipfile.ZipFile(pack) as opened:
         page = opened.read("report.html").decode()
     assert "Dora Lind, CISO" in page
     assert "Read, and accepted." in page
+    assert "zz-empty is not as it was decided (active): nobody turned it off by hand." in page
     assert said(pack)[0] == 0, said(pack)
 
     with world.sessions.begin() as session:  # somebody who has the database makes a frozen item look better

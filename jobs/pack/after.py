@@ -1,4 +1,4 @@
-"""Look at the clouds again: count what there is, and read back what was turned off. Never writes to a cloud."""
+"""Look at the clouds again: count what there is, and read back what was to be turned off. Never writes to a cloud."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from jobs.pack.model import After
 from jobs.program import Program
@@ -15,10 +16,16 @@ from nhi.identity import CredentialStatus, Gap
 from nhi.providers import Count, Counts, CredentialState, Disables, Provider, SpansAccounts, Target
 from nhi.records import identity_of
 from nhi.remediation import RemediationKind, RemediationStatus
-from nhi.reviews import Quarter
-from nhi.tables import AttestationRow, IdentityRow, PopulationCountRow, RemediationRow, new_id
-
-_OFF = (RemediationStatus.DONE, RemediationStatus.UNDOING, RemediationStatus.CLOSED)
+from nhi.reviews import Answer, Quarter
+from nhi.tables import (
+    AttestationRow,
+    IdentityRow,
+    PopulationCountRow,
+    RemediationRow,
+    ReviewDecisionRow,
+    ReviewItemRow,
+    new_id,
+)
 
 
 def count(program: Program) -> None:
@@ -64,7 +71,10 @@ def _row(provider: Provider, told: Count | Gap, seen: dict[str, int], now: datet
 
 
 def read_back(program: Program, quarter: Quarter) -> tuple[After, ...]:
-    """Look at each credential that was decided in the quarter to be turned off or rotated, as it is right now."""
+    """Look at each credential that was decided in the quarter to be turned off or rotated, as it is right now.
+
+    What the review left to somebody's hands is told as the last scan saw it.
+    """
     with reading(program.sessions) as session:
         rows = session.execute(
             select(RemediationRow, AttestationRow.email)
@@ -72,17 +82,19 @@ def read_back(program: Program, quarter: Quarter) -> tuple[After, ...]:
             .where(RemediationRow.planned_at >= quarter.begins_at, RemediationRow.planned_at < quarter.ends_at)
             .order_by(RemediationRow.planned_at, RemediationRow.id)
         )
-        return tuple(_looked(program, list(rows)))
+        return (*_looked(program, list(rows)), *_by_hand(session, quarter, program))
 
 
 def _looked(program: Program, rows: Sequence[tuple[RemediationRow, str]]) -> Iterator[After]:
     opened: dict[tuple[str, str], Provider | None] = {}
+    newest = {row.credential_id: row.id for row, _ in rows}
     for row, email in rows:
         place = (row.identity.provider, row.identity.account)
         if place not in opened:
             opened[place] = _open(program, row)
         seen, why = _look(opened[place], row)
-        yield _after(row, email, seen, why, program.clock())
+        is_newest = newest[row.credential_id] == row.id
+        yield _after(row, email, seen, why, program.clock(), _as_decided(row, seen) if is_newest else None)
 
 
 def _look(provider: Provider | None, row: RemediationRow) -> tuple[str, str]:
@@ -125,7 +137,7 @@ def _target(row: RemediationRow, credential_id: str) -> Target:
     )
 
 
-def _after(row: RemediationRow, email: str, seen: str, why: str, now: datetime) -> After:
+def _after(row: RemediationRow, email: str, seen: str, why: str, now: datetime, as_decided: bool | None) -> After:
     return After(
         remediation=row.id,
         identity=facts.identity_json(row.identity),
@@ -139,15 +151,66 @@ def _after(row: RemediationRow, email: str, seen: str, why: str, now: datetime) 
         undone_at=row.undone_at,
         now=seen,
         looked_at=now,
-        as_decided=_as_decided(row, seen),
+        as_decided=as_decided,
         why=why or row.because or "",
     )
 
 
 def _as_decided(row: RemediationRow, seen: str) -> bool | None:
-    """Return whether it is now as it was decided and done; None: nothing was done, or it could not be seen."""
+    """Return whether it is off, as was decided, whoever turned it off (or on again, where that was taken back).
+
+    None: that decision does not stand any more, or it could not be seen.
+    """
     if seen == "not seen" or row.kind is not RemediationKind.DISABLE:
         return None
-    if row.status in _OFF:
-        return seen in ("inactive", "gone")
-    return seen == "active" if row.status is RemediationStatus.UNDONE and row.acted_at else None
+    if row.status is RemediationStatus.UNDONE:
+        return seen == "active" if row.acted_at else None
+    return seen in ("inactive", "gone")
+
+
+# -- left to hands -----------------------------------------------------------------------------------------------------
+
+
+def _by_hand(session: Session, quarter: Quarter, program: Program) -> Iterator[After]:
+    """Yield what reviewers said to turn off, and nothing here could: that is somebody's to do."""
+    fresh = program.clock() - program.policy().review.fresh_within
+    query = (
+        select(ReviewDecisionRow, IdentityRow)
+        .join(ReviewItemRow, ReviewItemRow.decision_id == ReviewDecisionRow.id)
+        .join(IdentityRow, IdentityRow.id == ReviewDecisionRow.identity_id)
+        .where(ReviewDecisionRow.answer == Answer.OFF)
+        .where(ReviewDecisionRow.at >= quarter.begins_at, ReviewDecisionRow.at < quarter.ends_at)
+        .order_by(ReviewDecisionRow.at, ReviewDecisionRow.id)
+    )
+    for decision, identity in session.execute(query):
+        if not decision.remediation_ids:
+            yield _left_to_hands(decision, identity, _state(identity, fresh))
+
+
+def _state(identity: IdentityRow, fresh: datetime) -> str:
+    """Return what the last scan saw of an identity as a whole."""
+    if identity.gone_at is not None:
+        return "gone"
+    if identity.seen_at < fresh:
+        return "not seen"
+    held = [one for one in identity.credentials if one.gone_at is None]
+    return "active" if not held or any(one.status is CredentialStatus.ACTIVE for one in held) else "inactive"
+
+
+def _left_to_hands(decision: ReviewDecisionRow, identity: IdentityRow, seen: str) -> After:
+    return After(
+        remediation=decision.id,
+        identity=facts.identity_json(identity),
+        credential="all of it",
+        kind="by hand",
+        status="by hand",
+        decided_by=decision.email,
+        decided_at=decision.at,
+        acted_at=None,
+        verified_at=None,
+        undone_at=None,
+        now=seen,
+        looked_at=identity.gone_at or identity.seen_at,
+        as_decided=None if seen == "not seen" else seen != "active",
+        why="nothing of it can be turned off from here",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs.pack.model import Evidence
+from jobs.pack.model import After, Evidence, clean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,11 +138,19 @@ CONTROLS = (
 )
 
 
+def _not_as_decided(one: After) -> str:
+    said = f"is not as it was decided ({one.now})"
+    if one.status == "by hand":
+        return f"{one.identity['name']} {said}: nobody turned it off by hand."
+    why = "" if one.acted_at is not None else f": its act is {one.status}"
+    return f"{one.credential} of {one.identity['name']} {said}{why}."
+
+
 def open_points(evidence: Evidence) -> tuple[str, ...]:
     """Return what in this pack speaks against its controls being met, a sentence each; () where nothing does."""
     points = list(evidence.incomplete)
     still_on = [one for one in evidence.after if one.as_decided is False]
-    points += [f"{one.credential} of {one.identity['name']} is not as it was decided ({one.now})." for one in still_on]
+    points += [clean(_not_as_decided(one)) for one in still_on]
     if evidence.campaign is None:
         points.append(f"No review was opened in {evidence.quarter}.")
         return tuple(points)

@@ -189,7 +189,9 @@ def _decisions(session: Session, quarter: Quarter) -> tuple[Decision, ...]:
     )
     asks = dict(session.execute(select(AskRow.id, AskRow.asked_at)).all())
     keys = dict(session.execute(select(CredentialRow.id, CredentialRow.external_id)).all())
-    found = [_of_review(row, told) for row in reviewed]
+    counting = select(ReviewItemRow.decision_id).where(ReviewItemRow.decision_id.is_not(None))
+    stand = set(session.scalars(counting))
+    found = [_of_review(row, told, row.id in stand) for row in reviewed]
     found += [_of_ask(row, told, asks, keys) for row in attested if row.id not in by_review]
     found.sort(key=lambda one: (one.at, one.event or 0))
     return tuple(_with_passing_on(session, found))
@@ -213,9 +215,10 @@ def _told(session: Session, quarter: Quarter) -> dict[str, _Told]:
     return found
 
 
-def _of_review(row: ReviewDecisionRow, told: dict[str, _Told]) -> Decision:
+def _of_review(row: ReviewDecisionRow, told: dict[str, _Told], stands: bool) -> Decision:
     event = told.get(row.id)
     return Decision(
+        stands=stands if row.answer in (Answer.KEEP, Answer.OFF) else None,
         record=row.id,
         event=event.seq if event else None,
         event_kind=event.kind if event else "",

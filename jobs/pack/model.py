@@ -91,6 +91,7 @@ class Decision:
     last_used: str | None  # as shown: an instant, or "never"; None: it could not be seen
     findings: tuple[str, ...]  # as shown
     shown: Json
+    stands: bool | None = None  # whether this answer is the one that counts for its item; None: not of a review
 
 
 @dataclass(frozen=True, kw_only=True)

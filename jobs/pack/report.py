@@ -28,6 +28,7 @@ VERDICTS = {  # the words of the page, and the tone of the bar
     "reopen": ("Taken back", "warn"),
     "undo": ("Undone", "warn"),
 }
+_FIRST = ("off", "rotate", "keep", "justify", "claim", "not_mine", "reassign", "reopen")  # of the table
 _USES = {
     "within 30 days": "good",
     "within 90 days": "good",
@@ -44,7 +45,8 @@ def as_html(evidence: Evidence, *, sealed: str | None, keys: Sequence[str]) -> b
     page = _environment().get_template("report.html.j2")
     rendered = page.render(
         evidence=evidence,
-        decisions=evidence.decisions[:ROWS_AT_MOST],
+        decisions=_by_decision(evidence.decisions[:ROWS_AT_MOST]),
+        seals=_seals(evidence),
         more_decisions=max(0, len(evidence.decisions) - ROWS_AT_MOST),
         credentials=sum(len(one["credentials"]) for one in evidence.population),
         privileged=sum(one["permissions"]["privileged"] for one in evidence.population),
@@ -115,6 +117,25 @@ def _short(value: object, longest: int = 60) -> str:
 
 def _by_verdict(evidence: Evidence) -> list[tuple[str, int]]:
     return Counter(_verdict(one.verdict) for one in evidence.decisions).most_common()
+
+
+def _by_decision(decisions: Sequence[Decision]) -> list[tuple[str, list[Decision]]]:
+    """Return the decisions by what was decided, what changes something first; each oldest first."""
+    of: dict[str, list[Decision]] = {_verdict(name): [] for name in _FIRST}
+    for one in decisions:
+        of.setdefault(_verdict(one.verdict), []).append(one)
+    return [(label, found) for label, found in of.items() if found]
+
+
+def _seals(evidence: Evidence) -> list[Json]:
+    """Return each place that checkpoints are kept at, with the newest that is."""
+    found: dict[str, Json] = {}
+    for one in evidence.seals:
+        if one["target"] is not None:
+            place = found.setdefault(one["target"], {"target": one["target"], "size": None, "at": None, "kept": 0})
+            if one["state"] == "kept":
+                place |= {"size": one["size"], "at": one["kept_at"], "kept": place["kept"] + 1}
+    return list(found.values())
 
 
 def _reviewers(evidence: Evidence) -> list[Json]:

@@ -171,6 +171,7 @@ DECISIONS: tuple[str, ...] = (
     *_IDENTITY,
     "credential",
     "verdict",
+    "stands",
     "email",
     "who",
     "authority",
@@ -190,7 +191,8 @@ DECISIONS: tuple[str, ...] = (
 
 
 def _decisions(evidence: Evidence) -> Table:
-    same = {"event", "event_kind", "record", "identity_id", "credential", "verdict", "email", "authority", "words"}
+    same = {"event", "event_kind", "record", "identity_id", "credential", "verdict", "stands", "email", "authority"}
+    same |= {"words"}
     same |= {"dwell_seconds", "reassignments", "evidence_opened", "together", "self_review", "by_creator"}
     rows: list[Mapping[str, Any]] = [
         {

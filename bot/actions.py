@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bot import codes, events, messages, metrics, modals, suggest
+from bot.render import sentence
 from bot.slack import Bot, Json, one_sentence, tell
 from nhi import answers, authority, decisions, facts, ledger
 from nhi.answers import Answered, Answering
@@ -112,8 +113,7 @@ class Clicks:
         with self.bot.writing() as session:
             _go_live(session, body["user"]["id"], self.bot.policy(), now)
         ack()
-        sentence = "Thank you. From now on I ask the people themselves, each in their own working hours."
-        self.bot.later(_told_of_go, self.bot, body, messages.note(sentence))
+        self.bot.later(_told_of_go, self.bot, body, messages.note(sentence("commands.go")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,13 +237,13 @@ def _thank(bot: Bot, answered: Answered, body: Json) -> None:
 def _go_live(session: Session, slack_id: str, policy: Policy, now: datetime) -> None:
     who = authority.person(session, slack_id)
     if not authority.is_admin(who, policy):
-        raise NotAllowed("Only an admin can press Go; policy.toml names them under `[people]`.")
+        raise NotAllowed(sentence("commands.go_refused"))
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     pressed = insert(SwitchRow).values(name=LIVE, on_at=now, by=who.email or who.slack_id)
     first = session.scalar(pressed.on_conflict_do_nothing().returning(SwitchRow.name))
     if first is None:
         before = session.get_one(SwitchRow, LIVE)
-        raise AlreadyAnswered(f"{before.by} pressed Go on {before.on_at:%-d %B at %H:%M} UTC already.")
+        raise AlreadyAnswered(sentence("commands.go_already", by=before.by, at=before.on_at))
     ledger.record(
         session,
         "conversation.went_live",

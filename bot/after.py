@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import Any
 
 from slack_bolt import BoltRequest, BoltResponse
@@ -89,7 +90,7 @@ class AfterAck(ThreadPoolExecutor):
 
     def _hand_to(self, pool: Executor, function: Callable[..., object], *arguments: object) -> None:
         try:
-            future = pool.submit(function, *arguments)
+            future = pool.submit(copy_context().run, function, *arguments)  # in the language of the request
         except RuntimeError:
             log.info("stopping: what is left is the worker's")
             return

@@ -6,11 +6,9 @@ import hashlib
 import hmac
 import logging
 import re
-import threading
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,7 +35,9 @@ from bot import (
     shortcuts,
 )
 from bot.after import AfterAck, Completed, Started
+from bot.render import sentence, speak
 from bot.slack import CALL_SECONDS, UNWELL, Bot, Json, Kind, one_sentence, reopen_if_mended, tell, trouble
+from bot.turns import Turns
 from nhi.database import Sessions, reading
 from nhi.defer import Defer
 from nhi.errors import NhiError, NotAllowed, OutOfDate, SettingsError
@@ -49,7 +49,6 @@ from nhi.tables import PersonRow, new_id
 log = logging.getLogger(__name__)
 
 SIGNATURE_SECONDS = 300  # a signed request is good for so long, by Slack's own rule
-NOT_OURS = "Thanks for looking! Only members of this workspace can answer here, so I can't take your answer."
 
 
 def build_app(
@@ -97,11 +96,12 @@ def build_app(
         client=client,
         later=after.later,
         redraw=redraw,
-        turn=_turn(sessions),
+        turns=Turns(sessions),
         step_up_key=settings.nhi_step_up_key.get_secret_value() if settings.nhi_step_up_key else None,
     )
     app.listener_runner.listener_start_handler = Started(after)
     app.listener_runner.listener_completion_handler = Completed(after)
+    app.middleware(_in_policys_language(policy_loader))
     app.middleware(_only_ours)
     app.error(_Errors(bot).answer)
     actions.register(app, bot)
@@ -113,15 +113,6 @@ def build_app(
     second.register(app, bot)
     shortcuts.register(app, bot)
     return app
-
-
-def _turn(sessions: Sessions) -> AbstractContextManager[object]:
-    """Return what makes listeners write one after the other.
-
-    SQLite lets one writer in, and lets the others sleep for up to a tenth of a second between two looks; of a burst of
-    clicks that wastes a third of the time they have. PostgreSQL's own queue needs no help.
-    """
-    return threading.Lock() if sessions.kw["bind"].dialect.name == "sqlite" else nullcontext()
 
 
 def _client(settings: Settings) -> WebClient:
@@ -225,8 +216,18 @@ def _only_ours(body: Json, context: BoltContext, next: Callable[[], None]) -> No
     """Refuse people of other workspaces. The payload's team is compared to the one that our token is of."""
     ours = context.authorize_result
     if ours is not None and ours.enterprise_id is None and _teams(body) - {ours.team_id}:
-        raise NotAllowed(NOT_OURS)
+        raise NotAllowed(sentence("commands.not_ours"))
     next()
+
+
+def _in_policys_language(policy: Callable[[], Policy]) -> Callable[..., None]:
+    """Return the middleware after which everything in this request is said in policy's language."""
+
+    def listen(next: Callable[[], None]) -> None:  # noqa: A002  Bolt's own name
+        speak(policy().conversation.language)
+        next()
+
+    return listen
 
 
 def _teams(body: Json) -> set[str]:
@@ -252,25 +253,25 @@ class _Errors:
 
     def answer(self, error: Exception, body: Json) -> BoltResponse:
         if isinstance(error, BoltUnhandledRequestError):
-            error = OutOfDate("This card is out of date. `/nhi mine` shows what is open now.")
+            error = OutOfDate(sentence("commands.out_of_date"))
         if isinstance(error, NhiError):
             return self._refuse(error, body)
         return self._break(error, body)
 
     def _refuse(self, error: NhiError, body: Json) -> BoltResponse:
         metrics.REFUSALS.labels(reason=type(error).__name__).inc()
-        sentence = messages.sorry(str(error))
+        said = messages.sorry(str(error))
         if isinstance(error, NotAllowed):
             self._bot.later(_get_to_know, self._bot, body)
         match _kind(body):
             case "command":
-                return BoltResponse(status=200, body=ephemeral(sentence))
+                return BoltResponse(status=200, body=ephemeral(said))
             case "view_submission":
-                return BoltResponse(status=200, body={"response_action": "update", "view": one_sentence(sentence)})
+                return BoltResponse(status=200, body={"response_action": "update", "view": one_sentence(said)})
             case "block_actions" if isinstance(error, OutOfDate):
                 self._bot.later(freshen.answer, self._bot, body, str(error))
-            case "block_actions":
-                self._bot.later(tell, self._bot, body, sentence)
+            case "block_actions" | "message_action" | "shortcut":
+                self._bot.later(tell, self._bot, body, said)
             case _:
                 pass  # an event: there is nobody to tell
         return BoltResponse(status=200, body="")
@@ -279,14 +280,11 @@ class _Errors:
         """Answer 500, so that Slack says truly that it failed; the person also gets an id that is in the log."""
         error_id = new_id()[:8]
         log.error("error %s in a %s", error_id, _kind(body), exc_info=error)
-        sentence = messages.sorry(
-            "Something broke on my side and nothing was recorded. Please try again; if it stays, tell your admin"
-            f" this number: {error_id}."
-        )
+        said = messages.sorry(sentence("commands.broke", number=error_id))
         if _kind(body) == "command":
-            return BoltResponse(status=200, body=ephemeral(sentence))
+            return BoltResponse(status=200, body=ephemeral(said))
         if _kind(body) == "block_actions":
-            self._bot.later(tell, self._bot, body, sentence)
+            self._bot.later(tell, self._bot, body, said)
         return BoltResponse(status=500, body="")
 
 

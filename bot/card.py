@@ -77,7 +77,8 @@ def why_line(facts: Json, reader_is_asked: bool = True) -> Words:
 
 def silence_line(facts: Json, reader_is_asked: bool = True) -> Words:
     """Return what happens if nobody answers, and by when."""
-    return say("card.silence", asked_is_reader=reader_is_asked, ask=facts["ask"], **_silence(facts, reader_is_asked))
+    about = {"ask": facts["ask"], "snoozed": facts.get("snoozed"), **_silence(facts, reader_is_asked)}
+    return say("card.silence", asked_is_reader=reader_is_asked, **about)
 
 
 def _to_claim(facts: Json) -> Blocks:

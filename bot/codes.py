@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from bot import messages
-from bot.render import Json
+from bot.render import Json, sentence
 from bot.slack import UNWELL, Bot, tell, trouble
 from nhi import authority, step_up
 from nhi.errors import BadAnswer, OutOfDate
@@ -63,4 +63,4 @@ def open_form(bot: Bot, body: Json, view: Json) -> None:
     except UNWELL as error:
         log.warning("a form could not be opened: %s", trouble(error).code)
         if body.get("response_url"):
-            tell(bot, body, messages.sorry("The form did not open in time. Nothing was recorded; please press again."))
+            tell(bot, body, messages.sorry(sentence("commands.form_late")))

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, u
 from sqlalchemy.orm import Session
 
 from bot import drawing
-from bot.slack import ALL_SENDING, UNWELL, Json, Kind, Trouble, is_shut, passes, shut, trouble
+from bot.slack import ALL_SENDING, UNWELL, Json, Kind, Trouble, hold, is_shut, release, shut, trouble
 from nhi.database import Sessions, lock_writers, reading
 from nhi.policy import Policy
 from nhi.tables import CardRow, DeliveryRow, GateRow, new_id
@@ -33,7 +33,7 @@ STOPPED_FOR = timedelta(hours=1)
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=1)
 REDRAWS_AT_ONCE = 5  # of one message, while answers keep coming in
 SKEW = timedelta(minutes=10)  # Slack's clock, which numbers messages, may differ from ours
-PAGES_TO_SEARCH = 5
+PAGES_TO_SEARCH = 10  # of 200 messages: what a busy channel says while Slack was unwell
 EVENT_TYPE = "nhi_delivery"
 
 
@@ -179,8 +179,8 @@ class _Outbox:
             if claimed.rowcount != 1:  # type: ignore[attr-defined]
                 return None
             row = session.get_one(DeliveryRow, delivery_id, populate_existing=True)
-            gate = f"to {row.recipient}"
-            if row.state == WAITING and not passes(session, gate, now, BETWEEN_POSTS, "one message a second"):
+            # Held until the try is over: how long a call takes, nobody knows, and two must not overtake each other.
+            if row.state == WAITING and not hold(session, _gate(row), now, now + LEASE, "one message a second"):
                 session.rollback()
                 return None
             return row
@@ -260,6 +260,8 @@ class _Outbox:
             else:
                 kept.shown_version = drawn.version
                 drawing.void_older(session, row.id, drawn, now)
+            if kept.state == WAITING:
+                release(session, _gate(row), now + BETWEEN_POSTS)
             kept.state, kept.channel, kept.ts = POSTED, channel, ts
             kept.claimed_until, kept.error, kept.attempts = None, None, 0
             return kept.wanted_version > kept.shown_version
@@ -286,11 +288,13 @@ class _Outbox:
             lock_writers(session)
             kept = session.get_one(DeliveryRow, row.id)
             kept.claimed_until, kept.error = None, what.code
+            if kept.state == WAITING:
+                release(session, _gate(row), now + BETWEEN_POSTS)  # it may have been posted all the same
             if what.kind is Kind.STOP:
                 kept.attempts -= 1
                 shut(session, ALL_SENDING, now + STOPPED_FOR, what.code)
                 log.error("All sending stops for an hour: Slack answers %s. `nhi doctor` says what to do.", what.code)
-            elif what.kind is Kind.WAIT and (what.surely_not_done or kept.attempts < TRIES):
+            elif what.kind is Kind.WAIT and (what.surely_not_done or kept.attempts < TRIES or kept.state == POSTED):
                 self._wait(session, kept, what, now)
             else:
                 self._give_up(kept, what)
@@ -307,7 +311,7 @@ class _Outbox:
             shut(session, ALL_SENDING, row.not_before, what.code)
 
     def _give_up(self, row: DeliveryRow, what: Trouble) -> None:
-        """Stop trying: a message that was never posted is dead, one that cannot be redrawn stays as it is."""
+        """Stop trying: a message that was never posted is dead, one that Slack lets nobody redraw stays as it is."""
         if row.state == POSTED:
             row.shown_version, row.attempts = row.wanted_version, 0
         else:
@@ -315,6 +319,10 @@ class _Outbox:
             self.tally.dead += 1
         if what.kind is Kind.OURS:
             log.error("Slack refuses delivery %s (%s): %s. This is a bug.", row.id, row.kind, what.code)
+
+
+def _gate(row: DeliveryRow) -> str:
+    return f"to {row.recipient}"
 
 
 def _metadata(row: DeliveryRow) -> Json:

@@ -6,20 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from slack_bolt import Ack, App
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bot import directory, home, messages, offers, review_places, shortcuts
+from bot.render import sentence
 from bot.slack import Bot, Json, passes
 from nhi import authority, overview
 from nhi.errors import NotAllowed
-from nhi.escalation import AskStatus
 from nhi.policy import Policy
 from nhi.redact import holds_secret
-from nhi.tables import AskRow, PersonRow, SwitchRow
+from nhi.tables import PersonRow, SwitchRow
 
 ONCE_FOR = timedelta(hours=1)  # Slack sends an event again for minutes, never for an hour
-HINT = "I understand `/nhi` and the buttons on my cards. `/nhi help` lists what I can do."
+WRITTEN = (None, "file_share", "thread_broadcast")  # subtypes of messages that a person has just written
 
 
 def register(app: App, bot: Bot) -> None:
@@ -42,7 +41,7 @@ class Events:
 
     def message(self, ack: Ack, event: Json, body: Json) -> None:
         """Answer a direct message with one sentence; what it says is neither kept nor repeated."""
-        if event.get("channel_type") != "im" or event.get("subtype") or event.get("bot_id"):
+        if event.get("channel_type") != "im" or event.get("subtype") not in WRITTEN or event.get("bot_id"):
             ack()
             return
         with self.bot.writing() as session:
@@ -51,7 +50,11 @@ class Events:
         ack()
         if is_first:
             text = str(event.get("text") or "")
-            message = self._beware(str(event.get("user")), text) if holds_secret(text) else messages.note(HINT)
+            message = (
+                self._beware(str(event.get("user")), text)
+                if holds_secret(text)
+                else messages.note(sentence("commands.hint"))
+            )
             self.bot.later(_say, self.bot, str(event["channel"]), message)
 
     def _beware(self, slack_id: str, text: str) -> messages.Message:
@@ -94,7 +97,6 @@ def _admin(session: Session, who: PersonRow, policy: Policy, now: datetime) -> J
     if not authority.is_admin(who, policy):
         return None
     shadow = policy.conversation.shadow and session.get(SwitchRow, "live") is None
-    asked = select(func.count(func.distinct(AskRow.email)), func.count()).where(AskRow.status == AskStatus.OPEN)
-    people, identities = session.execute(asked).one()
-    go = {"shadow": shadow, "people": people, "identities": identities, "offer": "home" if shadow else None}
+    preview = (overview.last_preview(session) if shadow else None) or {}
+    go = {"shadow": shadow, "preview": preview, "offer": "home" if shadow else None}
     return go | {"overview": overview.read(session, now)}

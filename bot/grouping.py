@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot import messages, metrics, offers
-from bot.render import say
+from bot.render import say, sentence
 from bot.slack import Bot, Json, tell
 from nhi import answers, authority, decisions
 from nhi.answers import Answered, Answering
@@ -20,7 +20,6 @@ from nhi.escalation import AskStatus, Verdict
 from nhi.policy import Policy
 from nhi.tables import AskRow, CardRow, DeliveryRow, IdentityRow, OfferRow
 
-OUT_OF_DATE = "This card is out of date. `/nhi mine` shows what is open now."
 Decide = Callable[..., Answered]
 
 
@@ -54,7 +53,7 @@ class Clicks:
                 if answering is not None:
                     done.append(decide(session, answering, now))
         if not done:
-            raise OutOfDate(OUT_OF_DATE)
+            raise OutOfDate(sentence("commands.out_of_date"))
         ack()
         metrics.CLICKS.labels(verdict=verdict.value).inc(len(done))
         for answered in done:
@@ -70,7 +69,7 @@ class Clicks:
             who = authority.person(session, body["user"]["id"])
             cards = offers.asked_of(session, who, policy, now, group=_opaque(body))
         if not cards:
-            raise OutOfDate(OUT_OF_DATE)
+            raise OutOfDate(sentence("commands.out_of_date"))
         ack()
         self.bot.later(tell, self.bot, body, messages.each(cards))
 
@@ -79,9 +78,9 @@ class Clicks:
         with self.bot.writing() as session:
             row = session.get(DeliveryRow, _opaque(body))
             if row is None:
-                raise OutOfDate(OUT_OF_DATE)
+                raise OutOfDate(sentence("commands.out_of_date"))
             if row.recipient != body["user"]["id"]:
-                raise NotAllowed("Only its reader can turn this message.")
+                raise NotAllowed(sentence("commands.turn_refused"))
             row.words = row.words | {"one": not row.words.get("one")}
             row.wanted_version += 1
             ask_id = session.scalar(select(CardRow.ask_id).where(CardRow.delivery_id == row.id).limit(1))

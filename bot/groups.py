@@ -61,7 +61,8 @@ def shown(facts: Json, offer_id: str | None, *, reader_is_asked: bool = True) ->
     """Draw what somebody sees of one question: its card, or its line in a list."""
     if group_of(facts) is None or not reader_is_asked:
         return question(facts, offer_id, reader_is_asked=reader_is_asked)
-    return [*fitting(_body, [facts], CHARACTERS_AT_MOST), *buttons(facts, offer_id)]
+    pressed = _buttons(str(group_of(facts)), [facts]) if is_open(facts) and offer_id else buttons(facts, offer_id)
+    return [*fitting(_body, [facts], CHARACTERS_AT_MOST), *pressed]
 
 
 def _body(members: Sequence[Json]) -> Blocks:

@@ -17,7 +17,8 @@ def home(items: Sequence[Json], asks: Cards, decided: Sequence[Json], admin: Jso
 
     `items` are facts of the identities that they own, `asks` their open cards, `decided` facts that hold "identity"
     and their own "answers" (newest first), the newest decision first. `admin` is None for everybody else, and for
-    admins holds `shadow` and, where that is true, `people`, `identities` and `offer` for the Go button.
+    admins holds `overview` (see nhi/overview.py), `shadow` and, where that is true, `preview` (whom we would message,
+    see jobs/shadow.py) and `offer` for the Go button.
     """
     return {
         "type": "home",
@@ -58,6 +59,8 @@ def _admin(admin: Json | None) -> Blocks:
     seen = [say("home.overview", **admin["overview"]).rich(), {"type": "divider"}] if admin.get("overview") else []
     if not admin.get("shadow"):
         return seen
-    counts = {"people": int(admin.get("people") or 0), "identities": int(admin.get("identities") or 0)}
+    preview = admin.get("preview") or {}
+    counts = {"people": int(preview.get("people") or 0), "identities": int(preview.get("identities") or 0)}
+    said = say("home.shadow", **counts, unsure=preview.get("unsure") or [])
     button = [golive_button(admin["offer"])] if admin.get("offer") else []
-    return [say("home.shadow", **counts).rich(), *button, {"type": "divider"}, *seen]
+    return [said.rich(), *button, {"type": "divider"}, *seen]

@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bot.messages import Message
-from bot.render import Json, harmless, say
-from nhi.redact import tidy
+from bot.render import Json, harmless, say, sentence
 from nhi.tables import FindingRow
 
 LINES_AT_MOST = 15
@@ -26,13 +25,13 @@ def findings(heading: str, rows: Sequence[FindingRow], word: str, page: int = 1)
         parts.append({"type": "rich_text_list", "style": "bullet", "elements": lines})
     blocks: list[Json] = [{"type": "rich_text", "elements": parts}]
     if pages > 1:
-        blocks.append(say("stats.page", page=page, pages=pages, word=word).context())
+        blocks.append(say("commands.page", page=page, pages=pages, word=word).context())
     return Message(blocks=blocks, text=harmless(heading))
 
 
 def _line(row: FindingRow) -> str:
-    identity = row.identity
-    return f"{row.severity.value}: {tidy(identity.name, 60)} in {tidy(identity.account, 40)}. {tidy(row.why, 200)}"
+    about = {"severity": row.severity.value, "name": row.identity.name, "account": row.identity.account}
+    return sentence("commands.line", **about, why=row.why)
 
 
 def _section(text: str) -> Json:

@@ -138,16 +138,17 @@ def _drawn(cards: Cards, *, reader_is_asked: bool) -> Blocks:
 
 
 def golive(words: Json) -> Message:
-    """Return the question to admins in shadow mode. `people` and `identities` are numbers, `offer` is opaque."""
-    counts = {"people": int(words["people"]), "identities": int(words["identities"])}
-    return Message(
-        blocks=[
-            say("messages.golive", **counts).rich(),
-            say("messages.golive_note").context(),
-            golive_button(words["offer"]),
-        ],
-        text=say("messages.golive_text", **counts).spoken(),
-    )
+    """Return to admins whom we would message, and of whom we are least sure.
+
+    `people` and `identities` are numbers, `unsure` a few guesses; `offer` is opaque, and None where Go was pressed.
+    """
+    offer = words.get("offer")
+    counts = {"people": int(words["people"]), "identities": int(words["identities"]), "is_live": offer is None}
+    unsure = words.get("unsure") or []
+    blocks: Blocks = [say("messages.golive", **counts, unsure=unsure).rich()]
+    if offer is not None:
+        blocks += [say("messages.golive_note").context(), golive_button(str(offer))]
+    return Message(blocks=blocks, text=say("messages.golive_text", **counts, unsure=len(unsure)).spoken())
 
 
 def golive_button(offer: str) -> Json:
@@ -157,22 +158,31 @@ def golive_button(offer: str) -> Json:
     return {"type": "actions", "block_id": f"go:{offer}", "elements": [button]}
 
 
-def mine(items: Sequence[Json], open_cards: Cards) -> Message:
-    """Return what somebody owns (`items`: facts of whole identities), and the first CARDS_BESIDE_A_LIST questions."""
+def mine(items: Sequence[Json], open_cards: Cards, page: int = 1) -> Message:
+    """Return one page of what somebody owns (`items`: facts of whole identities), below the first questions."""
     counts = {"asked": len(open_cards), "owned": len(items)}
+    pages = max(1, math.ceil(len(items) / ITEMS_AT_MOST))
+    page = min(max(1, page), pages)
+    shown = items[(page - 1) * ITEMS_AT_MOST : page * ITEMS_AT_MOST]
     blocks: Blocks = [
         {"type": "header", "text": say("messages.mine_heading", **counts).plain_text(150)},
         *_drawn(open_cards[:CARDS_BESIDE_A_LIST], reader_is_asked=True),
         {"type": "divider"},
-        owned(items).rich(),
+        _owned(shown, len(items)).rich(),
     ]
     if len(open_cards) > CARDS_BESIDE_A_LIST:
         blocks.insert(-2, say("messages.more_after_these", count=len(open_cards) - CARDS_BESIDE_A_LIST).rich())
+    if pages > 1:
+        blocks.append(say("commands.page", page=page, pages=pages, word="mine").context())
     return Message(blocks=blocks, text=say("messages.mine_text", **counts).spoken())
 
 
 def owned(items: Sequence[Json], most: int = ITEMS_AT_MOST) -> Words:
-    """Return the list of what somebody owns, a line each."""
+    """Return the beginning of the list of what somebody owns, a line each, and how many more there are."""
+    return _owned(items[:most], len(items), more=max(0, len(items) - most))
+
+
+def _owned(items: Sequence[Json], owned: int, more: int = 0) -> Words:
     lines = [
         {
             "kind": kind_of(item["identity"]),
@@ -180,9 +190,9 @@ def owned(items: Sequence[Json], most: int = ITEMS_AT_MOST) -> Words:
             "account": item["identity"]["account"],
             "findings": ", ".join(dict.fromkeys(finding["kind"] for finding in item.get("findings", []))),
         }
-        for item in items[:most]
+        for item in items
     ]
-    return say("messages.mine_owned", items=lines, owned=len(items), more=max(0, len(items) - most))
+    return say("messages.mine_owned", items=lines, owned=owned, more=more)
 
 
 def help(is_admin: bool) -> Message:  # noqa: A001  (it is what people type)

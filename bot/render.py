@@ -125,6 +125,11 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 _speaking: ContextVar[str] = ContextVar("language", default=LANGUAGE)
 
 
+def speak(language: str) -> None:
+    """Say everything from now on in another language, in this thread and in what it hands to others after an ack."""
+    _speaking.set(language)
+
+
 @contextmanager
 def speaking(language: str) -> Iterator[None]:
     """Say everything within this in another language: a folder of templates/."""
@@ -201,6 +206,11 @@ def say(where: str, /, **facts: Any) -> Words:
         template = _template(name, LANGUAGE)
     rendered = "".join(template.blocks[block](template.new_context(facts)))
     return Words(prose=rendered)
+
+
+def sentence(where: str, /, **facts: Any) -> str:
+    """Render one block of a template as one line of plain text."""
+    return " ".join(line for line in say(where, **facts).plain().split("\n") if line)
 
 
 @cache

@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from bot import delivery, directory, messages, metrics, modals, review_boards, review_cards, review_places, whois
+from bot.render import sentence
 from bot.slack import UNWELL, Bot, Json, tell, trouble
 from nhi import authority, facts, review_answers, review_facts, review_handover, signing
 from nhi.database import reading
@@ -121,10 +122,10 @@ class Clicks:
         """Bring the board to the end of the direct messages, from the Home tab."""
         with self.bot.writing() as session:
             who = authority.person(session, body["user"]["id"])
-            sentence, boards = review_places.bring(session, who, self.bot.clock())
+            message, boards = review_places.bring(session, who, self.bot.clock())
         ack()
         self.bot.later(redraw, self.bot, boards)
-        self.bot.later(tell, self.bot, body, sentence)
+        self.bot.later(tell, self.bot, body, message)
 
     def sign(self, ack: Ack, body: Json) -> None:
         with reading(self.bot.sessions) as session:
@@ -331,7 +332,7 @@ def _open(bot: Bot, body: Json, view: Json) -> None:
     except UNWELL as error:
         log.warning("a form could not be opened: %s", trouble(error).code)
         if body.get("response_url"):
-            tell(bot, body, messages.sorry("The form did not open in time. Nothing was recorded; please press again."))
+            tell(bot, body, messages.sorry(sentence("commands.form_late")))
 
 
 def _signer(session: Session, slack_id: str, policy: Policy) -> PersonRow:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -24,6 +24,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bot import messages
+from bot.render import say
+from bot.turns import Turns
 from nhi.database import Sessions, reading
 from nhi.defer import Defer
 from nhi.policy import Policy
@@ -102,6 +104,11 @@ def _retry_after(error: SlackApiError) -> timedelta:
     return timedelta(seconds=min(int(seconds), 3600)) if seconds.isdecimal() else timedelta(seconds=30)
 
 
+def is_hopeless(code: str | None) -> bool:
+    """Whether a failed call cannot work however often it is tried: who should hear is gone, or it is a bug of ours."""
+    return code is not None and _KIND_OF.get(code) in (Kind.GONE, Kind.OURS)
+
+
 # -- gates -------------------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +150,21 @@ def passes(session: Session, name: str, now: datetime, shut_for: timedelta, beca
     return _upsert(session, name, now + shut_for, because, now)
 
 
+def hold(session: Session, name: str, now: datetime, until: datetime, because: str) -> bool:
+    """Take a gate for as long as a call may last, so that nobody else is inside; `release` lets the next one in."""
+    return _upsert(session, name, until, because, now)
+
+
+def release(session: Session, name: str, opens_at: datetime) -> None:
+    """Let the next one pass the gate that we hold from then on."""
+    session.execute(
+        update(GateRow)
+        .where(GateRow.name == name[:64])
+        .values(not_before=opens_at)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def _upsert(session: Session, name: str, not_before: datetime, because: str, if_opens_by: datetime) -> bool:
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     values = {"not_before": not_before, "because": because}
@@ -167,13 +189,13 @@ class Bot:
     client: WebClient
     later: Callable[..., None]  # later(function, *arguments): after the ack, in another thread
     redraw: Callable[[str], None]  # redraw(ask_id): every copy of its card, when acks leave time for it
-    turn: AbstractContextManager[object]  # held while a listener writes
+    turns: Turns
     step_up_key: str | None = None  # NHI_STEP_UP_KEY; None: not set, so no code can be checked
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Open the one transaction of a listener. Raises whatever the database does; then nothing was recorded."""
-        with self.turn, self.sessions.begin() as session:
+        with self.turns.writing() as session:
             yield session
 
 
@@ -188,6 +210,8 @@ def tell(bot: Bot, body: Json, message: messages.Message) -> None:
         )
         if answer.status_code != 200:
             log.warning("Slack did not take an answer: HTTP %s", answer.status_code)
+    elif trigger_id and (body.get("view") or {}).get("type") == "modal":
+        bot.client.views_push(trigger_id=trigger_id, view=one_sentence(message))
     elif trigger_id:
         bot.client.views_open(trigger_id=trigger_id, view=one_sentence(message))
 
@@ -196,7 +220,7 @@ def one_sentence(message: messages.Message) -> Json:
     """Return a modal that says one thing."""
     return {
         "type": "modal",
-        "title": {"type": "plain_text", "text": "Non-human identities"},
-        "close": {"type": "plain_text", "text": "Close"},
+        "title": say("commands.modal_title").plain_text(24),
+        "close": say("commands.modal_close").plain_text(24),
         "blocks": message.blocks,
     }

@@ -80,6 +80,13 @@ class Actor:
                 self._workspace.hands.remember(self.id, target, by_ids(blocks, self._filled))
         return self._workspace.hands.press(self.id, target, *found[nth], value).error
 
+    def shortcut(self, message: Json, callback_id: str) -> str:
+        """Choose a shortcut of the app for a message; return "" once it is acknowledged, else what the person sees."""
+        target = self._place(message)
+        if not isinstance(target, Message):
+            raise LookupError("a shortcut is for a message")
+        return self._workspace.hands.shortcut(self.id, target, callback_id).error
+
     def _place(self, place: Json) -> Message | View:
         state = self._workspace.state
         found = state.message(place["channel"], place["ts"]) if "ts" in place else state.view(place["id"])

@@ -77,6 +77,17 @@ class Hands:
         values = self.remember(user, place, {block_id: {action_id: value}} if chosen else {})
         return self._about(user, place, values) | {"type": "block_actions", "actions": [action]}
 
+    def shortcut(self, user: str, message: Message, callback_id: str) -> Outcome:
+        """Choose the app's shortcut in a message's menu."""
+        with self.state.changing():
+            channel = self.state.channels[message.channel]
+            url = self._response_url(channel, user, message)
+            body = self._common(user, from_modal=False) | {"type": "message_action", "callback_id": callback_id}
+            body |= {"channel": {"id": channel.id, "name": channel.name}, "message_ts": message.ts, "response_url": url}
+            body |= {"action_ts": self.state.next_ts(), "message": message.as_json(with_metadata=False)}
+        ack = self.delivery.interactive(body)
+        return Outcome(error=failure("The shortcut", ack)) if ack.error else Outcome()
+
     def remember(self, user: str, place: Message | View, simple: Mapping[str, Mapping[str, Any]]) -> Json:
         """Keep what a person chose so far, and return it as Slack's `state.values`."""
         key = (user, place.ts if isinstance(place, Message) else place.id)

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot import delivery
-from jobs import asking, candidates, claims, people, saying
+from jobs import asking, candidates, claims, people, saying, shadow, unsaid
 from jobs.asking import Case, Due
 from jobs.judge import withdraw
+from jobs.shadow import is_shadow
 from nhi import facts, patience
 from nhi.database import Sessions
 from nhi.escalation import (
@@ -35,18 +35,13 @@ from nhi.findings import FindingStatus
 from nhi.policy import Policy
 from nhi.roster import Roster
 from nhi.tables import (
-    AskFindingRow,
     AskRow,
     AttestationRow,
-    DeliveryRow,
     FindingRow,
     PersonRow,
-    SwitchRow,
-    new_id,
 )
 
 CARDS_A_MESSAGE = 6
-LIVE_SWITCH = "live"
 
 
 @dataclass
@@ -60,18 +55,13 @@ class Tally:
     escalated: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     unsaid: Counter[str] = field(default_factory=Counter)  # of the messages, by reason: written down, and not posted
+    would: dict[str, Any] | None = None  # in shadow mode: whom we would message, and of whom we are least sure
 
     def as_json(self) -> dict[str, Any]:
-        skipped = [{"reason": reason, "count": count} for reason, count in sorted(self.skipped.items())]
-        return {
-            "sent": self.sent - self.unsaid.total(),
-            "people": self.people,
-            "items": self.items,
-            "reminded": self.reminded,
-            "escalated": self.escalated,
-            "skipped": skipped,
-            "unsaid": [{"reason": reason, "count": count} for reason, count in sorted(self.unsaid.items())],
-        }
+        counts = {"sent": self.sent - self.unsaid.total(), "people": self.people, "items": self.items}
+        steps = {"reminded": self.reminded, "escalated": self.escalated}
+        reasons = {"skipped": _reasons(self.skipped), "unsaid": _reasons(self.unsaid)}
+        return counts | steps | reasons | ({"would": self.would} if self.would else {})
 
     def sentence(self) -> str:
         """Return the run's account: `Asked 12 people about 30 identities. Skipped 3: 2 nobody is known to ask, …`."""
@@ -87,74 +77,57 @@ class Tally:
                 f" {self.unsaid.total()} of the messages are written down and not said yet: {reasons}."
                 " `nhi doctor` says what is amiss; `nhi up`, or the next `nhi ask`, says them."
             )
+        return text + (_preview(self.would) if self.would else "")
+
+
+def _reasons(counted: Counter[str]) -> list[dict[str, Any]]:
+    return [{"reason": reason, "count": count} for reason, count in sorted(counted.items())]
+
+
+def _preview(would: dict[str, Any]) -> str:
+    text = f"\nI would message {would['people']} people about {would['identities']} identities."
+    if not would["unsure"]:
         return text
+    lines = [
+        f"  {one['name']} in {one['account']}: {one['email']} ({one['confidence']:.0%}), because {one['because']}"
+        for one in would["unsure"]
+    ]
+    return "\n".join([f"{text} Here are the {len(lines)} I am least sure of:", *lines])
 
 
 def run(sessions: Sessions, policy: Policy, *, now: datetime, dry_run: bool = False, to_admin: bool = False) -> Tally:
     """Decide and write what is due now. With `dry_run` nothing is written; with `to_admin` admins get all cards."""
     tally = Tally()
     with sessions.begin() as session:
-        shadow = to_admin or is_shadow(session, policy)
+        in_shadow = is_shadow(session, policy)
+        quietly = to_admin or in_shadow
         if not dry_run:
-            _end_shadow_asks(session, shadow, now)
+            if not quietly:
+                shadow.end_asks(session, now)
+            unsaid.pick_up(session, policy, now)
             claims.hand_over_due(session, policy, now)
+            patience.wake(session, now)
             patience.follow_up(session, now)
-        stand_in = next(iter(people.admins(session, policy)), None) if shadow else None
-        if shadow and stand_in is None:
+        stand_in = next(iter(people.admins(session, policy)), None) if quietly else None
+        if quietly and stand_in is None:
             tally.skipped["questions: shadow mode, and no admin of policy.toml is known in Slack"] += 1
             return tally
         cases = asking.in_order(_cases(session, policy, now))
         due = _decide(session, cases, stand_in, policy, now, tally)
+        tally.would = shadow.would(cases) if quietly else None
         if dry_run:
             session.rollback()
             return tally
         saying.say(session, due, shadow=stand_in is not None, policy=policy, now=now)
-        if stand_in is not None and not to_admin:
-            _offer_to_go_live(session, cases, policy, now)
+        if tally.would is not None:
+            shadow.tell_admins(session, tally.would, policy, now, is_live=not in_shadow, asked_for=to_admin)
     return tally
-
-
-def is_shadow(session: Session, policy: Policy) -> bool:
-    """Whether cards go to admins only: policy says so, and no admin has pressed Go."""
-    return policy.conversation.shadow and session.get(SwitchRow, LIVE_SWITCH) is None
-
-
-def _offer_to_go_live(session: Session, cases: list[Case], policy: Policy, now: datetime) -> None:
-    """Once a week, tell each admin what would be said to whom, with the button that ends shadow mode."""
-    would = [case.candidate.person.email for case in cases if case.candidate is not None]
-    for admin in people.admins(session, policy) if would else ():
-        lately = select(DeliveryRow.id).where(
-            DeliveryRow.recipient == admin.slack_id,
-            DeliveryRow.kind == "golive",
-            DeliveryRow.created_at > now - timedelta(days=7),
-        )
-        if session.scalar(lately.limit(1)) is None:
-            words = {"people": len(set(would)), "identities": len(would), "offer": new_id()}
-            delivery.queue(session, "golive", admin.slack_id, words, [], now)
-
-
-def _end_shadow_asks(session: Session, shadow: bool, now: datetime) -> None:
-    """Withdraw what an admin was asked in somebody's stead, once the somebody can be asked."""
-    if shadow:
-        return
-    for ask in session.scalars(select(AskRow).where(AskRow.status == AskStatus.OPEN, AskRow.shadow.is_(True))):
-        withdraw(session, ask, "the likely owner is asked now", now)
-        _reopen(session, ask)
-
-
-def _reopen(session: Session, ask: AskRow) -> None:
-    for finding in session.scalars(
-        select(FindingRow)
-        .join(AskFindingRow, AskFindingRow.finding_id == FindingRow.id)
-        .where(AskFindingRow.ask_id == ask.id, FindingRow.status == FindingStatus.ASKED)
-    ):
-        finding.status = FindingStatus.OPEN
 
 
 def _cases(session: Session, policy: Policy, now: datetime) -> list[Case]:
     by_identity: dict[str, list[FindingRow]] = defaultdict(list)
     for finding in facts.open_findings(session):
-        if finding.status in (FindingStatus.OPEN, FindingStatus.ASKED):
+        if finding.status is not FindingStatus.JUSTIFIED:
             by_identity[finding.identity_id].append(finding)
     asks: dict[str, list[AskRow]] = defaultdict(list)
     for row in session.scalars(select(AskRow).order_by(AskRow.asked_at)):
@@ -182,7 +155,7 @@ def _open_ask(session: Session, asks: list[AskRow], now: datetime) -> AskRow | N
     if ask is None or _can_still_answer(session, ask):
         return ask
     withdraw(session, ask, "the person asked cannot answer any more", now)
-    _reopen(session, ask)
+    shadow.reopen(session, ask)
     return None
 
 
@@ -217,6 +190,8 @@ def _decide(
         waits = waiting.why(case.identity_id, case.ask, owner_left=case.is_orphaned)
         if waits is None and case.identity_id in snoozed:
             waits = "snoozed"
+        if waits is None and stand_in is not None and case.ask is not None and not case.ask.shadow:
+            waits = "asked already, outside shadow mode"
         if waits is not None:
             tally.skipped[waits] += 1
             continue
@@ -267,6 +242,8 @@ def _decide_one(
             due.reminders[reader.slack_id].append(case)
         case Cover():
             due.escalations.append((case, "manager"))
+        case Escalate() if stand_in is not None:
+            tally.skipped["shadow mode: silence of admins goes to nobody"] += 1
         case Escalate(to=rung):
             due.escalations.append((case, rung))
         case Wait(why=why):
@@ -286,8 +263,11 @@ def _one_message_each(session: Session, due: Due, policy: Policy, now: datetime,
         if to is not None and person is not None:
             told[to].append(case.asked_email)
             is_full = case.ask is None and len(told[to]) > CARDS_A_MESSAGE
+            waits = asking.why_not_now(person, policy.conversation, now)
             if is_full or told[to][0] != case.asked_email or asking.had_a_message_today(session, person, now):
-                tally.skipped["had a message today"] += 1
+                waits = "had a message today"
+            if waits is not None:
+                tally.skipped[waits] += 1
                 continue
             dropped = [*due.questions.pop(to, []), *due.reminders.pop(to, [])]
             tally.skipped["had a message today"] += len(dropped)

@@ -10,14 +10,16 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from bot.delivery import DEAD
 from jobs import candidates
 from nhi import digest, facts
-from nhi.escalation import History, zone
+from nhi.escalation import AWAY_AT_MOST, History, is_working_time, zone
 from nhi.findings import FindingKind
+from nhi.policy import Conversation
 from nhi.roster import Roster
-from nhi.tables import AskRow, DelegationRow, DeliveryRow, FindingRow, PersonRow
+from nhi.tables import AskRow, CardRow, DelegationRow, DeliveryRow, FindingRow, PersonRow
 
-DIRECT = ("digest", "shadow", "reminder", "escalation")
+NO_QUESTION = ("golive", "notice", "checkpoint")  # messages that ask nothing of who gets them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,20 +95,42 @@ def _alike(case: Case) -> Hashable | None:
 
 
 def had_a_message_today(session: Session, who: PersonRow, now: datetime) -> bool:
-    """Whether this person got a direct message of ours on this day of theirs."""
+    """Whether this person got a question of ours, of whatever kind, on this day of theirs."""
     last = session.scalar(
         select(func.max(DeliveryRow.created_at)).where(
-            DeliveryRow.recipient == who.slack_id, DeliveryRow.kind.in_(DIRECT)
+            DeliveryRow.recipient == who.slack_id,
+            DeliveryRow.kind.not_in(NO_QUESTION),
+            DeliveryRow.state != DEAD,
         )
     )
     here = zone(who.tz)
     return last is not None and bool(last.astimezone(here).date() == now.astimezone(here).date())
 
 
+def why_not_now(who: PersonRow, policy: Conversation, now: datetime) -> str | None:
+    """Return why somebody is not to be disturbed at this moment; None: they may be."""
+    if who.away_until is not None and now < who.away_until <= now + AWAY_AT_MOST:
+        return "away"
+    return None if is_working_time(now, who.tz, policy) else "outside working hours"
+
+
 def asked_lately(session: Session, who: PersonRow, now: datetime) -> int:
-    """Return about how many identities this person was asked within a week; each counts, also in a group."""
-    lately = select(func.count()).select_from(AskRow)
-    return session.scalar(lately.where(AskRow.email == who.email, AskRow.asked_at > now - timedelta(days=7))) or 0
+    """Return about how many identities this person was asked within a week, also in somebody's stead.
+
+    Each counts, also in a group; a reminder of a question is not another one.
+    """
+    lately = (
+        select(func.count(func.distinct(AskRow.id)))
+        .join(CardRow, CardRow.ask_id == AskRow.id)
+        .join(DeliveryRow, DeliveryRow.id == CardRow.delivery_id)
+        .where(
+            DeliveryRow.recipient == who.slack_id,
+            DeliveryRow.kind.in_(("digest", "shadow")),
+            DeliveryRow.state != DEAD,
+            AskRow.asked_at > now - timedelta(days=7),
+        )
+    )
+    return session.scalar(lately) or 0
 
 
 def delegate_of(session: Session, email: str, now: datetime) -> PersonRow | None:

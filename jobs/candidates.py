@@ -131,6 +131,14 @@ def _contenders(owner: Json) -> list[Contender]:
     ]
 
 
+def confidence(candidate: Candidate) -> float:
+    """Return how sure it is that this person is the one to ask; 0 where nobody is known and they are the fallback."""
+    owner, email = candidate.owner, candidate.person.email
+    rivals = [*owner.get("others", []), *owner.get("possible", [])]
+    sure = {one["email"]: one["confidence"] for one in rivals} | {owner["email"]: owner["confidence"]}
+    return float(sure.get(email) or 0.0)
+
+
 def why_you(candidate: Candidate | None, *, shadow: bool) -> str:
     """Return the card's "why you": the half of a sentence that follows "because"."""
     if candidate is None:

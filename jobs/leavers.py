@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot import delivery
-from jobs import ask, judge
+from jobs import judge, shadow
 from nhi import facts, handover, ledger, people, roster
 from nhi.database import Sessions, reading
 from nhi.escalation import is_working_time
@@ -83,7 +83,7 @@ def run(sessions: Sessions, policy: Policy, *, now: datetime) -> Tally:
         tally.orphaned = _judge(session, owned, policy, now)
         live = list(session.scalars(select(HandoverRow).where(HandoverRow.closed_at.is_(None))))
         tally.leavers, tally.identities = len(live), sum(len(_live(one)) for one in live)
-        if live and ask.is_shadow(session, policy):
+        if live and shadow.is_shadow(session, policy):
             tally.skipped["hand-overs: shadow mode, until an admin presses Go"] += len(live)
             return tally
         for one in live:

@@ -19,7 +19,7 @@ from bot import burndown, delivery, review_queue
 from bot.review import redraw_closed
 from bot.slack import UNWELL, passes, trouble
 from jobs import people
-from jobs.ask import is_shadow
+from jobs.shadow import is_shadow
 from nhi import campaigns, facts, ledger, review_answers, review_facts, review_handover, review_report, reviews
 from nhi.database import Sessions, reading
 from nhi.errors import NhiError

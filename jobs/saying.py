@@ -133,7 +133,8 @@ def _step_up(session: Session, case: Case, rung: str, reached: bool, now: dateti
     """Write down that a question goes one rung up."""
     assert case.ask is not None
     case.ask.escalated_to = [*case.ask.escalated_to, rung]
-    case.ask.last_step_at = now
+    if reached:  # else the next rung is not kept waiting
+        case.ask.last_step_at = now
     session.flush()
     facts_of = {"ask": case.ask.id, "to": rung, "reached": reached}
     ledger.record(session, "finding.escalated", now=now, identity_id=case.identity_id, facts=facts_of)

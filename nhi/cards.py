@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from nhi import authority, facts, permission_facts
-from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order, reachable
+from nhi import authority, facts, patience, permission_facts
+from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order, reachable, reminds_at
 from nhi.findings import OWNERSHIP, FindingKind
 from nhi.identity import CredentialStatus, Custody
 from nhi.policy import Policy
@@ -75,6 +75,7 @@ def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json
         "remediations": facts.remediations(session, identity.id, ask.id),
         "silence": _silence(ask, policy, manager_of(session, ask.email, policy, now) is not None),
         "claim": _claim(session, ask),
+        "snoozed": _snoozed(session, ask, now),
         "mode": policy.remediation.mode,
         "can": [verdict.value for verdict in _can_answer(session, ask, findings, now)],
         "drawn_at": facts.when(now),
@@ -121,13 +122,19 @@ def _claim(session: Session, ask: AskRow) -> Json | None:
 
 
 def _silence(ask: AskRow, policy: Policy, manager_known: bool) -> Json:
-    patience = policy.conversation
+    talk = policy.conversation
     return {
-        "reminder_at": facts.when(ask.asked_at + patience.remind_after[0]) if patience.remind_after else None,
-        "escalates_at": facts.when(escalates_at(ask.asked_at, patience)),
-        "to": names_in_order(reachable(patience.escalate_to, manager_known=manager_known)),
+        "reminder_at": facts.when(reminds_at(ask.last_step_at, talk, ask.reminders)),
+        "escalates_at": facts.when(escalates_at(ask.last_step_at, talk, ask.reminders)),
+        "to": names_in_order(reachable(talk.escalate_to, manager_known=manager_known)),
         "escalated_to": ask.escalated_to,
     }
+
+
+def _snoozed(session: Session, ask: AskRow, now: datetime) -> Json | None:
+    """Return by whom and until when the question is put off; None: it is not."""
+    row = patience.snooze_of(session, ask.identity_id, now)
+    return None if row is None else {"by": row.email, "until": facts.when(row.until)}
 
 
 def _can_answer(session: Session, ask: AskRow, findings: list[FindingRow], now: datetime) -> list[Verdict]:

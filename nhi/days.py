@@ -8,21 +8,46 @@ from datetime import date, timedelta
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-_MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
+# Whole names and their usual abbreviations only: "3 marketing hosts" is no day in March.
+_MONTH = (
+    r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\b\.?"
+)
 _ISO = re.compile(r"\b(?P<year>\d{4})-(?P<number>\d{2})-(?P<day>\d{2})\b")
 _DAY_FIRST = re.compile(
-    rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th|\.)?(?: of)? (?P<month>{_MONTH})(?:,? (?P<year>\d{{4}}))?\b"
+    rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th|\.)?(?: of)? (?P<month>{_MONTH})(?:,? (?P<year>\d{{4}})\b)?"
 )
-_MONTH_FIRST = re.compile(rf"\b(?P<month>{_MONTH}) (?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:,? (?P<year>\d{{4}}))?\b")
+_MONTH_FIRST = re.compile(rf"\b(?P<month>{_MONTH}) (?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? (?P<year>\d{{4}})\b)?")
 _WEEKDAY = re.compile(rf"\b(?:{'|'.join(_WEEKDAYS)})\b")
 
 
 def read_day(text: str, today: date) -> date | None:
-    """Return the first day that a text names; one without a year is the next to come. None: it names none."""
-    return next(_days(text.lower(), today), None)
+    """Return the day that a short text names, as in a command; one without a year is the next to come.
+
+    A written-out date counts before "tomorrow", and that before a weekday. None: it names none.
+    """
+    return next(_any(text.lower(), today), None)
 
 
-def _days(text: str, today: date) -> Iterator[date]:
+def dates_in(text: str, today: date) -> list[date]:
+    """Return the dates that a longer text writes out, in their order in time; one without a year is the next to come.
+
+    Weekdays do not count: what "runs each Monday" is not promised for Monday.
+    """
+    return sorted(set(_dates(text.lower(), today)))
+
+
+def _any(text: str, today: date) -> Iterator[date]:
+    yield from _dates(text, today)
+    if re.search(r"\btoday\b", text):
+        yield today
+    if re.search(r"\btomorrow\b", text):
+        yield today + timedelta(days=1)
+    for named in _WEEKDAY.findall(text):
+        yield today + timedelta(days=(_WEEKDAYS.index(named) - today.weekday() - 1) % 7 + 1)
+
+
+def _dates(text: str, today: date) -> Iterator[date]:
     for found in _ISO.finditer(text):
         yield from _made(int(found["year"]), int(found["number"]), int(found["day"]))
     for pattern in (_DAY_FIRST, _MONTH_FIRST):
@@ -32,10 +57,6 @@ def _days(text: str, today: date) -> Iterator[date]:
                 yield from _made(int(found["year"]), number, day)
             else:
                 yield from _next(number, day, today)
-    if re.search(r"\btomorrow\b", text):
-        yield today + timedelta(days=1)
-    for named in _WEEKDAY.findall(text):
-        yield today + timedelta(days=(_WEEKDAYS.index(named) - today.weekday() - 1) % 7 + 1)
 
 
 def _next(month: int, day: int, today: date) -> Iterator[date]:

@@ -160,10 +160,18 @@ def _wait_before(history: History, policy: Conversation) -> timedelta:
     return policy.remind_after[-1] if policy.remind_after else timedelta(days=4)
 
 
-def escalates_at(asked_at: datetime, policy: Conversation) -> datetime:
-    """Return when silence goes to somebody else, as the first message announces it (working hours may add to it)."""
-    waits = [*policy.remind_after, policy.remind_after[-1] if policy.remind_after else timedelta(days=4)]
-    return asked_at + sum(waits, timedelta(0))
+def escalates_at(last_step_at: datetime, policy: Conversation, reminders: int = 0) -> datetime:
+    """Return when silence goes to somebody else, as the message announces it (working hours may add to it).
+
+    `reminders` is how many were sent, the last of them (or the question itself) at `last_step_at`.
+    """
+    waits = [*policy.remind_after[reminders:], policy.remind_after[-1] if policy.remind_after else timedelta(days=4)]
+    return last_step_at + sum(waits, timedelta(0))
+
+
+def reminds_at(last_step_at: datetime, policy: Conversation, reminders: int = 0) -> datetime | None:
+    """Return when the next reminder comes; None: the last one was sent."""
+    return last_step_at + policy.remind_after[reminders] if reminders < len(policy.remind_after) else None
 
 
 def is_working_time(now: datetime, tz: str, policy: Conversation) -> bool:

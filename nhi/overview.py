@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from nhi import facts
@@ -45,16 +45,29 @@ def read(session: Session, now: datetime) -> Json:
     }
 
 
+def last_preview(session: Session) -> Json | None:
+    """Return what the newest message of shadow mode told admins; None: there was none yet."""
+    newest = select(DeliveryRow.words).where(DeliveryRow.kind == "golive").order_by(DeliveryRow.created_at.desc())
+    return session.scalar(newest.limit(1))
+
+
 def _funnel(session: Session) -> Json:
-    asked = select(func.count(func.distinct(AskRow.identity_id)))
-    done = select(func.count(func.distinct(FindingRow.identity_id))).where(FindingRow.status == FindingStatus.RESOLVED)
-    return {
-        "found": _number(session, select(func.count(func.distinct(FindingRow.identity_id)))),
-        "owned": _number(session, select(func.count()).select_from(OwnerRow).where(OwnerRow.ended_at.is_(None))),
-        "asked": _number(session, asked),
-        "answered": _number(session, select(func.count(func.distinct(AttestationRow.identity_id)))),
-        "done": _number(session, done),
+    """Return how many identities came how far; each step counts only those of the step before it that is named."""
+    found = select(FindingRow.identity_id)
+    of_found = {
+        "owned": select(OwnerRow.identity_id).where(OwnerRow.ended_at.is_(None)),
+        "asked": select(AskRow.identity_id).where(AskRow.shadow.is_(False)),
+        "answered": select(AttestationRow.identity_id),
     }
+    counts = {"found": _number(session, select(func.count(func.distinct(FindingRow.identity_id))))}
+    for name, query in of_found.items():
+        column = query.selected_columns[0]
+        counts[name] = _number(
+            session, query.with_only_columns(func.count(func.distinct(column))).where(column.in_(found))
+        )
+    still_open = select(FindingRow.identity_id).where(FindingRow.status != FindingStatus.RESOLVED)
+    done = select(func.count(func.distinct(FindingRow.identity_id))).where(FindingRow.identity_id.not_in(still_open))
+    return counts | {"done": _number(session, done)}
 
 
 def _number(session: Session, query: Select[Any]) -> int:
@@ -62,17 +75,27 @@ def _number(session: Session, query: Select[Any]) -> int:
 
 
 def _silence(session: Session) -> Json | None:
-    oldest = select(AskRow).where(AskRow.status == AskStatus.OPEN).order_by(AskRow.asked_at, AskRow.id).limit(1)
+    oldest = (
+        select(AskRow)
+        .where(AskRow.status == AskStatus.OPEN, AskRow.shadow.is_(False))
+        .order_by(AskRow.asked_at, AskRow.id)
+        .limit(1)
+    )
     ask = session.scalar(oldest)
     return None if ask is None else {"name": ask.identity.name, "email": ask.email, "at": facts.when(ask.asked_at)}
 
 
 def _gaps(session: Session) -> list[Json]:
     """Return what the newest scan of each account could not see."""
-    newest: dict[tuple[str, str], ScanRow] = {}
-    for scan in session.scalars(select(ScanRow).order_by(ScanRow.finished_at)):
-        newest[scan.provider, scan.account] = scan
-    return [{"scope": gap.scope, "reason": gap.reason} for scan in newest.values() for gap in scan.gaps]
+    newest = select(ScanRow.provider, ScanRow.account, func.max(ScanRow.finished_at).label("at")).group_by(
+        ScanRow.provider, ScanRow.account
+    )
+    last = newest.subquery()
+    same = and_(
+        last.c.provider == ScanRow.provider, last.c.account == ScanRow.account, last.c.at == ScanRow.finished_at
+    )
+    scans = session.scalars(select(ScanRow).join(last, same).order_by(ScanRow.provider, ScanRow.account, ScanRow.id))
+    return [{"scope": gap.scope, "reason": gap.reason} for scan in scans for gap in scan.gaps]
 
 
 def _snoozed(session: Session, now: datetime) -> list[Json]:

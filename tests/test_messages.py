@@ -176,7 +176,7 @@ def test_a_manager_reads_about_somebody_else_and_not_about_themselves() -> None:
     told = silence(escalated_to=["manager"])
     says = shown(messages.card(ask(silence=told), "o", reader_is_asked=False))
     assert "ana@example.com was asked" in says
-    assert "It already went to their manager; next is #security." in says
+    assert "It already went to their manager; next is #security, from Fri 13 Nov 2026." in says
     assert "Why you" not in says
 
 
@@ -356,7 +356,8 @@ def test_mine_lists_what_is_owned_and_asks_what_is_open() -> None:
     message = messages.mine([known()] * 20, [(ask(), "o")])
     assert heading(message) == "1 question for you"
     assert "You own 20 identities:" in shown(message.blocks)
-    assert "And 5 more" in shown(message.blocks)
+    assert "Page 1 of 2. /nhi mine 2 shows the next." in shown(message.blocks)
+    assert shown(messages.mine([known()] * 20, [], 2).blocks).count("in 123456789012") == 5
 
 
 def test_help_tells_admins_more() -> None:

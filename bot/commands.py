@@ -165,7 +165,7 @@ def _stats(asked: Asked) -> Message:
 
 def _show_picture(bot: Bot, body: Json, figures: Stats) -> None:
     """Upload the picture and show it to who asked; without it nothing is missing, the words said it all."""
-    picture, alt = stats.draw(figures, say("stats.title").plain()), stats.alt_text(figures)
+    picture, alt = stats.draw(figures), stats.alt_text(figures)
     try:
         kept = bot.client.files_upload_v2(content=picture, filename="nhi-stats.png", title="nhi stats", alt_txt=alt)
     except UNWELL as error:

@@ -140,11 +140,14 @@ def speaking(language: str) -> Iterator[None]:
         _speaking.reset(before)
 
 
+TEMPLATES = ROOT / "templates"  # a folder for each language
+
+
 @cache
-def environment(language: str = LANGUAGE, folder: Path = ROOT / "templates") -> Environment:
+def environment(language: str = LANGUAGE, folder: Path | None = None) -> Environment:
     """Return the Jinja environment of a language; a template that its folder lacks is taken from English."""
     made = Environment(  # noqa: S701  (HTML's escaping would be wrong here; `finalize` is ours, and cannot be left out)
-        loader=FileSystemLoader([folder / language, folder / LANGUAGE]),
+        loader=FileSystemLoader([(folder or TEMPLATES) / language, (folder or TEMPLATES) / LANGUAGE]),
         undefined=StrictUndefined,
         finalize=inert,
         trim_blocks=True,

@@ -37,8 +37,10 @@ class _Group:
             self.connection.commit()
             self._is_kept = True
         finally:
-            self._ended.set()
+            if not self._is_kept:
+                self.connection.invalidate()  # nobody may be given what such a connection has begun
             self.connection.close()
+            self._ended.set()
 
     def wait(self) -> None:
         """Return once all is committed. Raises where it could not be: then nothing was recorded."""

@@ -255,6 +255,24 @@ def test_one_channel_gets_at_most_one_message_a_second(
 
 
 @on_sqlite
+def test_while_a_message_is_on_its_way_to_a_channel_no_other_is_begun(
+    sessions: Sessions, workspace: Workspace, drain: Drain, clock: Clock
+) -> None:
+    notice(sessions, "UANA", "The first.")
+    notice(sessions, "UANA", "The second.")
+    workspace.inject("chat.postMessage", hang(0.6))
+    slow = threading.Thread(target=drain)
+    slow.start()
+    workspace.wait_for(lambda: workspace.calls("chat.postMessage"))
+    clock.pass_by(seconds=5)
+    assert drain().posted == 0, "the first may still come, and then both would stand there in one second"
+    slow.join()
+    clock.pass_by(seconds=1)
+    assert drain().posted == 1
+    assert [message["text"] for message in posted(workspace)] == ["The first.", "The second."]
+
+
+@on_sqlite
 def test_a_busy_channel_does_not_hold_up_the_others(sessions: Sessions, drain: Drain) -> None:
     for number in range(150):
         notice(sessions, "UANA", f"Message {number}.")
@@ -367,6 +385,20 @@ def test_a_redraw_that_failed_is_done_later(
     assert drain().redrawn == 1
     kept = row(sessions, delivery_id)
     assert (kept["shown_version"], kept["error"]) == (kept["wanted_version"], None)
+
+
+@on_sqlite
+def test_a_copy_is_redrawn_however_long_slack_was_unwell(
+    sessions: Sessions, workspace: Workspace, drain: Drain, clock: Clock
+) -> None:
+    delivery_id = queue(sessions)
+    drain()
+    want_redraw(sessions, delivery_id)
+    workspace.inject("chat.update", server_error(), times=12)
+    for _ in range(12):
+        assert drain().redrawn == 0
+        clock.pass_by(hours=1)
+    assert drain().redrawn == 1
 
 
 @pytest.mark.parametrize("code", ["message_not_found", "cant_update_message", "channel_not_found", "is_archived"])

@@ -5,6 +5,7 @@ Nothing leaves this machine, and nothing is kept: the database lies in a tempora
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from jobs import leavers, people, work
 from jobs.program import Program, open_program
 from jobs.up import Up, asked_to_end
 from nhi import answers, cards, decisions, facts
+from nhi.errors import SettingsError
 from nhi.escalation import Verdict
 from nhi.settings import Settings
 from nhi.tables import IdentityRow, PersonRow
@@ -117,9 +119,9 @@ class Demo:
     def start(self) -> Self:
         """Start cloud, workspace and bot; then look, ask and tick in the background."""
         pretend_credentials()
+        self.workspace.start()  # first, as its port is the only thing that can be had by somebody else
         self.cloud.start()
         self._key_ids = seed(self.cloud, self.clock())
-        self.workspace.start()
         self.program = open_program(self._settings(), clock=self.clock)
         self.up = Up(self.program, host="127.0.0.1", port=0)
         self.workspace.app_url = f"http://127.0.0.1:{self.up.serving.port}/slack/events"
@@ -189,15 +191,11 @@ class Demo:
 
 
 def pretend_credentials() -> None:
-    """Keep boto3 from ever looking at the real credentials of this machine."""
-    for name in (
-        "AWS_PROFILE",
-        "AWS_SESSION_TOKEN",
-        "AWS_ENDPOINT_URL",
-        "AWS_ENDPOINT_URL_IAM",
-        "AWS_ENDPOINT_URL_STS",
-    ):
-        os.environ.pop(name, None)
+    """Keep boto3 from ever looking at the real settings of this machine, and everything from going through a proxy."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = "127.0.0.1,localhost"
     os.environ.update(
         AWS_ACCESS_KEY_ID="stand-in",
         AWS_SECRET_ACCESS_KEY="stand-in",
@@ -209,10 +207,17 @@ def pretend_credentials() -> None:
 
 
 def run(*, port: int, browser: bool) -> None:
-    """Run the demo until Ctrl-C."""
+    """Run the demo until Ctrl-C. Raises SettingsError where the port cannot be had."""
     asked = asked_to_end()
     demo = Demo(port=port)
-    demo.start()
+    try:
+        demo.start()
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        raise SettingsError(
+            f"Port {port} cannot be used ({error.strerror}): `nhi demo --port 0` takes a free one"
+        ) from None
     said = (
         f"The stand-in workspace is at {demo.workspace.url}",
         "Try this:",

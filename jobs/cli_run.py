@@ -17,7 +17,11 @@ from nhi.errors import SettingsError
 @example("nhi demo --port 8900 --no-browser")
 @click.command()
 @click.option(
-    "--port", default=8900, show_default=True, help="Where the stand-in workspace is served; 0: any free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8900,
+    show_default=True,
+    help="Where the stand-in workspace is served; 0: any free one.",
 )
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 def demo(port: int, no_browser: bool) -> None:

@@ -15,6 +15,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jobs.program import Program
 from jobs.work import TASKS
+from nhi import database
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Ticker:
 
     def __init__(self, program: Program) -> None:
         self._program = program
+        self._database_is_down = False
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={"default": ThreadPoolExecutor(THREADS)},
@@ -64,6 +66,19 @@ class Ticker:
     def _run(self, task: str, **arguments: Any) -> None:
         try:
             TASKS[task](self._program, **arguments)
+            self._says(None)
+        except database.UNWELL as error:
+            self._says(error)
         except Exception:
             # This loop must outlive any task's fault: the row is still due, and the next tick takes it up.
             log.exception("the task %s failed; the next tick tries again", task)
+
+    def _says(self, error: BaseException | None) -> None:
+        """Log once that the database is down, and once that it is back: a tick comes every two seconds."""
+        if self._database_is_down == (error is not None):
+            return
+        self._database_is_down = error is not None
+        if error is None:
+            log.warning("the database answers again; what was due meanwhile is done now")
+        else:
+            log.error("the database does not answer (%s); every tick tries again", database.reason_of(error))

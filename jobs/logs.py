@@ -24,3 +24,5 @@ def log_to_stderr(level: int = logging.INFO) -> None:
         logging.getLogger(name).setLevel(level)
     # What Slack did not answer is told in a command's own words; only who asks for more gets the library's as well.
     logging.getLogger("slack_sdk").setLevel(logging.WARNING if level < logging.WARNING else logging.CRITICAL)
+    # It warns of each tick that finds the one before it still at work; the next tick takes up what is due.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)

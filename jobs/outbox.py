@@ -34,11 +34,8 @@ def say_now(program: Program, since: datetime) -> Counter[str]:
 
 
 def _left(program: Program, since: datetime) -> Counter[str]:
-    """Count what is not posted, by reason; "busy" is what was not tried yet, and can be in a moment."""
-    query = select(DeliveryRow.error, DeliveryRow.attempts).where(
-        DeliveryRow.created_at >= since, DeliveryRow.state != delivery.POSTED
-    )
+    """Count what is not posted, by reason; "busy" is what can be in a moment, or what a worker is just posting."""
+    query = select(DeliveryRow.error).where(DeliveryRow.created_at >= since, DeliveryRow.state != delivery.POSTED)
     with reading(program.sessions) as session:
         shut = why_shut(session, ALL_SENDING, program.clock())
-        rows = session.execute(query).all()
-    return Counter(error or shut or ("under way" if attempts else "busy") for error, attempts in rows)
+        return Counter(error or shut or "busy" for error in session.scalars(query))

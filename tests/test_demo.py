@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -141,3 +142,22 @@ def test_a_demo_that_is_ended_at_once_ends_without_a_traceback(tmp_path: Path) -
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_the_machines_own_aws_settings_and_proxy_count_for_nothing(
+    tmp_path: Path,
+) -> None:
+    strange = {"AWS_DEFAULT_PROFILE": "work", "AWS_USE_FIPS_ENDPOINT": "true", "HTTP_PROXY": "http://127.0.0.1:9"}
+    words = [sys.executable, "-m", "jobs.cli", "demo", "--no-browser", "--port"]
+    root = Path(__file__).resolve().parent.parent
+    first = subprocess.Popen([*words, "0"], cwd=root, env=os.environ | strange, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        port = first.stdout.readline().strip().rpartition(":")[2]
+        second = subprocess.run([*words, port], check=False, cwd=root, capture_output=True, text=True, timeout=90)
+    finally:
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=60)
+    assert (second.returncode, second.stdout) == (2, "")
+    assert second.stderr.startswith(f"nhi: Port {port} cannot be used (")
+    assert second.stderr.count("\n") == 1

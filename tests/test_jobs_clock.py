@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,31 @@ def test_what_is_deferred_is_done_without_waiting_for_the_next_tick(world: World
         world.workspace.wait_for(lambda: world.rows(ScanRow), 20)
     finally:
         ticker.stop()
+
+
+@on_sqlite
+def test_a_database_that_is_down_is_told_once_and_once_that_it_is_back(
+    world: World, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    ticker, there, away = Ticker(world.program), tmp_path / "nhi.db", tmp_path / "away.db"
+    with world.program.engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    world.program.engine.dispose()
+    there.rename(away)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            ticker._run("deliver")
+        world.program.engine.dispose()
+        away.rename(there)
+        for _ in range(3):
+            ticker._run("deliver")
+    told = [(record.levelname, record.getMessage().partition(" (")[0]) for record in caplog.records]
+    assert told == [
+        ("ERROR", "the database does not answer"),
+        ("WARNING", "the database answers again; what was due meanwhile is done now"),
+    ]
+    assert [record.exc_info for record in caplog.records] == [None, None]
 
 
 @on_sqlite

@@ -30,6 +30,13 @@ POWERS_AT_MOST = 3
 KINDS = {  # what an identity is called in sentences for people, by (provider, kind)
     ("aws", "iam_user"): "AWS user",
     ("aws", "iam_role"): "AWS role",
+    ("aws", "oidc_provider"): "AWS identity provider (OIDC)",
+    ("aws", "saml_provider"): "AWS identity provider (SAML)",
+    ("aws", "server_certificate"): "AWS server certificate",
+    ("aws", "secret"): "AWS secret",
+    ("aws", "trust_anchor"): "AWS Roles Anywhere authority",
+    ("aws", "roles_anywhere_subject"): "AWS Roles Anywhere certificate",
+    ("aws", "identity_center_application"): "AWS Identity Center application",
     ("gcp", "service_account"): "Google Cloud service account",
     ("gcp", "service_agent"): "Google-managed account",
     ("gcp", "api_key"): "Google Cloud API key",

@@ -30,6 +30,7 @@ from werkzeug.wrappers import Request, Response
 from demo import cloud_policies
 from demo.cloud_acts import Acts
 from demo.cloud_faults import NS, Asked, Faults, refuse
+from demo.cloud_others import Others
 from demo.cloud_shapes import (
     COLUMNS,
     EVENT_SUBJECTS,
@@ -68,6 +69,7 @@ class Cloud:
         self.iam = iam_backends[self.account]["aws"]  # moto's own state, for what has no method here
         self._passwords: dict[str, datetime] = {}  # when each was last changed, by user id
         self._services: dict[str, dict[str, str]] = {}  # service-specific credentials, by id
+        self.others = Others(account=self.account)
         self.acts = Acts(services=self._services, now=now)
         self._events: list[dict[str, Any]] = []
         self._report: tuple[datetime, bytes] | None = None
@@ -339,7 +341,7 @@ class Cloud:
                 return self._lookup(asked)
             case "sts:AssumeRole" if self._external_id not in (None, asked.parameters.get("ExternalId")):
                 return refuse(asked, 403, "AccessDenied")
-        return self.acts.answer(asked) or cloud_policies.answer(asked, self.iam)
+        return self.acts.answer(asked) or self.others.answer(asked) or cloud_policies.answer(asked, self.iam)
 
     def _details(self, asked: Asked, environ: dict[str, Any]) -> Response:
         """Cut moto's one long answer, made for the first page, into pages of MaxItems."""

@@ -22,6 +22,7 @@ class Asked:
     parameters: Mapping[str, str]
     access_key: str  # the caller's
     page: int  # 1 for the first, by the marker that this cloud gave
+    region: str = ""
 
 
 @dataclass(kw_only=True)
@@ -104,7 +105,7 @@ class Faults:
 
 def refuse(asked: Asked, status: int, code: str) -> Response:
     message = f"{asked.action} is not to be had: {code}"
-    if asked.action.startswith(("cloudtrail:", "ssm:")):
+    if not asked.action.startswith(("iam:", "sts:")):
         body = json.dumps({"__type": f"{code}Exception", "message": message})
         return Response(body, status=400 if status < 500 else status, mimetype="application/x-amz-json-1.1")
     root = Xml.Element("ErrorResponse", xmlns=NS)

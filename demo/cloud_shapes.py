@@ -23,6 +23,13 @@ COLUMNS = (
     *("cert_1_active", "cert_1_last_rotated", "cert_2_active", "cert_2_last_rotated"),
 )
 
+# Operations of services that are told by their path.
+REST = {
+    ("lambda", "/2015-03-31/functions"): "ListFunctions",
+    ("rolesanywhere", "/subjects"): "ListSubjects",
+    ("rolesanywhere", "/trustanchors"): "ListTrustAnchors",
+}
+
 # How an event names what it is about, where that is no user: the parameter, and the kind of resource.
 EVENT_SUBJECTS = {
     "CreateRole": ("roleName", "AWS::IAM::Role"),
@@ -34,18 +41,22 @@ EVENT_SUBJECTS = {
 
 def read_request(request: Request, body: bytes) -> Asked:
     """Read which call a request makes; IAM and STS speak in forms, CloudTrail in JSON."""
-    found = re.search(r"Credential=([^/]+)/\d+/[^/]+/([^/]+)/", request.headers.get("Authorization", ""))
-    access_key, service = found.groups() if found else ("", "")
+    found = re.search(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/", request.headers.get("Authorization", ""))
+    access_key, region, service = found.groups() if found else ("", "", "")
     target = request.headers.get("X-Amz-Target", "")
     if target:
-        parameters = {"body": body.decode(), "Marker": json.loads(body).get("NextToken", "")}
+        told = json.loads(body)
+        parameters = {"body": body.decode(), "Marker": told.get("NextToken") or told.get("nextToken") or ""}
         operation = target.rpartition(".")[2]
+    elif (operation := REST.get((service, request.path.rstrip("/")), "")) != "":
+        parameters = dict(request.args)
     else:
         parameters = dict(parse_qsl(body.decode(), keep_blank_values=True))
         operation = parameters.get("Action", "")
     size = int(parameters.get("MaxItems") or 50)
     page = int(parameters.get("Marker") or 0) // size + 1
-    return Asked(action=f"{service}:{operation}", parameters=parameters, access_key=access_key, page=page)
+    action = f"{service}:{operation}"
+    return Asked(action=action, parameters=parameters, access_key=access_key, page=page, region=region)
 
 
 def marker(asked: Asked) -> int:

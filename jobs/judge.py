@@ -17,7 +17,7 @@ from nhi.findings import OWNERSHIP, Finding, FindingKind, FindingStatus, Known
 from nhi.identity import Evidence, Gap, Identity
 from nhi.ownership import tag_evidence as evidence_of_tags
 from nhi.policy import Policy
-from nhi.records import identity_of
+from nhi.records import evidence_of, identity_of
 from nhi.redact import redact, tidy
 from nhi.tables import AskFindingRow, AskRow, EvidenceRow, FindingRow, IdentityRow, new_id
 
@@ -46,16 +46,23 @@ class Before:
         ):
             self.tags[fact.identity_id].append(fact)
         self.owner_active = roster.owners_active(session, ids, now)  # of those that have a confirmed owner
+        self._sessions: dict[str, list[EvidenceRow]] = defaultdict(list)
+        for fact in session.scalars(
+            select(EvidenceRow).where(EvidenceRow.identity_id.in_(ids), EvidenceRow.source == "session")
+        ):
+            self._sessions[fact.identity_id].append(fact)
         self._sets = permission_records.sets_in_force(session, ids)
         self._uses = permission_records.uses(session, ids)
 
     def identity(self, row: IdentityRow) -> Identity:
         """Return the identity with what it may do and what of it it uses, where that is known."""
-        identity, use = identity_of(row), self._uses.get(row.id)
-        if use is None or row.id not in self._sets:
-            return identity  # nothing can be judged of its permissions, and most need not be read for it
-        access = permission_records.access_of(self._sets[row.id].body)
-        return replace(identity, access=access, exercise=use)
+        found = self._sets.get(row.id)
+        access = permission_records.access_of(found.body) if found else None
+        return replace(identity_of(row), access=access, exercise=self._uses.get(row.id))
+
+    def sessions(self, row: IdentityRow) -> Sequence[Evidence]:
+        """Return who took it, as far as a trail was asked."""
+        return [evidence_of(fact, row.key) for fact in self._sessions[row.id]]
 
 
 def judge(
@@ -66,9 +73,8 @@ def judge(
     open_rows = {finding.id: finding for finding in before.findings[row.id]}
     keys = {credential.id: credential.key for credential in row.credentials}
     known = [_known(finding, keys) for finding in open_rows.values()]
-    assessed = findings.assess(
-        identity, owner_active=before.owner_active.get(row.id), gaps=gaps, policy=policy, now=now
-    )
+    active, sessions = before.owner_active.get(row.id), before.sessions(row)
+    assessed = findings.assess(identity, owner_active=active, gaps=gaps, policy=policy, now=now, sessions=sessions)
     changes = findings.reconcile(assessed, known, identity=identity, gaps=gaps, now=now)
     for finding in changes.opened:
         _open_finding(session, row, finding, before, now)

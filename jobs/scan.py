@@ -19,7 +19,7 @@ from nhi import findings, inventory, ledger, permission_records
 from nhi.database import Sessions, reading
 from nhi.identity import Credential, Gap, Identity
 from nhi.policy import Policy, Source
-from nhi.providers import Connect, Memory, Progress, Provider, ReadsDocuments, SpansAccounts, TellsQueries
+from nhi.providers import Connect, LooksAtSome, Memory, Progress, Provider, ReadsDocuments, SpansAccounts, TellsQueries
 from nhi.records import identity_of, storable, write_identity
 from nhi.tables import CredentialRow, EvidenceRow, GapRow, IdentityRow, ScanRow, new_id
 
@@ -197,7 +197,9 @@ def _known(session: Session, provider: Provider) -> list[Identity]:
     """Return what is known, and not gone, of everything that this source holds."""
     rows = session.scalars(_of_account(provider, gone=False))
     known = [identity_of(row) for row in rows]
-    return [one for one in known if provider.holds(one)] if isinstance(provider, SpansAccounts) else known
+    if isinstance(provider, SpansAccounts):
+        known = [one for one in known if provider.holds(one)]
+    return [one for one in known if provider.looks_at(one)] if isinstance(provider, LooksAtSome) else known
 
 
 def _of_account(provider: Provider, *, gone: bool) -> Any:

@@ -45,9 +45,9 @@ def _gather_uses(sessions: Sessions, provider: Provider, now: datetime) -> list[
     before = sum(provider.api_calls.values())
     gaps: list[Gap] = []
     for start in range(0, len(asked), TOGETHER):
-        if gaps or sum(provider.api_calls.values()) - before >= LOOKUPS_AT_MOST:
+        if sum(provider.api_calls.values()) - before >= LOOKUPS_AT_MOST:
             break
-        batch = asked[start : start + TOGETHER]
+        batch = [one for one in asked[start : start + TOGETHER] if not _is_hidden(one[1], gaps)]
         gaps += _write(sessions, USES, batch, provider.uses([one for _, one in batch], now=now), now)
     return gaps
 
@@ -72,7 +72,8 @@ def _wanted(
         query = query.where(IdentityRow.account == provider.account)
     with reading(sessions) as session:
         oldest_first = query.order_by(_searched_at(question).asc().nulls_first())
-        return [(row.id, identity_of(row)) for row in session.scalars(oldest_first)]
+        found = [(row.id, identity_of(row)) for row in session.scalars(oldest_first)]
+    return [one for one in found if provider.holds(one[1])] if isinstance(provider, SpansAccounts) else found
 
 
 def _creator_is_unasked() -> ColumnElement[bool]:
@@ -128,7 +129,12 @@ def _is_answered(identity: Identity, gaps: Sequence[Gap], now: datetime) -> bool
     """Whether a later look would find nothing more: no gap hides it, and it is old enough to be in the trail."""
     made = [identity.created_at, *(credential.created_at for credential in identity.credentials)]
     is_in_trail = all(at is None or at < now - TRAIL_LAG for at in made)
-    return is_in_trail and not any(gap.covers(identity.scope, Aspect.OWNER) for gap in gaps)
+    return is_in_trail and not _is_hidden(identity, gaps)
+
+
+def _is_hidden(identity: Identity, gaps: Sequence[Gap]) -> bool:
+    """Whether its trail would not answer; those of other accounts may."""
+    return any(gap.covers(identity.scope, Aspect.OWNER) for gap in gaps)
 
 
 def evidence_row(identity_id: str, fact: Evidence, now: datetime) -> EvidenceRow:

@@ -35,7 +35,8 @@ from nhi.tables import (
 Json = dict[str, Any]
 # Of two findings as grave as each other, the one that tells more about whether the thing is needed comes first.
 ORDER = [
-    *(FindingKind.UNUSED, FindingKind.OVERPRIVILEGED, FindingKind.UNROTATED),
+    *(FindingKind.UNUSED, FindingKind.OVERPRIVILEGED, FindingKind.UNROTATED, FindingKind.CROSS_ENVIRONMENT),
+    *(FindingKind.REUSED, FindingKind.HUMAN_USE),
     *(FindingKind.ORPHANED, FindingKind.UNOWNED),
 ]
 # Kinds that a provider can turn off reversibly. Of a service account that is its own ability to sign in, of which

@@ -11,14 +11,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from nhi import act_facts, permission_facts, roster, steps
+from nhi import act_facts, environment, permission_facts, roster, steps
 from nhi.findings import FindingStatus
 from nhi.identity import Evidence
 from nhi.ledger import instant
 from nhi.naming import Fit
 from nhi.ownership import Directory, LikelyOwner, Note, Ranking, explain, rank
 from nhi.policy import Policy
-from nhi.records import evidence_of, person_of, storable
+from nhi.records import evidence_of, identity_of, person_of, storable
 from nhi.tables import (
     AttestationRow,
     CredentialRow,
@@ -72,6 +72,12 @@ def identity_json(row: IdentityRow) -> Json:
         "use_gap": row.use_gap,
         "gone_at": when(row.gone_at),
     }
+
+
+def environment_json(row: IdentityRow, policy: Policy) -> Json | None:
+    """Return the environment that an identity belongs to, and how that is known; None: nothing tells."""
+    found = environment.belongs(identity_of(row), policy)
+    return {"name": found.name, "because": found.because} if found else None
 
 
 def last_use(row: IdentityRow) -> datetime | None:
@@ -303,7 +309,9 @@ def whois(session: Session, query: str, policy: Policy, now: datetime) -> list[J
     may = permission_facts.of(session, rows, policy)
     return [
         {
-            "identity": identity_json(row) | {"tags": row.tags, "coverage": row.coverage.get("says", "")},
+            "identity": identity_json(row)
+            | {"tags": row.tags, "coverage": row.coverage.get("says", "")}
+            | {"environment": environment_json(row, policy)},
             "owner": owner[row.id],
             "credentials": [credential_json(c) for c in row.credentials if c.gone_at is None],
             "permissions": may[row.id],

@@ -9,54 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from nhi import permissions, seasons
-from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody, Gap, Identity, hiding_credentials
+from nhi.finding import OWASP as OWASP
+from nhi.finding import OWNERSHIP as OWNERSHIP
+from nhi.finding import SEVERITIES as SEVERITIES
+from nhi.finding import Finding as Finding
+from nhi.finding import FindingKind as FindingKind
+from nhi.finding import FindingStatus as FindingStatus
+from nhi.finding import Severity as Severity
+from nhi.finding import raised
+from nhi.identity import (
+    Aspect,
+    Coverage,
+    Credential,
+    CredentialStatus,
+    Custody,
+    Evidence,
+    Gap,
+    Identity,
+    hiding_credentials,
+)
 from nhi.least import least
+from nhi.misuse import misused
 from nhi.policy import NEVER, Policy
 from nhi.powers import Power, in_words
-
-
-class FindingKind(StrEnum):
-    UNUSED = "unused"
-    UNOWNED = "unowned"
-    ORPHANED = "orphaned"
-    UNROTATED = "unrotated"
-    OVERPRIVILEGED = "overprivileged"
-
-
-# What is wrong with its owner, and not with what it does: a claim resolves it, a justification does not.
-OWNERSHIP = frozenset({FindingKind.UNOWNED, FindingKind.ORPHANED})
-
-
-class Severity(StrEnum):
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-
-SEVERITIES = list(Severity)  # rising
-
-
-class FindingStatus(StrEnum):
-    OPEN = "open"
-    ASKED = "asked"
-    JUSTIFIED = "justified"
-    SNOOZED = "snoozed"
-    RESOLVED = "resolved"
-
-
-# OWASP NHI Top 10 (2025): unused, unowned and orphaned are leftovers of somebody or something that is gone (NHI1), an
-# old secret is long-lived (NHI7), and what may do much that it never does is overprivileged (NHI5).
-OWASP = {
-    FindingKind.UNUSED: "NHI1",
-    FindingKind.UNOWNED: "NHI1",
-    FindingKind.ORPHANED: "NHI1",
-    FindingKind.UNROTATED: "NHI7",
-    FindingKind.OVERPRIVILEGED: "NHI5",
-}
 
 # What the source of a use tells, by provider; said with every finding that rests on it.
 EXERCISE_SAYS = {
@@ -72,21 +49,10 @@ CREDENTIAL_WORDS = {
     "service_account_key": "service account key",
     "api_key": "API key",
     "workload_identity_provider": "workload identity provider",
+    "server_certificate": "server certificate",
+    "stored_secret": "secret",
+    "certificate": "certificate",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One broken rule, as it stands now. `credential_key` is None where the whole identity breaks it."""
-
-    kind: FindingKind
-    credential_key: str | None
-    severity: Severity
-    owasp: str
-    since: datetime
-    why: str
-    coverage: str
-    exact: bool = True  # False: it may have begun earlier than anybody remembers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,16 +77,23 @@ class FindingChanges:
 
 
 def assess(
-    identity: Identity, *, owner_active: bool | None, gaps: Sequence[Gap], policy: Policy, now: datetime
+    identity: Identity,
+    *,
+    owner_active: bool | None,
+    gaps: Sequence[Gap],
+    policy: Policy,
+    now: datetime,
+    sessions: Sequence[Evidence] = (),
 ) -> tuple[Finding, ...]:
     """Return every rule that this identity breaks at `now`.
 
-    `owner_active` tells of the confirmed owner: True active, False gone, None there is none. Identities made and used
+    `owner_active` tells of the confirmed owner: True active, False gone, None there is none; `sessions` who took it
+    lately, as far as a trail was asked. Identities made and used
     by the platform (service-linked) break no rule: nobody here can own, use or rotate them.
     """
     if identity.service_linked or identity.custody is Custody.PLATFORM:
         return ()
-    return tuple(_findings(identity, owner_active, gaps, policy, now))
+    return (*_findings(identity, owner_active, gaps, policy, now), *misused(identity, sessions, policy, now))
 
 
 def _findings(
@@ -180,7 +153,7 @@ def _unused(identity: Identity, credential: Credential | None, patience: timedel
     yield Finding(
         kind=FindingKind.UNUSED,
         credential_key=credential.key if credential else None,
-        severity=_raised(Severity.MEDIUM, identity.privileged, subject.last_used_at is None),
+        severity=raised(Severity.MEDIUM, identity.privileged, subject.last_used_at is None),
         owasp=OWASP[FindingKind.UNUSED],
         since=start + patience,
         why=_why_unused(identity, credential, start, seen_until, allowed) + _in_season(season),
@@ -228,7 +201,7 @@ def _unrotated(identity: Identity, credential: Credential, patience: timedelta, 
     yield Finding(
         kind=FindingKind.UNROTATED,
         credential_key=credential.key,
-        severity=_raised(Severity.LOW, identity.privileged, age >= 4 * patience),
+        severity=raised(Severity.LOW, identity.privileged, age >= 4 * patience),
         owasp=OWASP[FindingKind.UNROTATED],
         since=changed + patience,
         why=f"The secret of this {_words(credential)} has been the same since {changed:%-d %B %Y}, {span(age)};"
@@ -255,7 +228,7 @@ def _overprivileged(identity: Identity, patience: timedelta, now: datetime) -> I
     yield Finding(
         kind=FindingKind.OVERPRIVILEGED,
         credential_key=None,
-        severity=_raised(Severity.LOW, graver, Power.ADMIN in lost),
+        severity=raised(Severity.LOW, graver, Power.ADMIN in lost),
         owasp=OWASP[FindingKind.OVERPRIVILEGED],
         since=min(now, max(made_at or exercise.seen_from, exercise.seen_from) + patience),
         why=f"Of {number_of(len(found.kept) + len(found.dropped), 'service')} that it may use it used {len(found.used)}"
@@ -279,7 +252,7 @@ def _unowned(identity: Identity, owner_active: bool | None, now: datetime) -> Fi
     return Finding(
         kind=FindingKind.ORPHANED if gone else FindingKind.UNOWNED,
         credential_key=None,
-        severity=_raised(Severity.LOW, identity.privileged, gone),
+        severity=raised(Severity.LOW, identity.privileged, gone),
         owasp=OWASP[FindingKind.ORPHANED if gone else FindingKind.UNOWNED],
         since=now if gone or identity.created_at is None else identity.created_at,
         why="Its owner is no longer active, and nobody has taken it over."
@@ -292,10 +265,6 @@ def _unowned(identity: Identity, owner_active: bool | None, now: datetime) -> Fi
 
 def _words(credential: Credential | None) -> str:
     return CREDENTIAL_WORDS.get(credential.kind, credential.kind.replace("_", " ")) if credential else "identity"
-
-
-def _raised(severity: Severity, *reasons: bool) -> Severity:
-    return SEVERITIES[min(SEVERITIES.index(severity) + sum(reasons), len(SEVERITIES) - 1)]
 
 
 def _says(coverage: Coverage, seen_until: datetime) -> str:
@@ -330,6 +299,10 @@ def is_hidden(finding: Known, identity: Identity, gaps: Sequence[Gap]) -> bool:
     """Whether a gap keeps us from telling if this finding still stands."""
     if finding.kind in OWNERSHIP:
         return False
+    if finding.kind in (FindingKind.CROSS_ENVIRONMENT, FindingKind.REUSED):
+        return identity.access is None or any(gap.covers(identity.scope, Aspect.PERMISSIONS) for gap in gaps)
+    if finding.kind is FindingKind.HUMAN_USE:
+        return any(credential.use_gap is not None for credential in identity.credentials)
     if finding.kind is FindingKind.OVERPRIVILEGED:
         return identity.access is None or identity.exercise is None or bool(identity.access.unread)
     credential = next((c for c in identity.credentials if c.key == finding.credential_key), None)
@@ -352,6 +325,8 @@ def _because(finding: Known, identity: Identity, current: Iterable[tuple[Finding
         return "The credential is gone."
     if credential is not None and credential.status is CredentialStatus.INACTIVE:
         return "The credential is turned off."
+    if finding.kind in (FindingKind.CROSS_ENVIRONMENT, FindingKind.REUSED, FindingKind.HUMAN_USE):
+        return "It is not so any more."
     if finding.kind is FindingKind.OVERPRIVILEGED:
         return "It may do less now, uses more of it, or policy allows more now."
     if finding.kind is FindingKind.UNUSED:

@@ -272,6 +272,14 @@ class Review(Section):
     signers: tuple[str, ...] = ()  # e-mails of who may sign in Slack; none: the admins
 
 
+class Environment(Section):
+    """Where an environment is: accounts (or projects) and names, both globs. The first that fits wins."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")
+    accounts: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
 class Permissions(Section):
     """How closely to look at what is used of permissions. Each look costs two calls or more."""
 
@@ -292,6 +300,7 @@ class Policy(Section):
     ledger: Ledger = Ledger()
     review: Review = Review()
     permissions: Permissions = Permissions()
+    environments: tuple[Environment, ...] = ()
 
 
 def load(path: Path) -> Policy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -19,9 +19,16 @@ class Section(BaseModel):
 _GOOGLE_SCOPE = re.compile(r"(organizations|folders)/\d{1,20}|projects/[a-z0-9][a-z0-9.:-]{0,62}")
 _GOOGLE_ACCOUNT = re.compile(r"[^@\s/]{1,64}@[a-z0-9.-]{1,253}\.gserviceaccount\.com")
 _OF_ONE_CLOUD = {
-    "aws": ("role_arn", "external_id", "remediator_role_arn"),
+    "aws": (
+        *("role_arn", "external_id", "remediator_role_arn", "organization"),
+        *("role_name", "remediator_role_name", "regions"),
+    ),
     "gcp": ("scope", "impersonate", "remediator_impersonate"),
 }
+
+
+Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+_ROLE_NAME = r"^[A-Za-z0-9+=,.@_/-]{1,128}$"
 
 
 class Source(Section):
@@ -31,6 +38,10 @@ class Source(Section):
     role_arn: RoleArn | None = None  # assumed for reading; None: the ambient credentials read
     external_id: str | None = None
     remediator_role_arn: RoleArn | None = None  # assumed for acts; None: the reader's own credentials act
+    organization: bool = False  # AWS: every account of the organisation, by the role of this name in each
+    role_name: str | None = Field(default=None, pattern=_ROLE_NAME)
+    remediator_role_name: str | None = Field(default=None, pattern=_ROLE_NAME)  # None: the reader's role acts
+    regions: tuple[Region, ...] = ()  # AWS: where to look for secrets, Roles Anywhere, and what runs as which role
     scope: str | None = None  # Google Cloud: organizations/1, folders/1 or projects/ID; None: the ambient project
     impersonate: str | None = None  # Google Cloud: the service account that reads; None: the ambient credentials
     remediator_impersonate: str | None = None  # Google Cloud: the service account that acts; None: the reader acts
@@ -55,10 +66,21 @@ class Source(Section):
     @model_validator(mode="after")
     def _keys_are_of_one_cloud(self) -> Source:
         for other, keys in _OF_ONE_CLOUD.items():
-            strange = [key for key in keys if getattr(self, key) is not None]
+            strange = [key for key in keys if getattr(self, key)]
             if strange and other != self.provider:
                 raise ValueError(
                     f'`{strange[0]}` is for provider = "{other}", and this source is of "{self.provider}":'
                     " take the key out, or set the provider"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _organization_has_one_role_name(self) -> Source:
+        if self.organization and self.role_name is None:
+            raise ValueError('an organisation needs `role_name`: the role that is in every account, like "nhi-reader"')
+        named = self.role_name or self.remediator_role_name
+        if named is not None and not self.organization:
+            raise ValueError("`role_name` is for `organization = true`; for one account give its `role_arn`")
+        if self.organization and self.remediator_role_arn is not None:
+            raise ValueError("an organisation acts by `remediator_role_name`, the same in every account")
         return self

@@ -427,6 +427,7 @@ def test_a_scan_makes_only_declared_calls_and_writes_nothing(cloud: Cloud, aws: 
     cloud.add_access_key("young")
     cloud.add_password("young")
     cloud.attach("arn:aws:iam::aws:policy/ReadOnlyAccess", user="young")
+    cloud.iam.create_open_id_connect_provider("https://idp.example", ["a" * 40], [], [])
     identities, _ = seen_by(aws, matters=everything)
     list(aws.creators([*identities.values()], now=NOW))
     list(aws.exercises([*identities.values()], now=NOW))

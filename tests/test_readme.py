@@ -9,7 +9,7 @@ import pytest
 
 from nhi.database import ROOT
 from nhi.identity import Need
-from nhi.providers.aws import Aws
+from nhi.providers.aws import Aws, organization
 from nhi.providers.gcp import Gcp
 
 README = (ROOT / "README.md").read_text()
@@ -24,12 +24,14 @@ def table(permissions: Sequence[Need]) -> str:
     ("name", "permissions"),
     [
         ("read", Aws.permissions),
+        ("regions", Aws.region_permissions),
+        ("organization", organization.PERMISSIONS),
         ("look", Aws.look_permissions),
         ("write", Aws.disable_permissions),
         ("gcp-read", Gcp.permissions),
         ("gcp-write", Gcp.disable_permissions),
     ],
-    ids=["read", "look", "write", "gcp-read", "gcp-write"],
+    ids=["read", "regions", "organization", "look", "write", "gcp-read", "gcp-write"],
 )
 def test_the_readme_lists_exactly_the_permissions_declared_beside_the_code(
     name: str, permissions: Sequence[Need]

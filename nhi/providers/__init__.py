@@ -160,6 +160,14 @@ class SpansAccounts(Protocol):
 
 
 @runtime_checkable
+class LooksAtSome(Protocol):
+    """A provider that reads some kinds of identities only where policy says so."""
+
+    def looks_at(self, identity: Identity) -> bool:
+        """Whether a scan would see this identity if it is still there; makes no call."""
+
+
+@runtime_checkable
 class Counts(Protocol):
     """A provider that can say how many there are without listing them, so that a scan can be held against it."""
 
@@ -233,6 +241,7 @@ Connect = Callable[[Source], Provider]
 
 def providers() -> dict[str, Connect]:
     """Return the providers there are, by name. Imported here so that a provider's SDK loads only when used."""
-    from nhi.providers import aws, gcp
+    from nhi.providers import gcp
+    from nhi.providers.aws import organization
 
-    return {"aws": aws.connect, "gcp": gcp.connect}
+    return {"aws": organization.connect, "gcp": gcp.connect}

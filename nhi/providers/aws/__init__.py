@@ -19,7 +19,7 @@ from nhi.certificate import Caller
 from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need, scope_of
 from nhi.policy import Source
 from nhi.providers import Count, CredentialState, Exercised, Memory, Progress, Target
-from nhi.providers.aws import acts, audible, roles
+from nhi.providers.aws import acts, audible, others, roles
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.creators import find_creators
 from nhi.providers.aws.exercise import find_exercises
@@ -41,6 +41,7 @@ PERMISSIONS = tuple(
         "iam:GetAccessKeyLastUsed": "tells a key's last use, for users newer than the report and before an act",
         "iam:GetLoginProfile": "tells whether a user newer than the report has a password",
         "iam:GetUser": "tells a newer user's last sign-in, and before an act that the user is still the same",
+        **{need.action: need.why for need in others.PERMISSIONS},
         "iam:GetAccountSummary": "tells how many users and roles there are, to hold the scan against",
         "iam:GenerateServiceLastAccessedDetails": "asks when an identity last reached each service; changes nothing",
         "iam:GetServiceLastAccessedDetails": "tells when an identity last reached each service",
@@ -62,15 +63,17 @@ class Aws:
 
     name = "aws"
     permissions: Sequence[Need] = PERMISSIONS
+    region_permissions: Sequence[Need] = others.REGION_PERMISSIONS  # where the source names regions
     look_permissions: Sequence[Need] = acts.LOOK_PERMISSIONS  # the reader's, right before an act
     disable_permissions: Sequence[Need] = DISABLE_PERMISSIONS
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, through: str | None = None) -> None:
+        """`through` is a role that is taken first, where the account's own can be taken only from there."""
         self._source = source
-        self._calls = Calls(source, role_arn=source.role_arn)
+        self._calls = Calls(source, role_arn=source.role_arn, through=through)
         self._acting = self._calls
         if source.remediator_role_arn is not None:
-            self._acting = Calls(source, role_arn=source.remediator_role_arn)
+            self._acting = Calls(source, role_arn=source.remediator_role_arn, through=through)
         self._account: str | None = None
         self._documents: Mapping[str, Mapping[str, Any]] = {}
 
@@ -106,18 +109,30 @@ class Aws:
         for kind, word, number in told:
             yield Count(kind=kind, number=number, source=f"{action} {word}")
 
+    def looks_at(self, identity: Identity) -> bool:
+        return others.looked_at(identity, self._source.regions)
+
     def scan(
-        self, *, memory: Memory, matters: Callable[[Identity, Credential], bool], now: datetime
+        self,
+        *,
+        memory: Memory,
+        matters: Callable[[Identity, Credential], bool],
+        now: datetime,
+        shared: dict[str, Mapping[str, Any]] | None = None,
     ) -> Iterator[Identity | Gap | Progress]:
-        """Yield users and roles, and a gap for everything that could not be seen. A cloud's fault never raises."""
+        """Yield all identities, and a gap for everything that could not be seen. A cloud's fault never raises.
+
+        `shared` are AWS's own policies that scans of other accounts read meanwhile, and this one adds to.
+        """
         try:
             account = self._known_account()
         except CannotSee as fault:
             scope = scope_of("aws", self._account_by_name())
             yield Gap(scope=scope, reason=fault.reason, hides=frozenset(Aspect))
             return
-        scan = Scan(self._calls, account, memory, matters, now)
-        self._documents = scan.managed.read
+        documents = {} if shared is None else shared
+        scan = Scan(self._calls, account, memory, matters, now, regions=self._source.regions, documents=documents)
+        self._documents = documents
         try:
             yield from scan.run()
         finally:

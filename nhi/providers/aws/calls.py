@@ -39,7 +39,9 @@ _THROTTLED = frozenset(
     {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 )
 _PASSING = _THROTTLED | {"ServiceFailure", "InternalFailure", "ServiceUnavailable", "ExpiredToken", "RequestTimeout"}
-_SERVICES = {"AssumeRole": "sts", "GetCallerIdentity": "sts", "LookupEvents": "cloudtrail", "GetCalendarState": "ssm"}
+# Where the name in a permission is not that of the SDK's client, or of its events.
+_CLIENTS = {"sso": "sso-admin"}
+_PERMISSIONS = {"sso-admin": "sso", "secrets-manager": "secretsmanager"}
 
 
 class CannotSee(Exception):
@@ -64,8 +66,10 @@ def reading(action: str) -> Iterator[None]:
 class Calls:
     """The calls to one account, as one role. Safe to use from many threads."""
 
-    def __init__(self, source: Source, *, role_arn: str | None) -> None:
+    def __init__(self, source: Source, *, role_arn: str | None, through: str | None = None) -> None:
+        """`through` is a role that is taken first, to take `role_arn` from there."""
         self._source = source
+        self._through = through
         self._role_arn = role_arn
         self._lock = threading.Lock()
         self._count_lock = threading.Lock()  # its own: clients are made, and may call, under the other
@@ -118,7 +122,7 @@ class Calls:
         try:
             answer: dict[str, Any] = getattr(self._client(service, region), xform_name(operation))(**parameters)
         except ClientError as error:
-            raise _from_answer(error) from None
+            raise _from_answer(error, action) from None
         except _FAULTS as error:
             raise CannotSee(type(error).__name__, action, passing=isinstance(error, BotoCoreError)) from None
         return answer
@@ -136,7 +140,7 @@ class Calls:
         if service == "cloudtrail":  # IAM and STS write their events in one region only
             region = next((home for prefix, home in _TRAIL_REGIONS.items() if region.startswith(prefix)), "us-east-1")
         return self._session.create_client(
-            service,
+            _CLIENTS.get(service, service),
             region_name=wanted or region,
             endpoint_url=self._source.endpoint,
             config=self._config(self._session),
@@ -154,8 +158,9 @@ class Calls:
 
     def _new_session(self) -> Session:
         session = self._counted()
-        if self._role_arn is not None:
-            assumed = _Assumed(self._counted(), self._source, self._role_arn)
+        for role_arn in filter(None, (self._through, self._role_arn)):
+            assumed = _Assumed(session, self._source, role_arn)
+            session = self._counted()
             session.get_component("credential_provider").insert_before("env", assumed)
         return session
 
@@ -168,6 +173,7 @@ class Calls:
     def _before_send(self, **event: Any) -> None:
         """Count and pace every request that really goes out, retries and the taking of roles included."""
         _, service, operation = event["event_name"].split(".")
+        service = _PERMISSIONS.get(service, service)
         with self._count_lock:
             self.made[f"{service}:{operation}"] += 1
         (self._trail_pace if service == "cloudtrail" else self._pace).wait()
@@ -215,10 +221,10 @@ def _query(parameters: Mapping[str, Any]) -> str:
     return "; ".join(f"{name}={value}" for name, value in listed.items())
 
 
-def _from_answer(error: ClientError) -> CannotSee:
+def _from_answer(error: ClientError, action: str) -> CannotSee:
     """Turn AWS's own error into ours. One that came while taking the role names sts:AssumeRole."""
     said = error.response.get("Error", {})
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = str(said.get("Code") or status or "Unknown")
-    operation = error.operation_name
-    return CannotSee(code, f"{_SERVICES.get(operation, 'iam')}:{operation}", passing=code in _PASSING or status >= 500)
+    failed = "sts:AssumeRole" if error.operation_name == "AssumeRole" else action
+    return CannotSee(code, failed, passing=code in _PASSING or status >= 500)

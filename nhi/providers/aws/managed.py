@@ -18,13 +18,15 @@ LIST, GET = "iam:ListPolicies", "iam:GetPolicyVersion"
 
 
 class Managed:
-    """The reading of AWS's own policies in one account. `read` is what was not known before, by name and version."""
+    """The reading of AWS's own policies in one account. `read` takes what was not known before, by name and version."""
 
-    def __init__(self, calls: Calls, account: str, known: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, calls: Calls, account: str, known: Mapping[str, Mapping[str, Any]], read: dict[str, Mapping[str, Any]]
+    ) -> None:
         self._calls = calls
         self._account = account
         self._known = known
-        self.read: dict[str, Mapping[str, Any]] = {}
+        self._read = read
 
     def teach(self, details: Details) -> Iterator[Gap]:
         """Tell the details what the policies say that are attached and not yet known; yield a gap for each failure."""
@@ -56,8 +58,8 @@ class Managed:
     def _document(self, policy: tuple[str, str]) -> Mapping[str, Any] | CannotSee:
         arn, version = policy
         key = f"{arn}@{version}"
-        if key in self._known:
-            return self._known[key]
+        if (known := self._known.get(key) or self._read.get(key)) is not None:
+            return known
         try:
             answer = self._calls.ask(GET, PolicyArn=arn, VersionId=version)
             with reading(GET):
@@ -66,7 +68,7 @@ class Managed:
                     raise ValueError(arn)
         except CannotSee as fault:
             return fault
-        self.read[key] = document
+        self._read[key] = document
         return document
 
     def _gap(self, fault: CannotSee) -> Gap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,10 +12,12 @@ from itertools import chain
 from typing import Any
 
 from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody, Gap, Identity, scope_of
+from nhi.misuse import USED_BY
 from nhi.providers import Memory, Progress
 from nhi.providers.aws.calls import AT_ONCE, Calls, CannotSee, reading
 from nhi.providers.aws.details import FILTER, Details, utc
 from nhi.providers.aws.managed import Managed
+from nhi.providers.aws.others import Others
 from nhi.providers.aws.report import MalformedReport, Report, parse_report
 from nhi.providers.aws.users import learn_ids, of_user, read_singly
 
@@ -36,13 +38,17 @@ class Scan:
         memory: Memory,
         matters: Callable[[Identity, Credential], bool],
         now: datetime,
+        *,
+        regions: Sequence[str] = (),
+        documents: dict[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self._calls = calls
         self._account = account
         self._memory = memory
         self._matters = matters
         self._now = now
-        self.managed = Managed(calls, account, memory.documents)
+        self._managed = Managed(calls, account, memory.documents, {} if documents is None else documents)
+        self._others = Others(calls, account, regions)
         self._by_service: dict[str, list[Credential]] = defaultdict(list)  # service-specific ones, by user name
 
     def run(self) -> Iterator[Identity | Gap | Progress]:
@@ -52,7 +58,9 @@ class Scan:
         except CannotSee as fault:
             state = fault
         yield from self._read_details(details)
-        yield from self.managed.teach(details)
+        yield from self._managed.teach(details)
+        yield from self._others.read()
+        yield from self._others.found
         yield from self._read_service_credentials()
         try:
             if isinstance(state, CannotSee):
@@ -122,8 +130,15 @@ class Scan:
     def _without_report(self, details: Details, fault: CannotSee) -> Iterator[Identity | Gap]:
         hidden = frozenset({Aspect.CREDENTIALS, Aspect.USE})
         yield Gap(scope=self._scope("iam_user"), reason=fault.reason, hides=hidden)
-        for identity in details.identities():
+        for identity in self._marked(details):
             yield identity if identity.kind != "iam_user" else self._unread(identity, fault.reason)
+
+    def _marked(self, details: Details) -> Iterator[Identity]:
+        """Yield users and roles, roles with what runs as them."""
+        for identity in details.identities():
+            if runs := self._others.runs.get(identity.principal):
+                identity = replace(identity, tags={**identity.tags, USED_BY: ", ".join(sorted(set(runs)))})
+            yield identity
 
     def _unread(self, user: Identity, reason: str) -> Identity:
         """Return a user whose passwords and keys are not known."""
@@ -133,7 +148,7 @@ class Scan:
         """Yield at once what is known; then, many at a time, what must be read singly."""
         to_learn: list[Identity] = []
         to_read: list[Identity] = []
-        for identity in details.identities():
+        for identity in self._marked(details):
             if identity.kind != "iam_user":
                 yield identity
             elif identity.name in report.malformed:

@@ -1,0 +1,100 @@
+"""What the stand-in cloud says of secrets, Roles Anywhere, Identity Center, and what runs as which role, by region."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from werkzeug.wrappers import Response
+
+from demo.cloud_faults import Asked
+from demo.cloud_shapes import iso
+
+Json = dict[str, Any]
+
+# The field of each list, and of its next page in the answer and in the question.
+LISTS = {
+    "secretsmanager:ListSecrets": ("SecretList", "NextToken", "NextToken"),
+    "rolesanywhere:ListTrustAnchors": ("trustAnchors", "nextToken", "nextToken"),
+    "rolesanywhere:ListSubjects": ("subjects", "nextToken", "nextToken"),
+    "sso:ListInstances": ("Instances", "NextToken", "NextToken"),
+    "sso:ListApplications": ("Applications", "NextToken", "NextToken"),
+    "lambda:ListFunctions": ("Functions", "NextMarker", "Marker"),
+    "codebuild:ListProjects": ("projects", "nextToken", "nextToken"),
+    "ecr:DescribeRepositoryCreationTemplates": ("repositoryCreationTemplates", "nextToken", "nextToken"),
+}
+
+
+@dataclass
+class Others:
+    """The part of an account's state that lies in regions. Set it from the outside."""
+
+    account: str
+    listed: dict[tuple[str, str], list[Any]] = field(default_factory=lambda: defaultdict(list))  # by action and region
+    builds: dict[str, Json] = field(default_factory=dict)  # CodeBuild's projects, by name
+    page: int = 100  # items a page
+
+    def add_secret(
+        self, name: str, *, made_at: datetime, used_at: datetime | None = None, region: str = "eu-west-1", **more: Any
+    ) -> str:
+        arn = f"arn:aws:secretsmanager:{region}:{self.account}:secret:{name}-AbCdEf"
+        times = {
+            "CreatedDate": made_at,
+            "LastChangedDate": more.pop("changed_at", made_at),
+            "LastAccessedDate": used_at,
+        }
+        told = {key: at.timestamp() for key, at in times.items() if at is not None}
+        self.listed["secretsmanager:ListSecrets", region].append({"ARN": arn, "Name": name, **told, **more})
+        return arn
+
+    def add_subject(self, name: str, *, made_at: datetime, seen_at: datetime, region: str = "eu-west-1") -> str:
+        arn = f"arn:aws:rolesanywhere:{region}:{self.account}:subject/{name}"
+        told = {"subjectArn": arn, "subjectId": name, "x509Subject": f"CN={name}", "enabled": True}
+        times = {"createdAt": iso(made_at), "lastSeenAt": iso(seen_at)}
+        self.listed["rolesanywhere:ListSubjects", region].append(told | times)
+        return arn
+
+    def add_anchor(self, name: str, *, made_at: datetime, region: str = "eu-west-1") -> None:
+        arn = f"arn:aws:rolesanywhere:{region}:{self.account}:trust-anchor/{name}"
+        told = {"trustAnchorArn": arn, "trustAnchorId": name, "name": name, "enabled": True, "createdAt": iso(made_at)}
+        source = {"sourceType": "CERTIFICATE_BUNDLE"}
+        self.listed["rolesanywhere:ListTrustAnchors", region].append(told | {"source": source})
+
+    def add_application(self, name: str, *, made_at: datetime, region: str = "eu-west-1", custom: bool = True) -> None:
+        self.listed["sso:ListInstances", region] = [{"InstanceArn": "arn:aws:sso:::instance/ssoins-0123456789abcdef"}]
+        provider = "arn:aws:sso::aws:applicationProvider/" + ("custom" if custom else "catalog")
+        arn = f"arn:aws:sso::{self.account}:application/ssoins-0123456789abcdef/{name}"
+        told = {"ApplicationArn": arn, "ApplicationProviderArn": provider, "Name": name, "Status": "ENABLED"}
+        self.listed["sso:ListApplications", region].append(told | {"CreatedDate": made_at.timestamp()})
+
+    def add_function(self, name: str, role_arn: str, *, region: str = "eu-west-1") -> None:
+        self.listed["lambda:ListFunctions", region].append({"FunctionName": name, "Role": role_arn})
+
+    def add_build(self, name: str, role_arn: str, *, region: str = "eu-west-1") -> None:
+        self.listed["codebuild:ListProjects", region].append(name)
+        self.builds[name] = {"name": name, "serviceRole": role_arn}
+
+    def add_template(self, prefix: str, role_arn: str, *, region: str = "eu-west-1") -> None:
+        told = {"prefix": prefix, "customRoleArn": role_arn}
+        self.listed["ecr:DescribeRepositoryCreationTemplates", region].append(told)
+
+    def answer(self, asked: Asked) -> Response | None:
+        """Return this part's answer; None: it has none."""
+        if asked.action == "codebuild:BatchGetProjects":
+            names = json.loads(asked.parameters["body"])["names"]
+            return _json({"projects": [self.builds[name] for name in names if name in self.builds]})
+        if asked.action not in LISTS:
+            return None
+        name, following, ask = LISTS[asked.action]
+        told = json.loads(asked.parameters.get("body") or "{}") | asked.parameters
+        first = int(told.get(ask) or 0)
+        every = self.listed[asked.action, asked.region]
+        more = {following: str(first + self.page)} if first + self.page < len(every) else {}
+        return _json({name: every[first : first + self.page], **more})
+
+
+def _json(body: Json) -> Response:
+    return Response(json.dumps(body), mimetype="application/x-amz-json-1.1")

@@ -1,0 +1,117 @@
+"""Which environment an identity belongs to: by policy's accounts, by tags, or by names. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nhi.globs import fits_any
+from nhi.identity import Access, Identity, TrustKind
+from nhi.policy import Environment, Policy
+
+TAGS = ("environment", "env", "stage")  # compared without regard to case; also with "project:" before
+# What people call them. A name of a policy's own that is none of these stands for itself.
+WORDS: Mapping[str, str] = {
+    **dict.fromkeys(("prod", "production", "prd", "live"), "production"),
+    **dict.fromkeys(("staging", "stage", "stg", "preprod", "uat", "integration"), "staging"),
+    **dict.fromkeys(("dev", "devel", "develop", "development", "sandbox", "playground"), "development"),
+    **dict.fromkeys(("test", "tests", "testing", "qa"), "test"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belongs:
+    """The environment of an identity, and how that is known."""
+
+    name: str  # "production"
+    because: str  # "policy says so of account 111122223333"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossing:
+    """A way from one environment into another. `inward`: the other one comes in here."""
+
+    name: str  # of the other environment
+    by: str  # "arn:aws:iam::444455556666:root may take it"
+    inward: bool
+
+
+def belongs(identity: Identity, policy: Policy) -> Belongs | None:
+    """Return the environment of an identity; None: nothing tells. What is said on purpose comes before names."""
+    if (told := _of_account(identity.account, policy.environments)) is not None:
+        return Belongs(name=told, because=f"policy says so of account {identity.account}")
+    if (tagged := _of_tags(identity.tags)) is not None:
+        return tagged
+    if (name := _in_words([identity.account])) is not None:
+        return Belongs(name=name, because=f"its account is called {identity.account}")
+    if (own := _of_name(identity.name, policy.environments)) is not None:
+        return Belongs(name=own, because=f"it is called {identity.name}")
+    return None
+
+
+def of_account(account: str, policy: Policy) -> str | None:
+    """Return the environment of an account or project; None: nothing tells."""
+    return _of_account(account, policy.environments) or _in_words([account])
+
+
+def crossings(identity: Identity, policy: Policy) -> tuple[Crossing, ...]:
+    """Return the ways in which an identity joins its environment with another one, each once."""
+    own = belongs(identity, policy)
+    if own is None or identity.access is None:
+        return ()
+    found = [
+        Crossing(name=name, by=by, inward=inward)
+        for account, by, inward in _reached(identity.access, identity.account)
+        if (name := of_account(account, policy)) is not None and name != own.name
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _reached(access: Access, own: str) -> Iterable[tuple[str, str, bool]]:
+    """Yield other accounts that trust and permissions name, each with the words for it."""
+    for trust in access.trust:
+        account = account_in(trust.who)
+        if trust.kind is TrustKind.IDENTITY and account not in ("", own):
+            yield account, f"{trust.who} may be it", True
+    for permission in access.permissions:
+        for resource in permission.resources if permission.allows else ():
+            account = account_in(resource)
+            if account not in ("", own):
+                yield account, f"it may use {resource}", False
+
+
+def account_in(text: str) -> str:
+    """Return the account that an ARN or a number names, or the project of a Google resource or account; "": none."""
+    if text.startswith("arn:"):
+        parts = text.split(":")
+        return parts[4] if len(parts) > 5 and parts[4].isdigit() else ""
+    if text.isdigit() and len(text) == 12:
+        return text
+    if text.startswith("projects/"):
+        return text.split("/")[1]
+    found = re.fullmatch(r"serviceAccount:[^@]+@([a-z0-9-]+)\.iam\.gserviceaccount\.com", text)
+    return found[1] if found else ""
+
+
+def _of_account(account: str, told: Sequence[Environment]) -> str | None:
+    return next((one.name for one in told if fits_any(one.accounts, account)), None)
+
+
+def _of_tags(tags: Mapping[str, str]) -> Belongs | None:
+    for key, value in tags.items():
+        if key.lower().removeprefix("project:") in TAGS and value.strip():
+            name = WORDS.get(value.strip().lower(), value.strip().lower())
+            return Belongs(name=name, because=f"tag {key}={value.strip()}")
+    return None
+
+
+def _of_name(name: str, told: Sequence[Environment]) -> str | None:
+    return next((one.name for one in told if fits_any(one.names, name)), None) or _in_words([name])
+
+
+def _in_words(texts: Iterable[str]) -> str | None:
+    """Return the environment that one of the words of a name tells; two that differ tell nothing."""
+    words = {word for text in texts for word in re.split(r"[^a-z0-9]+", text.lower())}
+    found = {WORDS[word] for word in words if word in WORDS}
+    return found.pop() if len(found) == 1 else None

@@ -1,0 +1,282 @@
+"""An organisation of AWS accounts as one source: every account by one role's name, many at a time.
+
+The management account, or one that AWS Organizations delegates to, lists the accounts; the role of the given name is
+taken in each but the one that the caller is in. One account that cannot be seen is a gap, and stops no other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from queue import Empty, Full, Queue
+from typing import Any, TypeVar
+
+from nhi.certificate import Caller
+from nhi.errors import ProviderError
+from nhi.identity import Aspect, Credential, Evidence, Gap, Identity, Need, scope_of
+from nhi.policy import Source
+from nhi.providers import Count, CredentialState, Exercised, Memory, Progress, Target
+from nhi.providers.aws import Aws
+from nhi.providers.aws import connect as connect_account
+from nhi.providers.aws.calls import Calls, CannotSee, reading
+from nhi.screaming import Hearing
+
+LIST = "organizations:ListAccounts"
+PERMISSIONS = (Need(action=LIST, why="lists the organisation's accounts"),)
+EVERYTHING = "aws"  # gaps are weighed against what is known of their own source
+AT_ONCE = 8  # accounts being read
+_WAITING = 2000  # things that were read and not yet taken
+_MOMENT = 0.1  # seconds between two looks whether anybody still listens
+
+Found = Identity | Gap | Progress
+One = TypeVar("One")
+
+
+def connect(source: Source) -> Aws | Organization:
+    """Open an account, or the organisation where the source says so. Makes no call yet."""
+    return Organization(source) if source.organization else connect_account(source)
+
+
+class Organization:
+    """All accounts of one organisation, as every protocol that `Aws` is, and SpansAccounts."""
+
+    name = "aws"
+    permissions: Sequence[Need] = (*PERMISSIONS, *Aws.permissions)
+    disable_permissions: Sequence[Need] = Aws.disable_permissions
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._calls = Calls(source, role_arn=source.role_arn)
+        self._members: dict[str, Aws] = {}
+        self._closed: list[str] = []  # accounts that are suspended: nobody can look into them
+        self._id: str | None = None  # "o-exampleorgid"; None: not listed yet
+        self._documents: dict[str, Mapping[str, Any]] = {}
+
+    @property
+    def account(self) -> str:
+        """The organisation's id; "organization" where it cannot be listed."""
+        try:
+            self._list()
+        except CannotSee:
+            return "organization"
+        return self._id or "organization"
+
+    @property
+    def api_calls(self) -> Mapping[str, int]:
+        made = Counter(self._calls.made)
+        for member in self._members.values():
+            made.update(member.api_calls)
+        return made
+
+    @property
+    def queries(self) -> Mapping[str, str]:
+        queries = dict(self._calls.queries)
+        for member in self._members.values():
+            queries |= member.queries
+        return queries
+
+    @property
+    def documents(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._documents
+
+    def holds(self, identity: Identity) -> bool:
+        """Whether the identity's account is listed, the suspended ones too."""
+        try:
+            self._list()
+        except CannotSee:
+            return False
+        return identity.provider == self.name and identity.account in (*self._members, *self._closed)
+
+    def looks_at(self, identity: Identity) -> bool:
+        member = self._members.get(identity.account)
+        return member is None or member.looks_at(identity)
+
+    def scan(
+        self, *, memory: Memory, matters: Callable[[Identity, Credential], bool], now: datetime
+    ) -> Iterator[Found]:
+        """Yield what is in all accounts, as it comes, and a gap for each account that could not be seen."""
+        try:
+            self._list()
+        except CannotSee as fault:
+            yield Gap(scope=EVERYTHING, reason=fault.reason, hides=frozenset(Aspect))
+            return
+        for number in self._closed:
+            scope = scope_of("aws", number)
+            yield Gap(scope=scope, reason=f"AccountSuspended: {LIST}", hides=frozenset(Aspect))
+
+        def read(member: Aws) -> Iterator[Found]:
+            return member.scan(memory=memory, matters=matters, now=now, shared=self._documents)
+
+        yield from _together([*self._members.values()], read)
+
+    def creators(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Evidence | Gap]:
+        for member, theirs in self._by_account(identities):
+            yield from member.creators(theirs, now=now)
+
+    def uses(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Evidence | Gap]:
+        for member, theirs in self._by_account(identities):
+            yield from member.uses(theirs, now=now)
+
+    def exercises(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Exercised | Gap]:
+        for member, theirs in self._by_account(identities):
+            yield from member.exercises(theirs, now=now)
+
+    def counts(self) -> Iterator[Count | Gap]:
+        """Yield the sum over all accounts; where one cannot be counted, a gap, and the sum of the others."""
+        try:
+            self._list()
+        except CannotSee as fault:
+            yield Gap(scope=EVERYTHING, reason=fault.reason, hides=frozenset())
+            return
+        found: dict[str, list[Count]] = defaultdict(list)
+        for one in _together([*self._members.values()], Aws.counts):
+            if isinstance(one, Count):
+                found[one.kind].append(one)
+            else:
+                yield one
+        for kind, counts in found.items():
+            yield Count(kind=kind, number=sum(one.number for one in counts), source=counts[0].source)
+
+    def disables(self, credential_kind: str) -> bool:
+        return _ANY.disables(credential_kind)
+
+    def sessions_of(self, credential_kind: str) -> str | None:
+        return _ANY.sessions_of(credential_kind)
+
+    def audible_kind(self, credential_kind: str) -> str | None:
+        return _ANY.audible_kind(credential_kind)
+
+    def hearing(self, target: Target) -> Hearing:
+        return _ANY.hearing(target)
+
+    def heard(self, target: Target, since: datetime) -> Sequence[Caller] | Gap:
+        member = self._member(target)
+        return _unlisted(target) if member is None else member.heard(target, since)
+
+    def is_open(self, calendar: str) -> bool | Gap:
+        return Aws(self._source).is_open(calendar)
+
+    def look(self, target: Target) -> CredentialState | Gap | None:
+        member = self._member(target)
+        return _unlisted(target) if member is None else member.look(target)
+
+    def disable(self, target: Target) -> None:
+        self._acting(target).disable(target)
+
+    def enable(self, target: Target) -> None:
+        self._acting(target).enable(target)
+
+    def _acting(self, target: Target) -> Aws:
+        member = self._member(target)
+        if member is None:
+            message = f"the account {target.account} is not listed in the organisation"
+            raise ProviderError(message, code="NotListed", permanent=False)
+        return member
+
+    def _member(self, target: Target) -> Aws | None:
+        try:
+            self._list()
+        except CannotSee:
+            return None
+        return self._members.get(target.account)
+
+    def _by_account(self, identities: Iterable[Identity]) -> Iterator[tuple[Aws, list[Identity]]]:
+        theirs: dict[str, list[Identity]] = defaultdict(list)
+        for identity in identities:
+            theirs[identity.account].append(identity)
+        return ((self._members[number], found) for number, found in theirs.items() if number in self._members)
+
+    def _list(self) -> None:
+        """Learn the accounts, once. Raises CannotSee."""
+        if self._id is not None:
+            return
+        here = str(self._calls.ask("sts:GetCallerIdentity")["Account"])
+        members: dict[str, Aws] = {}
+        closed: list[str] = []
+        organization = ""
+        for page in _pages(self._calls):
+            with reading(LIST):
+                for one in page["Accounts"]:
+                    number, organization = str(one["Id"]), str(one["Arn"]).split("/")[1]
+                    if (one.get("State") or one.get("Status")) in ("ACTIVE", "PENDING_CLOSURE"):
+                        members[number] = self._open(number, str(one["Arn"]).split(":")[1], here)
+                    else:
+                        closed.append(number)
+        self._calls.close()
+        self._members, self._closed, self._id = members, closed, organization
+
+    def _open(self, number: str, partition: str, here: str) -> Aws:
+        """Open a member: as ourselves where we are already there, else by the role of the one name."""
+
+        def arn(role: str | None) -> str | None:
+            return None if role is None else f"arn:{partition}:iam::{number}:role/{role}"
+
+        source = self._source
+        own = {"role_arn": source.role_arn if number == here else arn(source.role_name)}
+        acting = {"remediator_role_arn": arn(source.remediator_role_name)}
+        through = None if number == here else source.role_arn
+        plain = {"organization": False, "role_name": None, "remediator_role_name": None}
+        return Aws(source.model_copy(update={**own, **acting, **plain}), through=through)
+
+
+_ANY = Aws(Source())  # for what is the same in every account, and makes no call
+
+
+def _pages(calls: Calls) -> Iterator[Mapping[str, Any]]:
+    """Yield the pages of accounts, twenty each. Raises CannotSee."""
+    more: dict[str, str] = {}
+    seen: set[str] = set()
+    while True:
+        page = calls.ask(LIST, **more)
+        yield page
+        token = page.get("NextToken")
+        if not token:
+            return
+        if token in seen:
+            raise CannotSee("BrokenPaging", LIST, passing=True)
+        seen.add(token)
+        more = {"NextToken": str(token)}
+
+
+def _unlisted(target: Target) -> Gap:
+    scope = scope_of("aws", target.account)
+    return Gap(scope=scope, reason=f"NotListed: {LIST}", hides=frozenset(Aspect))
+
+
+def _together(members: Sequence[Aws], read: Callable[[Aws], Iterator[One]]) -> Iterator[One]:
+    """Yield what is read of each member, many members at a time, as it comes."""
+    waiting: Queue[One] = Queue(_WAITING)
+    stopped = threading.Event()
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="accounts") as pool:
+        running = [pool.submit(_pump, read(member), waiting, stopped) for member in members]
+        try:
+            while not (all(one.done() for one in running) and waiting.empty()):
+                try:
+                    yield waiting.get(timeout=_MOMENT if any(not one.done() for one in running) else 0)
+                except Empty:
+                    continue
+            _raise_of(running)
+        finally:
+            stopped.set()  # who stops listening must not wait for the rest
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pump(found: Iterator[One], waiting: Queue[One], stopped: threading.Event) -> None:
+    for one in found:
+        while not stopped.is_set():
+            try:
+                waiting.put(one, timeout=_MOMENT)
+            except Full:
+                continue
+            break
+        if stopped.is_set():
+            return
+
+
+def _raise_of(running: Sequence[Future[None]]) -> None:
+    """A cloud's fault is a gap and raises nothing: what was raised is our own, and must be heard."""
+    for one in running:
+        one.result()

@@ -1,0 +1,228 @@
+"""An organisation as one source, and what lies in an account beside users and roles: real HTTP to stand-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from demo.cloud import Cloud
+from demo.workspace import Workspace
+from nhi import misuse
+from nhi.errors import PolicyError
+from nhi.identity import Aspect, CredentialStatus, Custody, Gap, Identity
+from nhi.policy import Source, parse
+from nhi.providers import Count, Memory, SpansAccounts, Target, providers
+from nhi.providers.aws import Aws, connect, others
+from nhi.providers.aws.organization import Organization as Provider
+from nhi.settings import Settings
+from nhi.tables import IdentityRow
+from tests.aws_organization import ID, Organization
+from tests.conftest import Clock, on_sqlite
+from tests.factories import NOW
+from tests.jobs_world import World, open_world, use_stand_in_aws
+
+LONG_AGO = NOW - timedelta(days=400)
+
+
+@pytest.fixture
+def organization(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
+    use_stand_in_aws(monkeypatch)
+    with Organization(3, now=lambda: NOW, page=2) as organization:
+        for number, cloud in enumerate(organization.clouds):
+            cloud.add_user(f"user-{number}", created_at=LONG_AGO)
+            cloud.add_access_key(f"user-{number}", created_at=LONG_AGO)
+        yield organization
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    use_stand_in_aws(monkeypatch)
+    with Cloud(now=lambda: NOW) as cloud:
+        yield cloud
+
+
+def opened(organization: Organization, **more: Any) -> Provider:
+    source = Source(endpoint=organization.url, organization=True, role_name="nhi-reader", **more)
+    provider = providers()["aws"](source)
+    assert isinstance(provider, Provider)
+    return provider
+
+
+def seen_by(provider: Provider | Aws) -> tuple[dict[str, Identity], list[Gap]]:
+    memory = Memory(credential_ids={})
+    seen = list(provider.scan(memory=memory, matters=lambda *_: True, now=NOW))
+    return {one.name: one for one in seen if isinstance(one, Identity)}, [one for one in seen if isinstance(one, Gap)]
+
+
+class TestAnOrganization:
+    def test_every_account_is_read_each_by_its_own_role(self, organization: Organization) -> None:
+        provider = opened(organization)
+        found, gaps = seen_by(provider)
+        assert gaps == []
+        assert {one.name: one.account for one in found.values()} == {
+            f"user-{number}": cloud.account for number, cloud in enumerate(organization.clouds)
+        }
+        assert provider.account == ID
+        assert provider.api_calls["organizations:ListAccounts"] == 2
+        assert provider.api_calls["sts:AssumeRole"] == 2, "in its own account it takes no role"
+
+    def test_one_accounts_failure_is_a_gap_of_that_account_alone(self, organization: Organization) -> None:
+        broken = organization.clouds[1]
+        broken.faults.deny("sts:AssumeRole")
+        found, gaps = seen_by(opened(organization))
+        assert set(found) == {"user-0", "user-2"}
+        (gap,) = gaps
+        assert (gap.scope, gap.reason) == (f"aws/{broken.account}", "AccessDenied: sts:AssumeRole")
+        assert gap.hides == frozenset(Aspect)
+
+    def test_a_suspended_account_is_a_gap(self, organization: Organization) -> None:
+        organization.suspended.add(organization.clouds[2].account)
+        provider = opened(organization)
+        found, gaps = seen_by(provider)
+        assert set(found) == {"user-0", "user-1"}
+        assert [gap.scope for gap in gaps] == [f"aws/{organization.clouds[2].account}"]
+
+    def test_accounts_that_cannot_be_listed_hide_everything_and_nothing_is_held(
+        self, organization: Organization
+    ) -> None:
+        known, _ = seen_by(opened(organization))
+        organization.refuses_list = True
+        provider = opened(organization)
+        found, gaps = seen_by(provider)
+        assert (found, [gap.scope for gap in gaps]) == ({}, ["aws"])
+        assert isinstance(provider, SpansAccounts)
+        assert not provider.holds(known["user-0"])
+
+    def test_an_act_goes_to_the_account_of_its_credential(self, organization: Organization) -> None:
+        provider = opened(organization, remediator_role_name="nhi-remediator")
+        found, _ = seen_by(provider)
+        user = found["user-1"]
+        key = str(user.credentials[0].external_id)
+        target = Target(
+            account=user.account,
+            identity_name=user.name,
+            identity_key=user.key,
+            credential_kind="access_key",
+            credential_id=key,
+        )
+        provider.disable(target)
+        assert organization.clouds[1].key_status(key) == "Inactive"
+        provider.enable(target)
+        assert organization.clouds[1].key_status(key) == "Active"
+
+    def test_the_count_is_that_of_all_accounts(self, organization: Organization) -> None:
+        counts = {one.kind: one.number for one in opened(organization).counts() if isinstance(one, Count)}
+        assert counts["iam_user"] == 3
+
+    def test_aws_s_own_policies_are_read_once_for_all_accounts(self, organization: Organization) -> None:
+        for number, cloud in enumerate(organization.clouds):
+            cloud.attach("arn:aws:iam::aws:policy/ReadOnlyAccess", user=f"user-{number}")
+        provider = opened(organization)
+        seen_by(provider)
+        assert list(provider.documents) == ["arn:aws:iam::aws:policy/ReadOnlyAccess@v1"]
+
+    @pytest.mark.parametrize(
+        ("source", "sentence"),
+        [
+            ({"organization": True}, "an organisation needs `role_name`"),
+            ({"role_name": "nhi-reader"}, "`role_name` is for `organization = true`"),
+            ({"provider": "gcp", "organization": True}, '`organization` is for provider = "aws"'),
+            ({"regions": ["mars"]}, "regions"),
+        ],
+    )
+    def test_a_source_that_cannot_be_meant_is_refused(self, source: dict[str, Any], sentence: str) -> None:
+        with pytest.raises(PolicyError, match=sentence):
+            parse({"sources": [source]})
+
+
+class TestWhatElseAuthenticates:
+    def test_identity_providers_and_certificates_are_always_read(self, cloud: Cloud) -> None:
+        url = "https://token.actions.githubusercontent.com"
+        cloud.iam.create_open_id_connect_provider(url, ["a" * 40], ["sts.amazonaws.com"], [])
+        cloud.iam.create_saml_provider("okta", "<xml/>")
+        found, gaps = seen_by(connect(Source(endpoint=cloud.url)))
+        assert gaps == []
+        assert found["token.actions.githubusercontent.com"].kind == "oidc_provider"
+        assert found["okta"].custody is Custody.NOBODY
+
+    def test_what_lies_in_regions_is_read_where_the_source_names_them(self, cloud: Cloud) -> None:
+        stored = cloud.others
+        stored.page = 1
+        stored.add_secret(
+            "db", made_at=LONG_AGO, used_at=NOW - timedelta(days=3), Tags=[{"Key": "owner", "Value": "ana"}]
+        )
+        stored.add_secret("rds!x", made_at=LONG_AGO, OwningService="rds")
+        stored.add_secret("elsewhere", made_at=LONG_AGO, region="us-east-1")
+        stored.add_subject("build-7", made_at=LONG_AGO, seen_at=NOW - timedelta(days=200))
+        stored.add_anchor("ca", made_at=LONG_AGO)
+        stored.add_application("grafana", made_at=LONG_AGO)
+        aws = connect(Source(endpoint=cloud.url, regions=("eu-west-1",)))
+        found, gaps = seen_by(aws)
+        assert gaps == []
+        assert set(found) == {"db", "rds!x", "CN=build-7", "ca", "grafana"}
+        assert found["db"].tags["owner"] == "ana"
+        assert found["db"].credentials[0].last_used_at == NOW - timedelta(days=3)
+        assert (found["db"].custody, found["rds!x"].custody) == (Custody.OURS, Custody.PLATFORM)
+        assert found["CN=build-7"].credentials[0].status is CredentialStatus.ACTIVE
+        assert connect(Source(endpoint=cloud.url)).looks_at(found["db"]) is False
+        assert aws.looks_at(found["db"])
+
+    def test_without_regions_nothing_is_asked_of_any(self, cloud: Cloud) -> None:
+        aws = connect(Source(endpoint=cloud.url))
+        seen_by(aws)
+        assert not [action for action in aws.api_calls if action in {need.action for need in Aws.region_permissions}]
+
+    def test_a_role_is_marked_by_what_runs_as_it(self, cloud: Cloud) -> None:
+        cloud.add_role("shared")
+        arn = f"arn:aws:iam::{cloud.account}:role/shared"
+        cloud.others.add_function("thumbnails", arn)
+        cloud.others.add_build("site", arn)
+        cloud.others.add_template("cache", arn)
+        found, _ = seen_by(connect(Source(endpoint=cloud.url, regions=("eu-west-1",))))
+        used_by = found["shared"].tags[misuse.USED_BY]
+        assert used_by == "codebuild site (eu-west-1), ecr cache (eu-west-1), lambda thumbnails (eu-west-1)"
+
+    @pytest.mark.parametrize("need", [*Aws.region_permissions, *others.PERMISSIONS], ids=lambda need: need.action)
+    def test_each_refusal_is_a_gap_that_names_the_call(self, cloud: Cloud, need: Any) -> None:
+        cloud.others.add_application("grafana", made_at=LONG_AGO)
+        cloud.others.add_build("site", "arn:aws:iam::1:role/x")
+        cloud.iam.create_open_id_connect_provider("https://idp.example", ["a" * 40], [], [])
+        cloud.faults.deny(need.action)
+        _, gaps = seen_by(connect(Source(endpoint=cloud.url, regions=("eu-west-1",))))
+        assert (
+            [gap.reason for gap in gaps if need.action in gap.reason]
+            == [gap.reason for gap in gaps if "AccessDenied" in gap.reason]
+            != []
+        )
+
+    def test_all_declared_calls_are_made_and_no_other(self, cloud: Cloud) -> None:
+        cloud.others.add_application("grafana", made_at=LONG_AGO)
+        cloud.others.add_build("site", "arn:aws:iam::1:role/x")
+        aws = connect(Source(endpoint=cloud.url, regions=("eu-west-1",)))
+        seen_by(aws)
+        regional = {need.action for need in Aws.region_permissions}
+        assert {action for action in aws.api_calls if not action.startswith(("iam:", "sts:"))} == regional
+
+
+@pytest.fixture
+def world(settings: Settings, clock: Clock, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    use_stand_in_aws(monkeypatch)
+    with open_world(settings, clock, workspace) as opened:
+        yield opened
+
+
+@on_sqlite
+def test_what_is_no_longer_looked_for_is_not_gone(world: World) -> None:
+    world.cloud.others.add_secret("db", made_at=world.clock() - timedelta(days=400))
+    policy = world.program.settings.nhi_policy
+    world.set_policy("")
+    policy.write_text(policy.read_text() + 'regions = ["eu-west-1"]\n')
+    world.scan()
+    world.set_policy("")
+    world.clock.pass_by(days=1)
+    world.scan()
+    (row,) = world.rows(IdentityRow, name="db")
+    assert row.gone_at is None

@@ -21,6 +21,7 @@ from sqlalchemy import select
 
 from bot import directory
 from demo.cloud import Cloud
+from demo.cloud_acts import StandInJob
 from demo.company import COMPANY, DOMAIN, PEOPLE, PEOPLE_CSV, seed
 from demo.workspace import Workspace
 from jobs import leavers, people, work
@@ -29,6 +30,7 @@ from jobs.up import Up, asked_to_end
 from nhi import answers, cards, decisions, facts
 from nhi.errors import SettingsError
 from nhi.escalation import Verdict
+from nhi.providers.aws.denials import SCREAM
 from nhi.settings import Settings
 from nhi.tables import IdentityRow, PersonRow
 
@@ -55,6 +57,9 @@ trail_calls_a_second = 100      # AWS answers 2; the stand-in needs no such care
 HINTS = (
     "You are Ana. The bot asks about keys that nobody seems to use: open its message and press Disable, then confirm.",
     "Watch the key turn Inactive in the stand-in cloud on the right; then press Undo and see it come back.",
+    "Disable legacy-backup by trying it first: something still calls with it. Within two minutes the bot hears it,"
+    " and turns it on again.",
+    "Be Fay: terraform-old can administer its account, so after her Disable somebody else must agree in #security.",
     "Type `/nhi whois ci-deploy` to see who answered what, when.",
     "Gus left: as Ana, who managed him, name who takes over what he owned; it is theirs once they say yes.",
     "Be Dora, the security lead: try `/nhi whois old-jenkins`, which nobody owns.",
@@ -122,6 +127,8 @@ class Demo:
         self.workspace.start()  # first, as its port is the only thing that can be had by somebody else
         self.cloud.start()
         self._key_ids = seed(self.cloud, self.clock())
+        (forgotten,) = self._key_ids["legacy-backup"]
+        self.cloud.acts.jobs.append(StandInJob(user="legacy-backup", key_id=forgotten, after=timedelta(seconds=20)))
         self.program = open_program(self._settings(), clock=self.clock)
         self.up = Up(self.program, host="127.0.0.1", port=0)
         self.workspace.app_url = f"http://127.0.0.1:{self.up.serving.port}/slack/events"
@@ -151,10 +158,15 @@ class Demo:
     def keys(self) -> list[dict[str, Any]]:
         """Return every access key as the stand-in cloud has it, for the panel beside the chat."""
         return [
-            {"title": name, "subtitle": key_id, "status": self.cloud.key_status(key_id)}
+            {"title": name, "subtitle": key_id, "status": self._status(name, key_id)}
             for name, key_ids in self._key_ids.items()
             for key_id in key_ids
         ]
+
+    def _status(self, user: str, key_id: str) -> str:
+        """Return what the stand-in cloud does with a key: "Denied" while a scream test's policy is on its user."""
+        is_denied = SCREAM.name in self.cloud.inline_policies(user=user)
+        return "Denied" if is_denied else self.cloud.key_status(key_id)
 
     def _settings(self) -> Settings:
         folder = Path(self._folder.name)

@@ -335,6 +335,10 @@ class Cloud:
                 return self._list_services(asked)
             case "iam:UpdateAccessKey":
                 return self._update_late(asked)
+            case "iam:PutUserPolicy":
+                self.acts.denied[asked.parameters["UserName"]] = self._now()
+            case "iam:DeleteUserPolicy":
+                self.acts.denied.pop(asked.parameters["UserName"], None)
             case "iam:ListAccessKeys":
                 self._catch_up()
             case "cloudtrail:LookupEvents":
@@ -442,6 +446,9 @@ class Cloud:
             late[0] -= 1
 
     def _lookup(self, asked: Asked) -> Response:
+        for job, at in self.acts.screams(self._now()):
+            who: dict[str, Any] = {"key_id": job.key_id, "user": job.user, "address": job.address, "tool": job.tool}
+            self.add_call(job.call, at=at, error="AccessDenied", **who)
         asked_for = json.loads(asked.parameters["body"])
         fitting = [one for one in self._events if fits(one, asked_for)]
         fitting.sort(key=lambda one: one["at"], reverse=True)

@@ -5,15 +5,27 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from werkzeug.wrappers import Response
 
 from demo.cloud_faults import Asked, refuse
 from demo.cloud_shapes import answer_of, iso
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandInJob:
+    """A program that nobody thinks of, and that calls with a key soon after it is denied."""
+
+    user: str
+    key_id: str
+    after: timedelta
+    call: str = "ListBuckets"
+    address: str = "10.20.4.17"
+    tool: str = "backup-agent/1.4"
 
 
 @dataclass
@@ -27,6 +39,8 @@ class Acts:
     tracked: set[str] = field(default_factory=lambda: {"codecommit", "bedrock", "cassandra"})
     closed: set[str] = field(default_factory=set)  # change calendars, by ARN
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    jobs: list[StandInJob] = field(default_factory=list)
+    denied: dict[str, datetime] = field(default_factory=dict)  # users whose every call is denied, since when
     polls: int = 0  # how many answers say "in progress" before one says "completed"
     _jobs: dict[str, list[Any]] = field(default_factory=dict)  # [user, polls left], by id
 
@@ -48,6 +62,14 @@ class Acts:
                 return Response(body, mimetype="application/x-amz-json-1.1")
             case _:
                 return None
+
+    def screams(self, now: datetime) -> Iterator[tuple[StandInJob, datetime]]:
+        """Yield the jobs that called in vain by now, and when; each once."""
+        for job in [*self.jobs]:
+            since = self.denied.get(job.user)
+            if since is not None and now >= since + job.after:
+                self.jobs.remove(job)
+                yield job, since + job.after
 
     def _update(self, asked: Asked) -> Response:
         one = self.services.get(asked.parameters["ServiceSpecificCredentialId"])

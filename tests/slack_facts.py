@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from bot.render import Json
+from nhi.remediation import RemediationStatus
 
 # Worlds are large, and making a failing one smaller can take minutes: it is shown as it was found.
 THOROUGH = settings(
@@ -146,11 +147,45 @@ def remediation(status: str, kind: str = "disable", **more: Any) -> Json:
         "status": status,
         "credential": credential(),
         "planned_at": "2026-11-02T09:04:00Z",
-        "acted_at": "2026-11-02T09:05:00Z" if status in ("done", "undoing", "undone") else None,
+        "acted_at": "2026-11-02T09:05:00Z" if status in ("done", "undoing", "undone", "testing", "closed") else None,
         "verified_at": None,
         "undone_at": "2026-11-03T09:05:00Z" if status == "undone" else None,
         "undo_by": None,
         "because": "It was already turned off by somebody else." if status in ("refused", "failed") else None,
+        "test": scream_test() if status == "testing" else None,
+        "certificate": certificate() if status in ("done", "testing", "undone", "closed") else None,
+    }
+    return facts | more
+
+
+def scream_test(**more: Any) -> Json:
+    facts = {
+        "step": 1,
+        "of": 3,
+        "seconds": [900, 3600, 86400],
+        "next_at": None,
+        "outcomes": [None],
+        "off_at": "2026-11-02T09:05:00Z",
+        "back_on_at": "2026-11-02T09:20:00Z",
+        "back_at": None,
+        "audible": True,
+        "coverage": "CloudTrail shows denied calls.",
+        "heard": None,
+    }
+    return facts | more
+
+
+def certificate(**more: Any) -> Json:
+    read = {"from": None, "until": None, "lag_hours": 4.0, "cannot_see": "which calls came before", "gap": None}
+    facts = {
+        "made_at": "2026-11-02T09:05:00Z",
+        "sources": [
+            read | {"source": "IAM: the key's last use"},
+            read | {"source": "CloudTrail, 90 days", "lag_hours": 0.25},
+        ],
+        "last_used_at": "2026-04-01T09:00:00Z",
+        "last_caller": {"at": "2026-04-01T09:00:00Z", "who": "ci", "from": "198.51.100.7", "for": "s3:Get"},
+        "season": None,
     }
     return facts | more
 
@@ -278,7 +313,7 @@ def worlds(draw: st.DrawFn) -> Json:
         for n in range(draw(many))
     ]
     verdicts = st.sampled_from(["claim", "justify", "rotate", "disable", "not_mine", "undo"])
-    states = st.sampled_from(["proposed", "planned", "acting", "done", "refused", "failed", "undoing", "undone"])
+    states = st.sampled_from([status.value for status in RemediationStatus])
     answers = draw(st.lists(verdicts, max_size=8))
     acts = draw(st.lists(st.tuples(states, st.sampled_from(["disable", "rotate"])), max_size=5))
     buttons = ["claim", "not_mine", "justify", "rotate", "disable"] if status == "open" else ["undo"]

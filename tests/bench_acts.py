@@ -1,0 +1,80 @@
+"""Random walks through the life of acts: 5,000 runs of 50 steps each, and what must hold in every one of them.
+
+Steps are people's decisions and undos, uses, whole, stale and partial scans, denials, renames, users made anew under an
+old name, keys made, deleted and switched by others, two keys a user, scream tests, and workers that get SIGKILL while a
+call is under way (tests/acts_walk.py). What must hold: only what was decided on is ever switched, and nothing else
+changes; no key used after its card is off when all is quiet; a scream test's step ends by itself; each step follows the
+one before; the chain of the ledger holds.
+
+Run by `make bench`; the first argument, where there is one, is the number of runs, the second the first seed. Exits 1
+where anything broke.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from nhi import database
+from tests.acts_walk import FORK, Broken, walking
+
+RUNS, STEPS, AT_ONCE = 5_000, 50, 2
+
+
+def template(folder: Path) -> Path:
+    """Return an empty, migrated database to copy."""
+    path = folder / "template.db"
+    url = f"sqlite:///{path}"
+    engine = database.open_engine(url)
+    database.make_ready(engine, url)
+    engine.dispose()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+def run(seed: int, empty: Path, folder: Path) -> tuple[Counter[str], str | None]:
+    """Take one walk; return what happened in it, and what broke (None: nothing)."""
+    FORK.set_forkserver_preload(["tests.acts_walk"])
+    with walking(seed, empty, folder) as walk:
+        try:
+            walk.play(STEPS)
+        except Broken as broken:
+            return walk.counts, str(broken)
+    return walk.counts, None
+
+
+def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    began, counts, broken = time.monotonic(), Counter[str](), list[str]()
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as name:
+        folder = Path(name)
+        walk = partial(run, empty=template(folder), folder=folder)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(AT_ONCE, mp_context=context, max_tasks_per_child=200) as pool:
+            for happened, wrong in pool.map(walk, range(first, first + runs), chunksize=4):
+                counts += happened
+                if wrong is not None:
+                    broken.append(wrong)
+                    sys.stdout.write(f"BROKEN: {wrong}\n")
+    ended = ", ".join(f"{name.removeprefix('ended ')} {n:,}" for name, n in counts.items() if name.startswith("ended"))
+    sys.stdout.write(
+        f"{runs:,} runs of {STEPS} steps: {len(broken)} broke (target 0). {counts['decided']:,} acts decided ({ended});"
+        f" {counts['killed in a call']:,} workers killed in a call, {counts['screams']:,} denied calls,"
+        f" {counts['rename'] + counts['remake']:,} renames, {counts['partial scan']:,} partial scans."
+        f" {time.monotonic() - began:.0f} s.\n"
+    )
+    sys.exit(1 if broken else 0)
+
+
+if __name__ == "__main__":
+    main()

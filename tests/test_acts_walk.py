@@ -1,0 +1,32 @@
+"""A few short walks through the life of acts (tests/bench_acts.py takes 5,000 long ones), and that they can fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs import acting
+from nhi import preflight
+from tests.acts_walk import Broken, walking
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_happens_no_key_used_after_its_card_stays_off_and_no_other_changes(
+    seed: int, migrated_sqlite: Path, tmp_path: Path
+) -> None:
+    with walking(seed, migrated_sqlite, tmp_path) as walk:
+        walk.play(30)
+
+
+def test_a_walk_notices_a_look_that_forgets_to_ask_whether_it_was_used(
+    migrated_sqlite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (preflight, acting):
+        monkeypatch.setattr(module, "was_used_since", lambda *_: False)
+    with walking(9, migrated_sqlite, tmp_path) as walk:
+        walk.decide(scream_test=False)
+        walk.use_decided()
+        walk.remediate()
+        with pytest.raises(Broken, match="and is off"):
+            walk.settle()

@@ -54,6 +54,7 @@ class Tally:
     reminded: int = 0
     escalated: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    is_stuck: bool = False  # nothing can be asked before a person mends something
     unsaid: Counter[str] = field(default_factory=Counter)  # of the messages, by reason: written down, and not posted
     would: dict[str, Any] | None = None  # in shadow mode: whom we would message, and of whom we are least sure
 
@@ -111,6 +112,7 @@ def run(sessions: Sessions, policy: Policy, *, now: datetime, dry_run: bool = Fa
         stand_in = next(iter(people.admins(session, policy)), None) if quietly else None
         if quietly and stand_in is None:
             tally.skipped["questions: shadow mode, and no admin of policy.toml is known in Slack"] += 1
+            tally.is_stuck = True
             return tally
         cases = asking.in_order(_cases(session, policy, now))
         due = _decide(session, cases, stand_in, policy, now, tally)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from urllib.parse import urlsplit
 
 import click
 
@@ -98,6 +99,8 @@ def slack_group() -> None:
 )
 def slack_manifest(mode: str, url: str) -> None:
     """Print the app's manifest (JSON), and on stderr a link that creates the app from it."""
+    if mode == "http" and not (url.startswith("https://") and urlsplit(url).hostname):
+        raise SettingsError(f"--url {url} is no address that Slack can send to; give one like https://nhi.example.com")
     document = manifest.manifest(mode, url)
     put(document)
     click.echo(f"Create the app: {manifest.link(document)}", err=True)

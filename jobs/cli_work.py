@@ -13,7 +13,6 @@ from jobs.command import INCOMPLETE, as_json, example, providers_option, put, wi
 from jobs.program import Program
 from nhi import decisions, facts
 from nhi.database import reading
-from nhi.errors import SettingsError
 from nhi.tables import RemediationRow
 
 
@@ -24,9 +23,8 @@ from nhi.tables import RemediationRow
 @with_program
 def scan(program: Program, only: Sequence[str], as_json: bool) -> None:
     """Look at every source: inventory, use, owners, findings. Never writes to a cloud."""
-    unknown = [name for name in only if name not in program.providers]
-    if unknown:
-        raise SettingsError(f"--provider {unknown[0]} is not known; there are: {', '.join(program.providers)}")
+    for name in only:
+        show.known_provider(program, name)
     with show.progress() as on_progress:
         tally = work.scan_all(program, only=tuple(only), progress=on_progress)
     if as_json:
@@ -55,7 +53,7 @@ def ask(program: Program, dry_run: bool, to_admin: bool, as_json: bool) -> None:
         put(tally.as_json())
     else:
         click.echo(("Would have: " if dry_run else "") + tally.sentence())
-    if tally.unsaid:
+    if tally.unsaid or tally.is_stuck:
         sys.exit(INCOMPLETE)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -27,17 +28,24 @@ if TYPE_CHECKING:
     from jobs.doctor import Check  # only to read its answers: what it examines with need not be loaded for a table
 
 Json = dict[str, Any]
+NARROW = 130  # columns, below which a table of findings would cut ids off
 COLOURS = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "dim"}
 
 
 def console() -> Console:
     """Return where people read: as wide as the terminal, and never cut in a pipe."""
-    return Console() if sys.stdout.isatty() else Console(width=200, no_color=True)
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(width=200, no_color=True, highlight=False)
 
 
 def say(text: str) -> None:
-    """Print one line: wrapped on a terminal, whole in a pipe, where a script reads it."""
-    console().print(text, soft_wrap=not sys.stdout.isatty())
+    """Print one line: wrapped and kept indented on a terminal, whole in a pipe, where a script reads it."""
+    if not sys.stdout.isatty():
+        console().print(text, soft_wrap=True)
+        return
+    words = text.lstrip(" ")
+    console().print(Padding(words, (0, 0, 0, len(text) - len(words))))
 
 
 @contextmanager
@@ -66,6 +74,8 @@ def findings_of(program: Program, *, kind: str | None, owner: str | None, provid
         near = difflib.get_close_matches(kind, kinds, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(kinds)}"
         raise SettingsError(f"--kind {kind} is not known; {hint}")
+    for name in providers:
+        known_provider(program, name)
     with reading(program.sessions) as session:
         rows = [
             row
@@ -78,23 +88,46 @@ def findings_of(program: Program, *, kind: str | None, owner: str | None, provid
     return [one for one in found if owner is None or (one["owner"]["email"] or "").lower() == owner.lower()]
 
 
+def known_provider(program: Program, name: str) -> None:
+    """Raise SettingsError where there is no provider of that name."""
+    if name not in program.providers:
+        raise SettingsError(f"--provider {name} is not known; there are: {', '.join(program.providers)}")
+
+
 def findings_table(found: Sequence[Json]) -> None:
-    """Print findings as a table, the gravest first."""
+    """Print findings, the gravest first: a table where it fits, else a few lines each, so that nothing is cut off."""
     if not found:
         console().print("Nothing is open.")
         return
-    table = Table("severity", "kind", "identity", "credential", "owner", "why", title=f"{len(found)} open findings")
+    if console().width < NARROW:
+        for one in found:
+            for line in _finding_lines(one):
+                say(line)
+        say(f"{len(found)} open finding{'' if len(found) == 1 else 's'}")
+        return
+    table = Table("severity", "kind", title=f"{len(found)} open findings")
+    for heading in ("identity", "credential", "owner", "why"):
+        table.add_column(heading, overflow="fold")
     for one in found:
-        credential = one["credential"]
-        table.add_row(
-            f"[{COLOURS[one['severity']]}]{one['severity']}[/]",
-            one["kind"],
-            escape(f"{one['identity']['account']} {tidy(one['identity']['name'], 60)}"),
-            escape(_credential(credential)) if credential else "",
-            escape(_owner(one["owner"])),
-            escape(one["why"]),
-        )
+        table.add_row(_severity(one), one["kind"], *map(_shown, _finding_facts(one)), _shown(one["why"]))
     console().print(table)
+
+
+def _severity(finding: Json) -> str:
+    return f"[{COLOURS[finding['severity']]}]{finding['severity']}[/]"
+
+
+def _finding_facts(finding: Json) -> tuple[str, str, str]:
+    identity, credential = finding["identity"], finding["credential"]
+    place = f"{identity['account']} {tidy(identity['name'], 60)}"
+    return place, _credential(credential) if credential else "", _owner(finding["owner"])
+
+
+def _finding_lines(finding: Json) -> Iterator[str]:
+    place, credential, owner = _finding_facts(finding)
+    yield f"{_severity(finding)} {finding['kind']} [bold]{_shown(place)}[/]"
+    yield f"  {_shown(', '.join(filter(None, (credential, f'owner: {owner}'))))}"
+    yield f"  {_shown(finding['why'])}"
 
 
 def _credential(credential: Json) -> str:

@@ -58,6 +58,7 @@ def environment_of(folder: Path, cloud: Cloud, workspace: Workspace) -> dict[str
     """Return the environment of a process of ours: nothing of this machine's own settings is in it."""
     return {
         **AWS,
+        "NO_PROXY": "127.0.0.1,localhost",  # macOS must not be asked for its proxies after a fork
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "PYTHONPATH": str(ROOT),

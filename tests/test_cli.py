@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -266,6 +268,7 @@ def test_findings_are_filtered_by_kind_owner_and_provider(desk: Desk) -> None:
     assert len(desk.nhi("findings", "--owner", "ANA@example.com", "--json").json()) == 15
     assert desk.nhi("findings", "--owner", "bea@example.com", "--json").json() == []
     assert len(desk.nhi("findings", "--provider", "aws", "--json").json()) == 15
+    assert desk.nhi("findings", "--provider", "awz").err == "nhi: --provider awz is not known; there are: aws, gcp\n"
 
 
 def test_a_finding_kind_that_does_not_exist_gets_the_nearest_one(desk: Desk) -> None:
@@ -279,6 +282,39 @@ def test_no_cell_of_the_csv_runs_as_a_formula(desk: Desk) -> None:
     assert (ran.status, ran.err, len(rows)) == (0, "", 15)
     assert {row["identity"] for row in rows} == {"ci-deploy", *(f"'{name}" for name in FORMULAS)}
     assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
+
+
+def test_findings_on_a_narrow_terminal_cut_nothing_off(desk: Desk) -> None:
+    told = desk.nhi("findings", "--kind", "unused", "--json").json()
+    shown, status = on_terminal(desk, 60, "findings", "--kind", "unused")
+    assert status == 0
+    assert [one["credential"]["id"] for one in told if one["credential"]["id"] not in shown] == []
+    assert "…" not in shown
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in shown.splitlines()) <= 60
+    plain, _ = on_terminal(desk, 60, "findings", NO_COLOR="1")
+    assert re.findall(r"\x1b\[3\dm", plain) == []
+
+
+def on_terminal(desk: Desk, columns: int, *words: str, **environment: str) -> tuple[str, int]:
+    """Run `nhi` on a terminal of so many columns; return what it shows and how it ended."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (40, columns))
+    env = {**desk.environment, "TERM": "xterm", **environment}
+    shown = bytearray()
+    with subprocess.Popen(
+        [sys.executable, "-m", "jobs.cli", *words], cwd=desk.folder, env=env, stdout=slave, stdin=slave, stderr=slave
+    ) as process:
+        os.close(slave)
+        while True:
+            try:
+                piece = os.read(master, 65_536)
+            except OSError:  # Linux' way to say that the other end is closed
+                break
+            if not piece:
+                break
+            shown += piece
+    os.close(master)
+    return shown.decode(), process.returncode
 
 
 def test_json_and_csv_at_once_is_wrong_usage(desk: Desk) -> None:
@@ -602,6 +638,20 @@ def test_the_manifest_is_one_json_document_that_names_the_scopes_we_need(desk: D
     assert set(told["oauth_config"]["scopes"]["bot"]) >= {"chat:write", "commands", "im:write", "users:read.email"}
     assert "admin" not in f"{told['oauth_config']}"
     assert "https://api.slack.com/apps?new_app=1&manifest_json=" in ran.err
+
+
+@pytest.mark.parametrize("url", ["bot.example.com", "http://bot.example.com", "https://"])
+def test_slack_takes_only_an_address_with_https(desk: Desk, url: str) -> None:
+    ran = desk.nhi("slack", "manifest", "--mode", "http", "--url", url)
+    assert (ran.status, is_one_sentence(ran), ran.err.startswith("nhi: --url ")) == (2, True, True)
+
+
+def test_asking_in_shadow_mode_without_an_admin_is_no_success(blank: Desk) -> None:
+    ran = blank.nhi("ask", "--json")
+    assert (ran.status, ran.json()["skipped"][0]["reason"].startswith("questions: shadow mode, and no admin")) == (
+        3,
+        True,
+    )
 
 
 def test_secrets_are_never_said(desk: Desk) -> None:

@@ -85,18 +85,20 @@ class Clicks:
         self._open(body, modals.justify(shown, offer_id, policy=policy, now=now))
 
     def rotate(self, ack: Ack, body: Json) -> None:
-        shown, offer_id = self._checked(body, Verdict.ROTATE, self.bot.policy(), self.bot.clock())
-        ack()
-        self._open(body, modals.rotate(shown, offer_id))
+        self._confirm(ack, body, Verdict.ROTATE, modals.rotate)
 
     def disable(self, ack: Ack, body: Json) -> None:
+        self._confirm(ack, body, Verdict.DISABLE, modals.disable)
+
+    def _confirm(self, ack: Ack, body: Json, verdict: Verdict, draw: Callable[[Json, str, modals.Takes], Json]) -> None:
+        """Open the form that says what an act takes beside a click."""
         now, policy = self.bot.clock(), self.bot.policy()
         with reading(self.bot.sessions) as session:
-            answering = _begin(session, body, Verdict.DISABLE, policy, now)
+            answering = _begin(session, body, verdict, policy, now)
             shown, offer_id = answering.offer.shown["facts"], answering.offer.id
             takes = _takes(answering, policy)
         ack()
-        self._open(body, modals.disable(shown, offer_id, takes))
+        self._open(body, draw(shown, offer_id, takes))
 
     def _checked(self, body: Json, verdict: Verdict, policy: Policy, now: datetime) -> tuple[Json, str]:
         """Return the facts that the pressed button stands for, and its offer's id. Writes nothing."""

@@ -12,7 +12,7 @@ from functools import partial
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from bot import groups, handover, messages, offers, review_boards, second
+from bot import groups, handover, messages, offers, review_boards, rotation_cards, second
 from bot.render import speaking
 from bot.slack import Json
 from nhi import cards
@@ -48,6 +48,9 @@ def _draw(sessions: Sessions, delivery_id: str, policy: Policy, now: datetime) -
         if kind == second.KIND:
             return Drawn(message=second.draw(session, delivery_id), version=version, offers=frozenset())
         seen = [_look(session, card, policy, now) for card in _cards(session, delivery_id)]
+    if kind == rotation_cards.KIND:
+        message, offer_ids = rotation_cards.draw(sessions, delivery_id, policy, now)
+        return Drawn(message=message, version=version, offers=offer_ids)
     if kind in review_boards.KINDS:
         message, offer_ids = review_boards.draw(sessions, delivery_id, policy, now)
         return Drawn(message=message, version=version, offers=offer_ids)

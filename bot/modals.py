@@ -65,12 +65,17 @@ class Takes:
 
 def disable(facts: Json, offer_id: str, takes: Takes = Takes()) -> Json:
     """Draw the form that confirms which one credential is turned off, and how."""
-    view = _about_credential(Verdict.DISABLE, facts, offer_id)
+    ways = _ways(takes, facts["mode"])
+    return _before_claim(_about_credential(Verdict.DISABLE, facts, offer_id), [*ways, *_second(takes)])
+
+
+def _before_claim(view: Json, blocks: Blocks) -> Json:
+    """Put blocks at the end of a form that can be sent, but before the box that claims it."""
     if "submit" not in view:
         return view
     claim = view["blocks"][-1:] if view["blocks"][-1].get("block_id") == "claim" else []
     rest = view["blocks"][: len(view["blocks"]) - len(claim)]
-    view["blocks"] = [*rest, *_ways(takes, facts["mode"]), *_second(takes), *claim]
+    view["blocks"] = [*rest, *blocks, *claim]
     return view
 
 
@@ -111,9 +116,10 @@ def read_way(view: Json) -> str:
     return way if way in ("test", "sessions") else "now"
 
 
-def rotate(facts: Json, offer_id: str) -> Json:
-    """Draw the form that confirms which one credential is rotated."""
-    return _about_credential(Verdict.ROTATE, facts, offer_id)
+def rotate(facts: Json, offer_id: str, takes: Takes = Takes()) -> Json:
+    """Draw the form that confirms which one credential is rotated; it takes more than a click where we do it."""
+    more = _second(takes) if facts.get("rotates_into") else []
+    return _before_claim(_about_credential(Verdict.ROTATE, facts, offer_id), more)
 
 
 def choices(verdict: Verdict, facts: Json) -> list[Json]:
@@ -151,7 +157,7 @@ def _about_credential(verdict: Verdict, facts: Json, offer_id: str) -> Json:
     offered = choices(verdict, facts)
     if not offered:
         return _modal(verdict.value, offer_id, [_about(facts), say("modals.no_credential").rich()], submit=False)
-    intro = say(f"modals.{verdict.value}_intro", mode=facts["mode"]).rich()
+    intro = say(f"modals.{verdict.value}_intro", mode=facts["mode"], into=facts.get("rotates_into")).rich()
     only = offered[0]["row"] if len(offered) == 1 else None
     chooser = [_only(offered[0], facts)] if only else _chooser(offered, facts)
     private = json.dumps({"offer": offer_id, "credential": only})

@@ -70,7 +70,7 @@ def of_match(
     """Return the card of one identity that `whois` found, with the buttons that this person may press."""
     identity = session.get_one(IdentityRow, match["identity"]["id"])
     can, ask_id = _may(session, who, identity, policy, now)
-    shown = cards.of_identity(match, [verdict.value for verdict in can], policy, now)
+    shown = cards.of_identity(match, identity, [verdict.value for verdict in can], policy, now)
     return with_offer(session, shown, draw, identity_id=identity.id, ask_id=ask_id, now=now)
 
 

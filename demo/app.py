@@ -195,7 +195,7 @@ class Demo:
                 row = session.scalars(select(IdentityRow).where(IdentityRow.name == sample.name)).one()
                 who = session.scalars(select(PersonRow).where(PersonRow.email == f"{sample.claimed_by}@{DOMAIN}")).one()
                 (match,) = facts.whois(session, row.principal, policy, now)
-                shown = {"facts": cards.of_identity(match, [Verdict.CLAIM.value], policy, now)}
+                shown = {"facts": cards.of_identity(match, row, [Verdict.CLAIM.value], policy, now)}
                 offer = cards.offer(session, shown, identity_id=row.id, now=now)
                 assert offer is not None
                 answering = answers.Answering(offer=offer, identity=row, ask=None, who=who, by_right="asked")

@@ -24,6 +24,8 @@ from xml.etree import ElementTree as Xml
 
 from moto.iam.models import AccessKeyLastUsed, iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.secretsmanager.models import secretsmanager_backends
+from moto.sts.models import sts_backends
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
@@ -49,6 +51,7 @@ from demo.cloud_shapes import (
 )
 
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+KEYS_A_USER = 2
 REPORT_LASTS = timedelta(hours=4)
 _ACCOUNTS = itertools.count(111122223333)
 _LISTS = ("UserDetailList", "GroupDetailList", "RoleDetailList", "Policies")
@@ -101,6 +104,7 @@ class Cloud:
             self._server.server_close()
             self._server = None
         iam_backends[self.account].pop("aws", None)
+        secretsmanager_backends[self.account].clear()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -339,6 +343,8 @@ class Cloud:
                 self.acts.denied[asked.parameters["UserName"]] = self._now()
             case "iam:DeleteUserPolicy":
                 self.acts.denied.pop(asked.parameters["UserName"], None)
+            case "iam:CreateAccessKey":
+                return self._create_key(asked)
             case "iam:ListAccessKeys":
                 self._catch_up()
             case "cloudtrail:LookupEvents":
@@ -430,6 +436,21 @@ class Cloud:
         size, first = int(asked.parameters.get("MaxItems", 100)), marker(asked)
         body = {"ServiceSpecificCredentials": found[first : first + size], **next_page(first + size, len(found))}
         return answer_of("ListServiceSpecificCredentials", body)
+
+    def _create_key(self, asked: Asked) -> Response:
+        """Make a key in this cloud's own time, two a user, and let the trail tell of it."""
+        user = asked.parameters["UserName"]
+        if user not in self.iam.users:
+            return refuse(asked, 404, "NoSuchEntity")
+        if len(self.iam.users[user].access_keys) >= KEYS_A_USER:
+            return refuse(asked, 409, "LimitExceeded")
+        key_id = self.add_access_key(user)
+        made = {"UserName": user, "AccessKeyId": key_id, "Status": "Active", "CreateDate": iso(self._now())}
+        by = sts_backends[self.account]["aws"].get_caller_identity(asked.access_key, "us-east-1")[1]
+        told = {"accessKey": {"accessKeyId": key_id, "userName": user, "status": "Active"}}
+        self.add_event("CreateAccessKey", subject=user, by={"type": "IAMUser", "arn": by}, made=told)
+        secret = str(self._key(key_id).secret_access_key)
+        return answer_of("CreateAccessKey", {"AccessKey": made | {"SecretAccessKey": secret}})
 
     def _update_late(self, asked: Asked) -> Response | None:
         if not self.faults.update_lag:

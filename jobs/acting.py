@@ -58,7 +58,7 @@ def disable(work: Work) -> None:
         case None:
             return  # somebody undid it while it was looked at
         case Stop(doubt=Doubt.SECOND_PERSON):
-            _await_second(work)
+            await_second(work)
         case Stop() as doubt if doubt.later:
             later(work, sentence(doubt))
         case Stop() as doubt:
@@ -143,7 +143,7 @@ def _start_acting(session: Session, work: Work, seen: CredentialState, now: date
     return True
 
 
-def _await_second(work: Work) -> None:
+def await_second(work: Work) -> None:
     """Ask for a second person: the identity became privileged, or policy stricter, after this was decided."""
     now = work.clock()
     with work.sessions.begin() as session:

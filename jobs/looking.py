@@ -36,7 +36,7 @@ def plan_of(row: RemediationRow) -> Plan:
         owner_then=told["owner"],
         likely_then=told.get("likely"),
         principal_then=told.get("principal"),
-        ends_sessions=row.kind is RemediationKind.REVOKE,
+        ends_sessions=row.kind is not RemediationKind.DISABLE,  # nor does making a second key stop a use
     )
 
 

@@ -65,7 +65,9 @@ def _list_resting(sessions: Sessions, tally: Tally) -> None:
 def _close(sessions: Sessions, now: datetime, tally: Tally) -> None:
     """End what was done so long ago that one press does not undo it any more."""
     over = select(RemediationRow.id).where(
-        RemediationRow.status == RemediationStatus.DONE, RemediationRow.acted_at < now - UNDO_FOR
+        RemediationRow.kind.in_(REVERSIBLE),
+        RemediationRow.status == RemediationStatus.DONE,
+        RemediationRow.acted_at < now - UNDO_FOR,
     )
     with sessions() as session:
         ids = list(session.scalars(over))

@@ -14,6 +14,8 @@ class Tally:
     undone: list[str] = field(default_factory=list)
     testing: list[str] = field(default_factory=list)  # turned off for a step of a scream test
     back: list[str] = field(default_factory=list)  # turned on again at a step's end
+    rotated: list[str] = field(default_factory=list)  # a new key was made and stored
+    ready: list[str] = field(default_factory=list)  # rotations whose old key can go by now
     proposed: list[str] = field(default_factory=list)
     awaiting: list[str] = field(default_factory=list)  # a second person
     closed: list[str] = field(default_factory=list)  # their undo ran out
@@ -28,6 +30,8 @@ class Tally:
             "undone": self.undone,
             "testing": self.testing,
             "back": self.back,
+            "rotated": self.rotated,
+            "ready": self.ready,
             "proposed": self.proposed,
             "awaiting": self.awaiting,
             "closed": self.closed,
@@ -44,6 +48,10 @@ class Tally:
             text += f" {len(self.testing)} off for a scream test."
         if self.back:
             text += f" {len(self.back)} on again after a step of one."
+        if self.rotated:
+            text += f" Made and stored {len(self.rotated)} new keys."
+        if self.ready:
+            text += f" Asked about {len(self.ready)} old keys that can go."
         if self.proposed:
             text += f" {len(self.proposed)} are proposed only, as policy says."
         if self.awaiting:

@@ -20,6 +20,7 @@ from jobs import (
     periods,
     remediate,
     review,
+    rotate,
     scan,
     seconds,
 )
@@ -78,11 +79,12 @@ def ask_all(program: Program, *, dry_run: bool = False, to_admin: bool = False) 
 
 
 def remediate_all(program: Program, *, dry_run: bool = False) -> remediate.Tally:
-    """Do what was decided and is due."""
-    policy = program.policy()
-    tally = remediate.run(program.sessions, policy, program.providers, clock=program.clock, dry_run=dry_run)
+    """Do what was decided and is due: turn off, turn on again, rotate."""
+    sessions, policy, clock = program.sessions, program.policy(), program.clock
+    tally = remediate.run(sessions, policy, program.providers, clock=clock, dry_run=dry_run)
+    rotate.run(sessions, policy, program.providers, clock=clock, tally=tally, dry_run=dry_run)
     if not dry_run:
-        seconds.tell(program.sessions, policy, program.clock())
+        seconds.tell(sessions, policy, clock())
     return tally
 
 
@@ -122,7 +124,7 @@ def task_ask(program: Program, **_: Any) -> None:
 def task_remediate(program: Program, **_: Any) -> None:
     """Do what was decided, and show it on the cards."""
     tally = remediate_all(program)
-    if tally.done or tally.undone or tally.refused or tally.testing or tally.back:
+    if any((tally.done, tally.undone, tally.refused, tally.testing, tally.back, tally.rotated, tally.ready)):
         _logged(tally)
     deliver_all(program)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from nhi import authority, ledger
+from nhi import authority, ledger, rotations
 from nhi.errors import AlreadyAnswered, NotAllowed, OutOfDate
 from nhi.escalation import AskStatus, Verdict
 from nhi.findings import FindingKind, FindingStatus
@@ -76,8 +76,9 @@ def begin(
         raise OutOfDate("This card is out of date. `/nhi mine` shows what is open now.")
     identity = session.get_one(IdentityRow, offer.identity_id)
     ask = session.get(AskRow, offer.ask_id) if offer.ask_id else None
+    behind = None if ask is not None else rotations.question_behind(session, offer)
     who = authority.person(session, slack_id)
-    by_right = authority.authority(session, who, identity, ask, policy, now)
+    by_right = authority.authority(session, who, identity, ask or behind, policy, now)
     if by_right is None and ask is not None and ask.email == who.email:
         raise too_late(session, ask.id)  # it was their question, and is over: a second click on "Not mine"
     if by_right is not None and by_right.startswith(authority.MEMBER_OF) and action is not Verdict.CLAIM:
@@ -86,7 +87,8 @@ def begin(
         raise NotAllowed("Thanks for looking! This question is for somebody else, so I can't take your answer.")
     if ask is not None and action is not Verdict.UNDO and ask.status is not AskStatus.OPEN:
         raise too_late(session, ask.id)
-    if offer.used_at is not None or (ask is None and action is not Verdict.UNDO and _is_asked(session, identity)):
+    beside = ask is None and behind is None
+    if offer.used_at is not None or (beside and action is not Verdict.UNDO and _is_asked(session, identity)):
         raise too_late(session, offer.ask_id)
     return Answering(offer=offer, identity=identity, ask=ask, who=who, by_right=by_right)
 

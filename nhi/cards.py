@@ -8,15 +8,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from nhi import authority, facts, patience, permission_facts
+from nhi import authority, facts, patience, permission_facts, rotations
 from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order, reachable, reminds_at
 from nhi.findings import OWNERSHIP, FindingKind
 from nhi.identity import CredentialStatus, Custody
 from nhi.policy import Policy
-from nhi.remediation import LIVE, REVERSIBLE, UNDO_FOR, RemediationStatus
+from nhi.remediation import LIVE, REVERSIBLE, UNDO_FOR, RemediationKind, RemediationStatus
 from nhi.roster import manager_of
 from nhi.tables import (
     AskFindingRow,
@@ -78,15 +78,17 @@ def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json
         "claim": _claim(session, ask),
         "snoozed": _snoozed(session, ask, now),
         "mode": policy.remediation.mode,
+        "rotates_into": rotations.goes_to(ask.identity, policy),
         "can": [verdict.value for verdict in _can_answer(session, ask, findings, now)],
         "drawn_at": facts.when(now),
     }
 
 
-def of_identity(match: Json, can: list[str], policy: Policy, now: datetime) -> Json:
+def of_identity(match: Json, identity: IdentityRow, can: list[str], policy: Policy, now: datetime) -> Json:
     """Return the facts of a card beside no ask: what `whois` found of one identity, and what may be done."""
-    short = permission_facts.short(match["permissions"])
-    return match | {"permissions": short, "mode": policy.remediation.mode, "can": can, "drawn_at": facts.when(now)}
+    short, into = permission_facts.short(match["permissions"]), rotations.goes_to(identity, policy)
+    about = {"permissions": short, "mode": policy.remediation.mode, "rotates_into": into}
+    return match | about | {"can": can, "drawn_at": facts.when(now)}
 
 
 def _about(session: Session, identity: IdentityRow, policy: Policy) -> Json:
@@ -173,11 +175,14 @@ def _is_live(credential: CredentialRow) -> bool:
 
 def undoable(session: Session, identity_id: str, ask_id: str | None, now: datetime) -> RemediationRow | None:
     """Return the newest act (from this ask, where one is given) that one press takes back; None: there is none."""
-    query = select(RemediationRow).where(
-        RemediationRow.identity_id == identity_id,
-        RemediationRow.kind.in_(REVERSIBLE),
-        RemediationRow.status.in_([RemediationStatus.DONE, *LIVE]),
-        RemediationRow.status != RemediationStatus.ACTING,
+    act = RemediationRow
+    off = act.kind.in_(REVERSIBLE) & act.status.in_([RemediationStatus.DONE, *LIVE])
+    # A rotation that has begun has a card of its own, with an undo of its own.
+    rotation = (act.kind == RemediationKind.ROTATE) & act.status.in_(
+        [RemediationStatus.AWAITING, RemediationStatus.PLANNED]
+    )
+    query = select(act).where(
+        act.identity_id == identity_id, or_(off, rotation), act.status != RemediationStatus.ACTING
     )
     if ask_id is not None:
         query = query.where(RemediationRow.ask_id == ask_id)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from nhi import approvals, authority, ledger, patience, risk, step_up, steps
+from nhi import approvals, authority, ledger, patience, risk, rotations, step_up, steps
 from nhi.answers import (
     Answered,
     Answering,
@@ -152,7 +152,9 @@ def justify(
 def rotate(
     session: Session, answering: Answering, *, credential_id: str, also_claim: bool, policy: Policy, now: datetime
 ) -> Answered:
-    """Record that this credential is to be rotated, and plan it."""
+    """Record that this credential is to be rotated, and plan it. Raises BadAnswer as `disable` does."""
+    if rotations.destination(answering.identity, _credential(session, answering, credential_id).kind, policy):
+        _demand_step_up(session, answering, policy, now)
     return _plan(session, answering, RemediationKind.ROTATE, credential_id, also_claim, policy, now)
 
 
@@ -244,7 +246,9 @@ def _new_remediation(
     *,
     scream_test: bool = False,
 ) -> RemediationRow:
-    acts = kind in REVERSIBLE and policy.remediation.mode == "reversible"
+    acts = policy.remediation.mode == "reversible" and (
+        kind in REVERSIBLE or rotations.is_done_here(kind, answering.identity, credential.kind, policy)
+    )
     second = needs(answering, policy, credential.kind).second if acts else None
     state = State.PROPOSED if not acts else State.AWAITING_SECOND if second else State.SCHEDULED
     planned = RemediationRow(
@@ -356,6 +360,7 @@ def request_undo(session: Session, remediation_id: str, *, by: str, now: datetim
         raise OutOfDate(f"There is nothing to undo: the remediation is {row.status.value}.")
     if row.acted_at is not None and now > row.acted_at + UNDO_FOR:
         raise OutOfDate(f"Undo was possible until {row.acted_at + UNDO_FOR:%-d %B %Y}; turn it on in the cloud itself.")
+    rotations.check_undo(session, row)
     before = steps.state_of(row)
     due_at = row.due_at if next_state is State.ACTING else now
     moved = session.execute(

@@ -10,7 +10,6 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import time, timedelta
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -27,6 +26,8 @@ from pydantic import (
 from nhi import anchors, working_days
 from nhi.errors import PolicyError
 from nhi.identity import Identity
+from nhi.policy_match import Match as Match
+from nhi.policy_rotation import Rotation
 from nhi.policy_sources import Section
 from nhi.policy_sources import Source as Source
 from nhi.policy_words import NEVER as NEVER
@@ -35,25 +36,6 @@ from nhi.policy_words import parse_duration as parse_duration
 from nhi.policy_words import parse_end as parse_end
 from nhi.policy_words import parse_hours as parse_hours
 from nhi.weights import DEFAULTS, Worth
-
-
-class Match(Section):
-    """What an exception applies to: every key given must fit. Names are globs, tags are exact."""
-
-    provider: str | None = None
-    account: str | None = None
-    kind: str | None = None
-    name: str | None = None
-    tag: dict[str, str] = {}
-
-    def fits(self, identity: Identity) -> bool:
-        return (
-            self.provider in (None, identity.provider)
-            and self.account in (None, identity.account)
-            and self.kind in (None, identity.kind)
-            and (self.name is None or fnmatchcase(identity.name, self.name))
-            and all(identity.tags.get(key) == value for key, value in self.tag.items())
-        )
 
 
 class RuleException(Section):
@@ -297,6 +279,7 @@ class Policy(Section):
     people: People = People()
     conversation: Conversation = Conversation()
     remediation: Remediation = Remediation()
+    rotation: Rotation = Rotation()
     ledger: Ledger = Ledger()
     review: Review = Review()
     permissions: Permissions = Permissions()

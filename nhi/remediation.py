@@ -116,7 +116,8 @@ FOLLOWS: Mapping[State, frozenset[State]] = {
     State.RESTORING: frozenset({State.RESTORING, State.SCHEDULED, State.REFUSED, State.UNDOING, State.FAILED}),
     State.VERIFIED: frozenset({State.WATCHING}),
     State.WATCHING: frozenset({State.UNDOING, State.CLOSED}),
-    State.UNDOING: frozenset({State.UNDOING, State.UNDONE, State.FAILED}),
+    # Back to watching: a new key that somebody uses by now is not taken back.
+    State.UNDOING: frozenset({State.UNDOING, State.UNDONE, State.FAILED, State.WATCHING}),
     State.UNDONE: frozenset(),
     State.REFUSED: frozenset(),
     State.FAILED: frozenset(),

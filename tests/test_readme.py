@@ -28,10 +28,11 @@ def table(permissions: Sequence[Need]) -> str:
         ("organization", organization.PERMISSIONS),
         ("look", Aws.look_permissions),
         ("write", Aws.disable_permissions),
+        ("rotate", Aws.rotate_permissions),
         ("gcp-read", Gcp.permissions),
         ("gcp-write", Gcp.disable_permissions),
     ],
-    ids=["read", "regions", "organization", "look", "write", "gcp-read", "gcp-write"],
+    ids=["read", "regions", "organization", "look", "write", "rotate", "gcp-read", "gcp-write"],
 )
 def test_the_readme_lists_exactly_the_permissions_declared_beside_the_code(
     name: str, permissions: Sequence[Need]

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from nhi.certificate import Caller, Read
 from nhi.identity import Credential, CredentialStatus, Evidence, Exercise, Gap, Identity, Need
 from nhi.policy import Source
+from nhi.rotation import Key, Place, Ready, Stored
 from nhi.screaming import Hearing
 
 
@@ -226,6 +227,41 @@ class Listens(Protocol):
 
     def heard(self, target: Target, since: datetime) -> Sequence[Caller] | Gap:
         """Return calls with it since an instant, oldest first; a gap where the log cannot be read."""
+
+
+@runtime_checkable
+class Rotates(Protocol):
+    """A provider that can make a second key and put its secret straight where policy says.
+
+    The secret never leaves the method that makes it: no value, no error and no log of it comes out of here.
+    """
+
+    rotate_permissions: Sequence[Need]
+    keys_at_most: int  # that one identity may have
+
+    def rotates(self, credential_kind: str) -> bool:
+        """Whether a second credential of this kind can be made."""
+
+    def keys(self, target: Target) -> tuple[Key, ...] | Gap | None:
+        """Read the keys of the target's identity right now, with their last use; None: the identity is not there."""
+
+    def prepare(self, target: Target, place: Place) -> Ready:
+        """Make sure that the place can be written to, before a key is made. Raises ProviderError."""
+
+    def make(self, target: Target, place: Place, version: str, made: Callable[[str], None]) -> Stored | None:
+        """Make a key and store it; `made` is told its id in between. None: the place makes it by itself, and later.
+
+        Raises ProviderError: `permanent` where nothing was made, else it must be found out what was.
+        """
+
+    def stored(self, place: Place, version: str) -> Stored | None:
+        """Return where this version is, if it is the current one of its place. Raises ProviderError."""
+
+    def put_back(self, place: Place, version: str, former: str | None) -> None:
+        """Let the place's former version be the current one again. Raises ProviderError."""
+
+    def made_by(self, target: Target, key_id: str, acting_as: str, since: datetime) -> bool | None:
+        """Whether `acting_as` made this key, by the provider's trail; None: the trail does not tell (yet)."""
 
 
 @runtime_checkable

@@ -63,6 +63,7 @@ from nhi.tables.reviews import (
     ReviewReviewerRow,
     ReviewSignatureRow,
 )
+from nhi.tables.rotations import RotationCardRow, RotationRow
 
 __all__ = [
     "AnchorRow",
@@ -111,6 +112,8 @@ __all__ = [
     "ReviewOfferRow",
     "ReviewReviewerRow",
     "ReviewSignatureRow",
+    "RotationCardRow",
+    "RotationRow",
     "RunRow",
     "ScanRow",
     "ScreamStepRow",

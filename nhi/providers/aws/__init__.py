@@ -6,7 +6,8 @@ a call each. The root account is out of scope: it is a person's, and IAM tells n
 
 scan.py reads the account and users.py one user; report.py and details.py make sense of answers (pure); creators.py asks
 CloudTrail; acts.py turns off and on, with keys.py, services.py, console.py and roles.py, denials.py for the policies of
-the last two, and trail.py, which tells who called last; calls.py is the way out to AWS.
+the last two, and trail.py, which tells who called last; rotation.py makes a second key and stores it; calls.py is the
+way out to AWS.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from nhi.certificate import Caller
 from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need, scope_of
 from nhi.policy import Source
 from nhi.providers import Count, CredentialState, Exercised, Memory, Progress, Target
-from nhi.providers.aws import acts, audible, others, roles
+from nhi.providers.aws import acts, audible, others, roles, rotation
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.creators import find_creators
 from nhi.providers.aws.exercise import find_exercises
 from nhi.providers.aws.scan import Scan
 from nhi.providers.aws.sessions import find_uses
+from nhi.rotation import Key, Place, Ready, Stored
 from nhi.screaming import Hearing
 
 PERMISSIONS = tuple(
@@ -66,11 +68,15 @@ class Aws:
     region_permissions: Sequence[Need] = others.REGION_PERMISSIONS  # where the source names regions
     look_permissions: Sequence[Need] = acts.LOOK_PERMISSIONS  # the reader's, right before an act
     disable_permissions: Sequence[Need] = DISABLE_PERMISSIONS
+    rotate_permissions: Sequence[Need] = rotation.PERMISSIONS
+    keys_at_most = rotation.KEYS_AT_MOST
 
     def __init__(self, source: Source, *, through: str | None = None) -> None:
         """`through` is a role that is taken first, where the account's own can be taken only from there."""
         self._source = source
         self._calls = Calls(source, role_arn=source.role_arn, through=through)
+        self._acting_role = source.remediator_role_arn or source.role_arn
+        self._through = through
         self._acting = self._calls
         if source.remediator_role_arn is not None:
             self._acting = Calls(source, role_arn=source.remediator_role_arn, through=through)
@@ -200,6 +206,31 @@ class Aws:
 
     def enable(self, target: Target) -> None:
         acts.switch(self._acting, self._calls, target, CredentialStatus.ACTIVE)
+
+    def rotates(self, credential_kind: str) -> bool:
+        return credential_kind == "access_key"
+
+    def keys(self, target: Target) -> tuple[Key, ...] | Gap | None:
+        return rotation.keys(self._calls, target)
+
+    def prepare(self, target: Target, place: Place) -> Ready:
+        return rotation.prepare(self._acting, place)
+
+    def make(self, target: Target, place: Place, version: str, made: Callable[[str], None]) -> Stored | None:
+        once = Calls(self._source, role_arn=self._acting_role, through=self._through, once=True)
+        try:
+            return rotation.make(once, self._acting, target, place, version, made)
+        finally:
+            once.close()
+
+    def stored(self, place: Place, version: str) -> Stored | None:
+        return rotation.stored(self._acting, place, version)
+
+    def put_back(self, place: Place, version: str, former: str | None) -> None:
+        rotation.put_back(self._acting, place, version, former)
+
+    def made_by(self, target: Target, key_id: str, acting_as: str, since: datetime) -> bool | None:
+        return rotation.made_by(self._calls, target, key_id, acting_as, since)
 
     def _known_account(self) -> str:
         if self._account is None:

@@ -6,6 +6,7 @@ reason of a `Gap`. Neither request bodies nor credentials are ever logged or kep
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -43,15 +44,19 @@ _PASSING = _THROTTLED | {"ServiceFailure", "InternalFailure", "ServiceUnavailabl
 _CLIENTS = {"sso": "sso-admin"}
 _PERMISSIONS = {"sso-admin": "sso", "secrets-manager": "secretsmanager"}
 
+# The SDK logs whole requests and answers below this, and some of them hold a new secret.
+logging.getLogger("botocore").setLevel(logging.WARNING)
+
 
 class CannotSee(Exception):
     """A call that did not answer. `reason` is a Gap's reason: "AccessDenied: iam:ListAccessKeys"."""
 
-    def __init__(self, code: str, action: str, *, passing: bool) -> None:
+    def __init__(self, code: str, action: str, *, passing: bool, said_no: bool = False) -> None:
         super().__init__(f"{code}: {action}")
         self.reason = f"{code}: {action}"
         self.code = code
         self.passing = passing  # the same call may answer later
+        self.said_no = said_no  # AWS itself refused, so that the call surely changed nothing
 
 
 @contextmanager
@@ -64,12 +69,16 @@ def reading(action: str) -> Iterator[None]:
 
 
 class Calls:
-    """The calls to one account, as one role. Safe to use from many threads."""
+    """The calls to one account, as one role. Safe to use from many threads.
 
-    def __init__(self, source: Source, *, role_arn: str | None, through: str | None = None) -> None:
+    With `once`, no call is ever sent a second time: for what, done twice, is not the same as once.
+    """
+
+    def __init__(self, source: Source, *, role_arn: str | None, through: str | None = None, once: bool = False) -> None:
         """`through` is a role that is taken first, to take `role_arn` from there."""
         self._source = source
         self._through = through
+        self._once = once
         self._role_arn = role_arn
         self._lock = threading.Lock()
         self._count_lock = threading.Lock()  # its own: clients are made, and may call, under the other
@@ -148,9 +157,10 @@ class Calls:
 
     def _config(self, session: Session) -> Config:
         chosen = session.get_config_variable("max_attempts")
-        self._rounds = 1 if chosen else _ROUNDS  # who sets AWS's own limit means it
+        self._rounds = 1 if chosen or self._once else _ROUNDS  # who sets AWS's own limit means it
+        attempts = 1 if self._once else int(chosen or _ATTEMPTS)
         return Config(
-            retries={"mode": "adaptive", "total_max_attempts": int(chosen or _ATTEMPTS)},
+            retries={"mode": "adaptive", "total_max_attempts": attempts},
             **_PATIENCE,
             max_pool_connections=AT_ONCE,
             user_agent_extra="nhi-audit",
@@ -226,5 +236,6 @@ def _from_answer(error: ClientError, action: str) -> CannotSee:
     said = error.response.get("Error", {})
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = str(said.get("Code") or status or "Unknown")
-    failed = "sts:AssumeRole" if error.operation_name == "AssumeRole" else action
-    return CannotSee(code, failed, passing=code in _PASSING or status >= 500)
+    asked = "sts:AssumeRole" if error.operation_name == "AssumeRole" else action
+    passing = code in _PASSING or status >= 500
+    return CannotSee(code, asked, passing=passing, said_no=400 <= status < 500 and not passing)

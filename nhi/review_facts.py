@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from nhi import facts, reviews, roster
 from nhi.authority import is_able, is_admin
 from nhi.ownership import Directory, names_of
 from nhi.policy import Policy
-from nhi.reviews import Answer, Assigned, Before, Looked, Subject, assign
+from nhi.reviews import Answer, Assigned, Before, ItemStatus, Looked, Subject, assign
 from nhi.tables import (
     AttestationRow,
     EvidenceRow,
     FindingRow,
     IdentityRow,
     PersonRow,
+    ReviewCampaignRow,
     ReviewDecisionRow,
     ReviewItemRow,
     ScanRow,
@@ -208,9 +209,28 @@ def last_decisions(session: Session, ids: Sequence[str], but: str | None = None)
             .where(ReviewDecisionRow.answer.in_([Answer.KEEP, Answer.OFF]))
             .order_by(ReviewDecisionRow.at)
         )
-        for row, frozen in session.execute(query if but is None else query.where(ReviewItemRow.campaign_id != but)):
+        for row, frozen in session.execute(query if but is None else query.where(_not_of(but))):
             found[row.identity_id] = Before(decision_id=row.id, answer=row.answer, at=row.at, gist=frozen["gist"])
     return found
+
+
+def unanswered(session: Session, ids: Sequence[str], but: str | None = None) -> dict[str, str]:
+    """Return the quarter of those identities that nobody answered for when they were last reviewed."""
+    found: dict[str, str] = {}
+    for start in range(0, len(ids), BATCH):
+        query = (
+            select(ReviewItemRow.identity_id, ReviewItemRow.status, ReviewCampaignRow.quarter)
+            .join(ReviewCampaignRow, ReviewCampaignRow.id == ReviewItemRow.campaign_id)
+            .where(ReviewItemRow.identity_id.in_(ids[start : start + BATCH]))
+            .order_by(ReviewCampaignRow.opened_at)
+        )
+        last = {row[0]: row[1:] for row in session.execute(query if but is None else query.where(_not_of(but)))}
+        found |= {id_: quarter for id_, (status, quarter) in last.items() if status is ItemStatus.UNANSWERED}
+    return found
+
+
+def _not_of(campaign_id: str) -> ColumnElement[bool]:
+    return ReviewItemRow.campaign_id != campaign_id
 
 
 def decided_in_review(session: Session, who: PersonRow | None, attestation: AttestationRow) -> bool:

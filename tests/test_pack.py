@@ -206,7 +206,9 @@ def test_what_was_decided_and_not_done_is_an_open_point_until_it_is_off(
     first = export()
     (row,) = rows(first, "after.csv")
     assert (row["status"], row["now"], row["as_decided"]) == ("proposed", "active", "no")
-    assert f"{key} of ci-deploy is not as it was decided (active): its act is proposed." in read(first, "report.html")
+    assert f"{key} of ci-deploy is not as it was decided (active): by policy it is only proposed." in read(
+        first, "report.html"
+    )
 
     world.cloud.iam.update_access_key("ci-deploy", key, "Inactive")  # somebody did it by hand
     (row,) = rows(export("again.zip"), "after.csv")
@@ -289,6 +291,14 @@ def test_no_cell_of_a_csv_begins_as_a_formula(start: str) -> None:
     table = Table(name="t", columns=("a",), rows=((f"{start}1+1",),))
     (_, (cell,)) = csv.reader(io.StringIO(sheets.as_csv(table).decode(), newline=""))
     assert cell == f"'{start}1+1"
+
+
+@pytest.mark.parametrize("text", ["a=1; =1+1", "x;=cmd|' /C calc'!A0", 'x;"=1+1', "x;  @SUM(1)", "x;-1", "；;＝1"])
+def test_no_cell_begins_as_a_formula_where_a_semicolon_ends_a_cell(text: str) -> None:
+    made = sheets.as_csv(Table(name="t", columns=("a",), rows=((text,),))).decode()
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
+        for row in csv.reader(io.StringIO(made), delimiter=";", quoting=quoting):
+            assert not [cell for cell in row if cell.lstrip(' "').startswith(sheets.FORMULA)], row
 
 
 def test_ordinary_cells_stay_as_they_are() -> None:

@@ -29,6 +29,7 @@ from nhi.tables import (
     EventRow,
     IdentityRow,
     PopulationCountRow,
+    RemediationRow,
     ReviewCampaignRow,
     ReviewDecisionRow,
     ReviewItemRow,
@@ -183,7 +184,9 @@ def _decisions(session: Session, quarter: Quarter) -> tuple[Decision, ...]:
             )
         )
     )
+    said_by = dict(session.execute(select(RemediationRow.id, RemediationRow.attestation_id)).all())
     by_review = {row.attestation_id for row in reviewed}
+    by_review |= {said_by.get(act) for row in reviewed for act in row.remediation_ids}
     attested = session.scalars(
         select(AttestationRow).where(AttestationRow.at >= quarter.begins_at, AttestationRow.at < quarter.ends_at)
     )

@@ -30,6 +30,7 @@ from nhi.tables import (
 
 Json = dict[str, Any]
 BATCH = 500
+NAMELESS = "ambient"  # what providers call an account that they could not reach
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +44,25 @@ class Snapshot:
 
 
 def sources(session: Session) -> list[Looked]:
-    """Return the last looks at each account that has identities, or was ever scanned."""
-    accounts = set(session.execute(select(ScanRow.provider, ScanRow.account).distinct()))
+    """Return the last looks at each place that was ever scanned; a provider that has identities and no scan counts."""
+    places = scanned(session)
     present = select(IdentityRow.provider, IdentityRow.account).where(IdentityRow.gone_at.is_(None)).distinct()
-    accounts |= set(session.execute(present))
-    return [_looked(session, provider, account) for provider, account in sorted(accounts)]
+    known = {provider for provider, _ in places}  # of one that spans accounts, the scan is of all of them together
+    places |= {(provider, account) for provider, account in session.execute(present) if provider not in known}
+    return [_looked(session, provider, account) for provider, account in sorted(places)]
+
+
+def scanned(session: Session) -> set[tuple[str, str]]:
+    """Return the places that were scanned: provider and account, or scope.
+
+    A place that could not be reached when it was scanned had no name of its own yet; what was seen later has.
+    """
+    last = select(ScanRow.provider, ScanRow.account, func.max(ScanRow.finished_at)).group_by(
+        ScanRow.provider, ScanRow.account
+    )
+    places = {(provider, account): at for provider, account, at in session.execute(last)}
+    named = {provider: at for (provider, account), at in sorted(places.items()) if account != NAMELESS}
+    return {place for place, at in places.items() if place[1] != NAMELESS or named.get(place[0], at) <= at}
 
 
 def _looked(session: Session, provider: str, account: str) -> Looked:

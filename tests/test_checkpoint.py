@@ -464,6 +464,12 @@ def test_a_checkpoint_is_kept_as_a_file_that_is_never_written_over(
     clock.pass_by(minutes=2)
     assert len(anchors.bring(program).waiting) == 1
 
+    tell(program, "a.three")
+    third = checkpoint.seal(program, because="by hand").note
+    (tmp_path / "kept" / "checkpoint-000000000003.note").write_text(third[:20])  # a crash cut it short
+    assert anchors.bring(program).kept == [f"file:{tmp_path}/kept"]
+    assert (tmp_path / "kept" / "checkpoint-000000000003.note").read_text() == third
+
 
 @on_sqlite
 def test_hourly_seals_go_out_once_a_day_and_others_at_once(program: Program, clock: Clock, tmp_path: Path) -> None:

@@ -32,12 +32,12 @@ from jobs import checkpoint
 from jobs.pack import archive, history, sheets
 from jobs.pack.model import Table
 from nhi import checkpoint as notes
-from nhi import reviews, verify_pack
+from nhi import erasure, reviews, verify_pack
 from nhi.database import reading
 from nhi.errors import NhiError, SettingsError
 from nhi.escalation import Verdict
 from nhi.settings import Settings
-from nhi.tables import CheckpointRow, EventRow
+from nhi.tables import CheckpointRow, EventPrivateRow, EventRow
 from tests.conftest import PEOPLE, Clock, copy_of, on_sqlite
 from tests.factories import NOW
 from tests.jobs_world import World, open_world, use_stand_in_aws
@@ -333,6 +333,30 @@ def test_assessment_results_have_the_shape_that_oscal_publishes(pack: Path) -> N
     assert len(result["observations"]) == 1 + 2 + 1
     uuids = [each["uuid"] for each in [*result["observations"], *result["findings"]]]
     assert len(set(uuids)) == len(uuids)
+
+
+# -- what is gone ----------------------------------------------------------------------------------------------------
+
+
+@on_sqlite
+def test_who_was_erased_is_not_in_the_pack_and_who_is_gone_without_a_word_is_told_of(
+    world: World, export: Callable[..., Path]
+) -> None:
+    decide(world)
+    with world.sessions.begin() as session:
+        erased = erasure.erase(session, "ana@example.com", now=world.clock())
+    pack = export("erased.zip", scan=False)
+    status, sentences = said(pack)
+    assert (status, "personal parts of" in sentences) == (0, True), sentences
+    assert erased.events > 0
+    assert "ana@example.com" not in read(pack, "events.jsonl")
+
+    with world.sessions.begin() as session:
+        seq = session.query(EventPrivateRow.seq).order_by(EventPrivateRow.seq).limit(1).scalar()
+        session.query(EventPrivateRow).filter_by(seq=seq).delete()
+    told = archive.export(world.program, QUARTER, pack.with_name("lost.zip"), by="a test", scan=False)
+    assert said(told.path)[0] == 0
+    assert f"(events {seq}) could not be seen: they are gone without an erasure" in told.evidence.incomplete[0]
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------------

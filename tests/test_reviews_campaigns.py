@@ -162,6 +162,35 @@ def test_an_account_that_was_seen_only_in_part_opens_nothing(review: Review) -> 
 
 
 @on_sqlite
+def test_a_scan_that_reached_nothing_does_not_keep_reviews_closed_once_its_account_was_seen(review: Review) -> None:
+    with review.sessions.begin() as session:
+        make_scan(session, review.clock() - timedelta(hours=2), account="ambient", complete=False)
+    with pytest.raises(NhiError, match="ambient: never seen whole"):
+        review.open()
+    review.company("ci-deploy")
+    assert [one.source for one in looked(review)] == [f"aws {ACCOUNT}"]
+    review.open()
+    with review.sessions.begin() as session:  # it is not reached any more: that is said
+        make_scan(session, review.clock() + timedelta(hours=1), account="ambient", complete=False)
+    assert [one.source for one in looked(review)] == [f"aws {ACCOUNT}", "aws ambient"]
+
+
+@on_sqlite
+def test_one_scan_of_an_organisation_is_a_look_at_each_of_its_projects(review: Review) -> None:
+    with review.sessions.begin() as session:
+        own(session, "deployer", provider="gcp", account="shop-prod")
+        make_scan(session, review.clock(), provider="gcp", account="organizations/1")
+    assert [one.source for one in looked(review)] == ["gcp organizations/1"]
+    review.open()
+    assert review.statuses() == {"deployer": "pending"}
+
+
+def looked(review: Review) -> list[reviews.Looked]:
+    with reading(review.sessions) as session:
+        return review_facts.sources(session)
+
+
+@on_sqlite
 def test_where_nobody_can_review_the_opening_says_whom_to_name(review: Review) -> None:
     with review.sessions.begin() as session:
         make_identity(session, "nobodys")

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from jobs.pack import population
 from jobs.pack.model import After, Campaign, Decision, Evidence, Json, Source
-from nhi import facts
+from nhi import facts, review_facts
 from nhi.completeness import Counted
 from nhi.escalation import Verdict
 from nhi.policy import NEVER, Policy
@@ -81,7 +81,8 @@ def gather(
 def _sources(session: Session) -> tuple[Source, ...]:
     """Return the last scan of each account; of two at the same instant the one that saw less."""
     rows = session.scalars(select(ScanRow).order_by(ScanRow.finished_at, ScanRow.complete.desc()))
-    newest = {(row.provider, row.account): row for row in rows}
+    places = review_facts.scanned(session)
+    newest = {place: row for row in rows if (place := (row.provider, row.account)) in places}
     queries = _queries(session)
     return tuple(
         Source(

@@ -138,6 +138,7 @@ class Demo:
         """Scan for the first time, let the diligent owners have claimed what is theirs, and start the clock."""
         work.task_scan(self.program)  # as the day's scan, so that the clock makes no second one of it
         self._claim_before()
+        work.task_ask(self.program)  # before the leaver's manager gets that day's message about him
         leavers.run(self.program.sessions, self.program.policy(), now=self.clock())
         self.up.start()
 

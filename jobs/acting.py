@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from bot.render import say
 from jobs import looking, screaming
-from jobs.handling import Work, later, record, sentence, stop
+from jobs.handling import SOON, Work, later, record, sentence, stop
 from jobs.looking import Seen
 from nhi import approvals, ledger, risk, steps
 from nhi.answers import redraw, resolve
@@ -230,7 +230,7 @@ def undo(work: Work) -> None:
         return
     seen = work.provider.look(work.target)
     if isinstance(seen, Gap):
-        later(work, say("acts.undo_cannot_see", reason=seen.reason).plain())
+        later(work, say("acts.undo_cannot_see", reason=seen.reason).plain(), SOON)
         return
     if seen is None:
         stop(work, State.FAILED, sentence(Stop(doubt=Doubt.GONE)))
@@ -239,7 +239,7 @@ def undo(work: Work) -> None:
         if (work.row.undo or {}).get("status") == CredentialStatus.ACTIVE.value:
             work.provider.enable(work.target)
     except ProviderError as error:
-        later(work, say("acts.undo_not_yet", error=str(error)).plain())
+        later(work, say("acts.undo_not_yet", error=str(error)).plain(), SOON)
         return
     _undone(work, differing((work.row.undo or {}).get("former") or {}, ledger.plain(seen.former)))
 

@@ -13,6 +13,7 @@ from jobs.command import INCOMPLETE, as_json, example, providers_option, put, wi
 from jobs.program import Program
 from nhi import decisions, facts
 from nhi.database import reading
+from nhi.providers import Progress
 from nhi.tables import RemediationRow
 
 
@@ -59,12 +60,20 @@ def ask(program: Program, dry_run: bool, to_admin: bool, as_json: bool) -> None:
 
 @example("nhi remediate --dry-run")
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Say what is due; do nothing.")
+@click.option("--dry-run", is_flag=True, help="Look at what is due and say what would come of it; change nothing.")
 @as_json
 @with_program
 def remediate(program: Program, dry_run: bool, as_json: bool) -> None:
-    """Carry out planned remediations that are due: reversibly, one credential each. Writes to clouds."""
-    tally = work.remediate_all(program, dry_run=dry_run)
+    """Carry out planned remediations that are due: reversibly, one credential each. Writes to clouds.
+
+    While policy's remediation.mode is "propose", nothing is turned off; undos and the ends of scream tests are done.
+    """
+    with show.progress() as on_progress:
+        tally = work.remediate_all(
+            program,
+            dry_run=dry_run,
+            progress=lambda done, total: on_progress("acts", Progress(what="looked at", done=done, total=total)),
+        )
     if not dry_run:
         work.deliver_all(program)
     if as_json:

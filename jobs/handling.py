@@ -24,6 +24,7 @@ from nhi.remediation import RemediationStatus, State
 from nhi.tables import RemediationRow
 
 LATER = timedelta(minutes=10)
+SOON = timedelta(seconds=20)  # of what turns something on again: who waits for that waits for work to go on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +69,9 @@ def stop(work: Work, state: State, why: str) -> None:
     work.tally.refused.append((work.row.id, why))
 
 
-def later(work: Work, why: str) -> None:
+def later(work: Work, why: str, after: timedelta = LATER) -> None:
     """Put a row off; the reason goes on the card."""
-    postpone(work.sessions, work.row, why, work.clock(), work.tally)
+    postpone(work.sessions, work.row, why, work.clock(), work.tally, after)
 
 
 def postpone(
@@ -79,10 +80,14 @@ def postpone(
     """Put a row off: it is looked at again in ten minutes, or `after` so long."""
     with sessions.begin() as session:
         row = steps.locked(session, work_row.id)
-        if row.status is not RemediationStatus.UNDONE:
+        row.claimed_until = None
+        if row.status is not work_row.status:
+            return  # somebody pressed Undo meanwhile: that is due at once
+        row.due_at = now + after
+        if row.because != why:
             steps.put_off(session, row, why, now)
-        row.due_at, row.claimed_until = now + after, None
-        redraw(session, row.ask_id)
+            record(session, row, "remediation.put_off", now, because=why)
+            redraw(session, row.ask_id)
     tally.waiting.append((work_row.id, why))
 
 

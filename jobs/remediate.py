@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import case, or_, select, update
 from sqlalchemy.orm import Session
 
 from jobs import acting, screaming
@@ -21,6 +21,8 @@ from nhi.remediation import REVERSIBLE, UNDO_FOR, RemediationStatus, State
 from nhi.tables import RemediationRow
 
 LEASE = timedelta(minutes=5)  # after that a worker that took a row counts as dead
+SHORT_LEASE = timedelta(seconds=45)  # of what turns something on again: twice is the same as once
+BACK_ON = (RemediationStatus.UNDOING, RemediationStatus.TESTING)
 NOT_NOW = "Due now; not done, as this is a dry run."
 NO_SOURCE = "No source of policy.toml reaches this account any more."
 
@@ -161,7 +163,7 @@ def _claim(sessions: Sessions, remediation_id: str, now: datetime) -> Remediatio
         taken = session.execute(
             update(RemediationRow)
             .where(RemediationRow.id == remediation_id, RemediationRow.status.in_(active), free)
-            .values(claimed_until=now + LEASE)
+            .values(claimed_until=case((RemediationRow.status.in_(BACK_ON), now + SHORT_LEASE), else_=now + LEASE))
             .execution_options(synchronize_session=False)
         )
         if taken.rowcount != 1:  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from bot import delivery
 from bot.card import told
 from bot.render import say
-from jobs.handling import Work, later, postpone, record, stop
+from jobs.handling import SOON, Work, later, postpone, record, stop
 from jobs.trails import renew_evidence
 from nhi import facts, screaming, steps
 from nhi.answers import redraw
@@ -30,7 +30,6 @@ from nhi.remediation import RemediationStatus, State
 from nhi.screaming import Back, Hearing, Keep, Listened, Outcome, Step
 from nhi.tables import AttestationRow, PersonRow, RemediationRow, ScreamStepRow, new_id
 
-SOON = timedelta(minutes=1)
 JUDGED_WITHIN = timedelta(hours=6)  # of a step's end; a log that cannot be read for longer counts as unheard
 SOURCE = "scream"
 

@@ -15,7 +15,7 @@ from bot.card import told
 from bot.render import say
 from jobs import people
 from nhi import facts
-from nhi.database import Sessions
+from nhi.database import Sessions, lock_writers
 from nhi.escalation import Verdict
 from nhi.policy import Policy
 from nhi.tables import (
@@ -34,6 +34,7 @@ ON_THE_COMMAND_LINE = "% on the command line"
 def tell(sessions: Sessions, policy: Policy, now: datetime) -> int:
     """Write down what is to be said; return how many messages. A second call says nothing anew."""
     with sessions.begin() as session:
+        lock_writers(session)  # two workers at once would say it twice
         return _ask(session, policy, now) + _announce(session, policy, now)
 
 

@@ -78,10 +78,12 @@ def ask_all(program: Program, *, dry_run: bool = False, to_admin: bool = False) 
     return ask.run(program.sessions, policy, now=program.clock(), dry_run=dry_run, to_admin=to_admin)
 
 
-def remediate_all(program: Program, *, dry_run: bool = False) -> remediate.Tally:
+def remediate_all(
+    program: Program, *, dry_run: bool = False, progress: remediate.OnStep = lambda done, total: None
+) -> remediate.Tally:
     """Do what was decided and is due: turn off, turn on again, rotate."""
     sessions, policy, clock = program.sessions, program.policy(), program.clock
-    tally = remediate.run(sessions, policy, program.providers, clock=clock, dry_run=dry_run)
+    tally = remediate.run(sessions, policy, program.providers, clock=clock, dry_run=dry_run, progress=progress)
     rotate.run(sessions, policy, program.providers, clock=clock, tally=tally, dry_run=dry_run)
     if not dry_run:
         seconds.tell(sessions, policy, clock())

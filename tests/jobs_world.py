@@ -134,8 +134,8 @@ class World:
             work.deliver_all(self.program)
             self.clock.pass_by(seconds=1.5)
 
-    def remediate(self, **options: bool) -> remediate.Tally:
-        return work.remediate_all(self.program, **options)
+    def remediate(self, *, dry_run: bool = False) -> remediate.Tally:
+        return work.remediate_all(self.program, dry_run=dry_run)
 
     def set_policy(self, text: str) -> None:
         """Write policy.toml: POLICY with these sections in place of its own, and this world's cloud as source."""

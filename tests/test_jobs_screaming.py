@@ -309,3 +309,27 @@ def test_where_policy_offers_it_who_did_not_choose_it_has_it_turned_off_for_good
     act = world.decide("ci-deploy", key_id)
     world.remediate()
     assert (world.status(key_id), world.remediation(act).ladder) == ("Inactive", None)
+
+
+@on_sqlite
+def test_an_undo_that_the_cloud_refuses_is_tried_again_within_a_minute(world: World) -> None:
+    _, act = begun(world)
+    world.cloud.faults.fail("iam:DeleteUserPolicy")
+    world.undo(act)
+    world.remediate()
+    assert denied(world)
+    tick(world, seconds=20)
+    assert world.events("remediation.put_off") == ["remediation.put_off"]  # for the same reason: told once
+    world.cloud.faults.clear()
+    tick(world, seconds=20)
+    assert (denied(world), status(world, act)) == (False, RemediationStatus.UNDONE)
+
+
+@on_sqlite
+def test_an_undo_whose_worker_died_is_taken_up_within_a_minute(world: World) -> None:
+    _, act = begun(world)
+    world.undo(act)
+    run_until_killed(world, "iam:DeleteUserPolicy", acts=False)
+    assert denied(world)
+    tick(world, seconds=50)
+    assert (denied(world), status(world, act)) == (False, RemediationStatus.UNDONE)

@@ -189,6 +189,8 @@ def test_what_was_turned_off_is_read_back_from_the_cloud(world: World, export: C
     key = decide(world)
     (row,) = rows(export(), "after.csv")
     assert (row["credential"], row["status"], row["now"], row["as_decided"]) == (key, "done", "inactive", "yes")
+    assert "IAM: the key's last use: up to 4.0 h late" in row["sources_read"]
+    assert (row["checked_at"][:10], "data events" in row["not_seen"]) == (row["acted_at"][:10], True)
 
     world.cloud.iam.update_access_key("ci-deploy", key, "Active")  # somebody turned it on again, past this program
     again = export("again.zip")

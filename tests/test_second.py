@@ -190,3 +190,20 @@ def test_a_console_password_takes_two_people_whoever_it_is_of(desk: Desk) -> Non
         identity = identity_of(row)
     assert risk.required(identity, desk.policy, "access_key").second is None
     assert risk.required(identity, desk.policy, "console_password").second == risk.CONSOLE
+
+
+@on_sqlite
+def test_where_policy_asks_for_no_code_one_press_agrees(
+    server: Serving, workspace: Workspace, sessions: Sessions, client: WebClient, clock: Clock, policy: Policy
+) -> None:
+    object.__setattr__(policy, "remediation", policy.remediation.model_copy(update={"step_up": "never"}))
+    desk = Desk(workspace, sessions, client, policy, clock)
+    ana = workspace.as_("ana")
+    ana.click(ana.last(), "nhi:disable")
+    ana.wait_for(lambda: ana.modal)
+    assert "A second person has to agree" in str(ana.modal)
+    assert ana.submit() == {}
+    desk.drain()
+    dora, asked = desk.question()
+    assert dora.click(asked, "nhi:agree") == ""
+    assert desk.status() is PLANNED

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from jobs.pack.model import After
 from jobs.program import Program
-from nhi import facts
+from nhi import act_facts, facts, steps
 from nhi.database import reading
 from nhi.identity import CredentialStatus, Gap
 from nhi.providers import Count, Counts, CredentialState, Disables, Provider, SpansAccounts, Target
@@ -153,6 +153,8 @@ def _after(row: RemediationRow, email: str, seen: str, why: str, now: datetime, 
         looked_at=now,
         as_decided=as_decided,
         why=why or row.because or "",
+        certificate=steps.certificate_of(row),
+        scream_test=act_facts.scream_test(row),
     )
 
 

@@ -112,6 +112,8 @@ class After:
     looked_at: datetime
     as_decided: bool | None  # None: nothing to be as, or it could not be seen
     why: str
+    certificate: Json | None = None  # what was checked right before the act; None: nothing was done
+    scream_test: Json | None = None  # its steps; None: it had none
 
 
 @dataclass(frozen=True, kw_only=True)

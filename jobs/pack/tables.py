@@ -227,6 +227,12 @@ AFTER: tuple[str, ...] = (
     "looked_at",
     "as_decided",
     "why",
+    "checked_at",  # right before the act: what was read then, how late that may be, who called last, what stays unseen
+    "sources_read",
+    "last_caller",
+    "not_seen",
+    "season",
+    "scream_test",
 )
 
 
@@ -239,10 +245,39 @@ def _after(evidence: Evidence) -> Table:
             **{name: one.identity.get(name) for name in _IDENTITY},
             **{name: when(getattr(one, name)) for name in moments},
             "act": one.kind,
+            **_certificate(one.certificate),
+            "scream_test": _scream_test(one.scream_test),
         }
         for one in evidence.after
     ]
     return Table.of("after", AFTER, rows)
+
+
+def _certificate(told: Json | None) -> Mapping[str, Any]:
+    """Return what was checked right before an act, for its row; nothing where nothing was done."""
+    if told is None:
+        return dict.fromkeys(("checked_at", "sources_read", "last_caller", "not_seen", "season"))
+    caller, season = told["last_caller"] or {}, told["season"]
+    return {
+        "checked_at": told["made_at"],
+        "sources_read": [_source(one) for one in told["sources"]],
+        "last_caller": " ".join(str(caller[name]) for name in ("at", "for", "from") if caller.get(name)) or None,
+        "not_seen": [one["cannot_see"] for one in told["sources"]],
+        "season": f"{season['name']}, given {season['patience_days']} days" if season else None,
+    }
+
+
+def _source(one: Json) -> str:
+    if one["gap"]:
+        return f"{one['source']}: could not be read ({one['gap']})"
+    return f"{one['source']}: up to {one['lag_hours']} h late" if one["lag_hours"] is not None else str(one["source"])
+
+
+def _scream_test(told: Json | None) -> str | None:
+    """Return how its steps ended, in their order; None: it had no scream test."""
+    if told is None:
+        return None
+    return ", ".join(outcome or "under way" for outcome in told["outcomes"]) or "not begun"
 
 
 EXCEPTIONS: tuple[str, ...] = (

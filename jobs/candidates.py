@@ -14,7 +14,7 @@ from nhi import facts
 from nhi.escalation import AskStatus
 from nhi.identity import Team
 from nhi.ownership import Directory, team_spoken_of
-from nhi.passing import AskNext, AskNobody, AskTeam, Contender, is_worth_asking, next_to_ask, team_for
+from nhi.passing import AskNext, AskNobody, AskTeam, Contender, is_worth_asking, lead_of, next_to_ask, team_for
 from nhi.policy import Policy
 from nhi.roster import Roster, directory
 from nhi.tables import AskRow, EvidenceRow, HandoverItemRow, IdentityRow, PersonRow, TeamClaimRow
@@ -106,6 +106,7 @@ def _choose(owner: Json, passed: Sequence[str], team: Team | None, roster: Roste
         team=team,
         fallback=policy.owners.fallback,
         can=lambda email: bool(roster.able(email)),
+        lead=lead_of(team, roster.manager_told) if team else None,
     )
     match found:
         case AskNext(email=email) | AskTeam(default=email):
@@ -173,6 +174,8 @@ def _reason(candidate: Candidate) -> str:
 def _reason_of_default(asked: AskTeam, me: PersonRow) -> str:
     if (asked.team.default or "").lower() == me.email:
         why = f"you are the default person of the team {asked.team.name}"
+    elif asked.is_lead:
+        why = f"you manage most of the team {asked.team.name}, which has no default person who can answer"
     else:
         why = f"the team {asked.team.name} has no default person who can answer, and policy names you as the fallback"
     return f"nobody in {asked.channel} claimed it in time, and {why}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,11 +74,15 @@ class Imported:
         """Return the account in a sentence or two."""
         if not self.written:
             return (
-                f"Nothing was written: {len(self.problems)} rows cannot be taken. Mend them, or take the other"
+                f"Nothing was written: {_rows(self.problems)} cannot be taken. Mend what is told above, or take the other"
                 f" {self.people} with --partial."
             )
-        left_out = f" Left out {len(self.problems)} rows that cannot be taken." if self.problems else ""
+        left_out = f" Left out {_rows(self.problems)} that cannot be taken." if self.problems else ""
         return f"Read {self.people} people, {self.changed} of them new or changed.{left_out}"
+
+
+def _rows(problems: Sequence[Problem]) -> str:
+    return "1 row" if len(problems) == 1 else f"{len(problems)} rows"
 
 
 def import_csv(sessions: Sessions, data: bytes, now: datetime, *, partial: bool = False) -> Imported:

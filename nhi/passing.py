@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
@@ -39,6 +40,7 @@ class AskTeam:
     team: Team
     channel: str
     default: str
+    is_lead: bool = False  # the default is not named: they manage most of the team
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +63,14 @@ def next_to_ask(
     team: Team | None,
     fallback: str | None,
     can: Callable[[str], bool],
+    lead: str | None = None,
 ) -> Next:
     """Decide whom to ask about one identity. Nobody is asked twice about one thing.
 
     `ranked` are whom evidence names, the likeliest first; `passed` who said "not mine", in their order. After DEPTH of
     them, or when guesses alone are left, the team is asked, where one is known with a channel and a default person who
-    did not pass; then the guesses; then who answers for the account that it lies in; then policy's fallback. Where
-    evidence names nobody worth asking the team is asked first.
+    can answer and did not pass (else its `lead`, else policy's fallback, is named); then the guesses; then who answers
+    for the account that it lies in; then the fallback. Where evidence names nobody worth asking the team comes first.
     """
     out = {email.lower() for email in passed}
     able = [one for one in ranked if one.email not in out and can(one.email)] if len(out) < DEPTH else []
@@ -76,9 +79,11 @@ def next_to_ask(
         if not out or one.confidence >= BETTER_THAN_TEAM:
             return AskNext(email=one.email)
     if team is not None and team.channel:
-        default = next((one for one in (_lower(team.default), _lower(fallback)) if one and one not in out), None)
-        if default is not None and can(default):
-            return AskTeam(team=team, channel=team.channel, default=default)
+        names = (_lower(name) for name in (team.default, lead, fallback))
+        default = next((name for name in names if name and name not in out and can(name)), None)
+        if default is not None:
+            is_lead = default != _lower(team.default) and default == _lower(lead)
+            return AskTeam(team=team, channel=team.channel, default=default, is_lead=is_lead)
     for one in (*left, *(one for one in able if one.sources & OF_A_PLACE)):
         return AskNext(email=one.email)
     last = _lower(fallback)
@@ -87,6 +92,16 @@ def next_to_ask(
 
 def _lower(email: str | None) -> str | None:
     return email.lower() if email else None
+
+
+def lead_of(team: Team, manager_of: Callable[[str], str | None]) -> str | None:
+    """Return who manages most of a team's members, so far as their managers are known; None: nobody stands out.
+
+    `manager_of` returns the address of somebody's manager, or None.
+    """
+    votes = Counter(manager.lower() for one in team.members if (manager := manager_of(one)))
+    best, count = next(iter(votes.most_common(1)), ("", 0))
+    return best if count >= 2 and count > sum(votes.values()) / 2 else None
 
 
 def team_for(

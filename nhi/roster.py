@@ -169,6 +169,11 @@ class Roster:
     def has_left(self, row: PersonRow) -> bool:
         return _is_gone(self.told.find(row.email), row, self.now)
 
+    def manager_told(self, email: str) -> str | None:
+        """Return the address of somebody's own manager; None: none was told."""
+        told = self.told.find(email)
+        return told.manager if told else None
+
     def manager(self, email: str) -> PersonRow | None:
         """Return the nearest manager who can be asked; None: nobody above can, or no manager is known."""
         return self.able(self.told.manager(email, lambda above: self.able(above) is not None))

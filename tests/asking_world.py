@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from nhi.escalation import Ask, Cover, Escalate, History, Remind, next_step
 from nhi.identity import Evidence
 from nhi.ownership import Directory, explain, team_spoken_of
-from nhi.passing import AskNext, AskTeam, Contender, Next, claim_deadline, next_to_ask, team_for
+from nhi.passing import AskNext, AskTeam, Contender, Next, claim_deadline, lead_of, next_to_ask, team_for
 from nhi.policy import Policy
 from tests import company_generator as made
 from tests.company_generator import NOW, Case, Company
@@ -141,18 +141,20 @@ class Asking:
             for one in told.likely or told.possible
         ]
         suggested = [fact.points_to for fact in thing.facts if fact.source == "not_mine_suggestion"]
+        team = team_for(
+            thing.case.identity.tags,
+            self._policy.owners.tags,
+            [*thing.passed, *suggested],
+            self._company.teams,
+            team_spoken_of(thing.facts, self._directory, self._policy.people),
+        )
         return next_to_ask(
             ranked,
             passed=thing.passed,
-            team=team_for(
-                thing.case.identity.tags,
-                self._policy.owners.tags,
-                [*thing.passed, *suggested],
-                self._company.teams,
-                team_spoken_of(thing.facts, self._directory, self._policy.people),
-            ),
+            team=team,
             fallback=self._policy.owners.fallback,
             can=lambda email: (found := self._directory.find(email)) is not None and found.may_own,
+            lead=lead_of(team, self._manager) if team else None,
         )
 
     def _manager(self, email: str | None) -> str | None:

@@ -26,11 +26,12 @@ from nhi.identity import Evidence  # noqa: E402
 from nhi.ownership import Directory, features, rank, tag_evidence, weigh  # noqa: E402
 from nhi.policy import Policy, parse  # noqa: E402
 from nhi.weights import DEFAULTS  # noqa: E402
-from tests.asking_world import Asking  # noqa: E402
+from tests.asking_world import Asking, Thing  # noqa: E402
 from tests.company_generator import DOMAIN, NOW, SPARSE, Company, company  # noqa: E402
 
 TRAINING = range(1, 9)
 MEASURED = range(101, 111)
+ASKED = MEASURED[:4]
 QUESTIONS = 2  # a person's, about one identity
 MANY = 100_000
 
@@ -103,16 +104,20 @@ def sparse() -> Iterator[Line]:
 
 def asking() -> Iterator[Line]:
     """Ten working days: how many identities got an owner who said yes, with at most two questions each."""
-    seen = Seen(company(MEASURED[0]))
-    world = Asking(seen.company, seen.directory, seen.policy, seen.evidence)
-    world.run()
-    accepted = [thing for thing in world.things if thing.owner is not None]
-    within = [thing for thing in accepted if thing.questions <= QUESTIONS]
-    share = len(within) / len(world.things)
+    things = [thing for seed in ASKED for thing in _asked(seed)]
+    accepted = [thing for thing in things if thing.owner is not None]
+    share = sum(thing.questions <= QUESTIONS for thing in accepted) / len(things)
     yield f"accepted in 10 working days, {QUESTIONS} questions at most", share, 0.95, share >= 0.95
-    yield "accepted, however many questions", len(accepted) / len(world.things), 0.0, True
+    yield "accepted, however many questions", len(accepted) / len(things), 0.0, True
     right = sum(thing.owner == thing.case.owner for thing in accepted) / len(accepted)
     yield "of those, by the very owner and not by the lead", right, 0.0, True
+
+
+def _asked(seed: int) -> list[Thing]:
+    seen = Seen(company(seed))
+    world = Asking(seen.company, seen.directory, seen.policy, seen.evidence)
+    world.run()
+    return world.things
 
 
 def rank_many() -> None:

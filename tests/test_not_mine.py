@@ -25,7 +25,18 @@ from nhi.errors import AlreadyAnswered, BadAnswer, NotAllowed, OutOfDate
 from nhi.escalation import AskStatus, Verdict, is_working_time
 from nhi.findings import FindingKind, FindingStatus
 from nhi.identity import Team
-from nhi.passing import DEPTH, AskNext, AskNobody, AskTeam, Contender, claim_deadline, loop_of, next_to_ask, team_for
+from nhi.passing import (
+    DEPTH,
+    AskNext,
+    AskNobody,
+    AskTeam,
+    Contender,
+    claim_deadline,
+    lead_of,
+    loop_of,
+    next_to_ask,
+    team_for,
+)
 from nhi.policy import Conversation, Policy, parse
 from nhi.tables import (
     AskRow,
@@ -113,10 +124,29 @@ def test_who_answers_for_the_account_is_asked_before_the_fallback_and_after_ever
 
 def test_the_default_is_somebody_who_can_answer_and_did_not_pass_or_no_team_is_asked() -> None:
     assert following("bea", ranked=("bea",)) == "#payments then dora"
-    assert following("ana", ranked=(), able=("dora",)) == "dora", "bea is not here, so no deadline can name her"
+    assert following("ana", ranked=(), able=("dora",)) == "#payments then dora", "bea is not here to be named"
+    assert following("ana", ranked=(), able=(), fallback=None) == "nobody"
     assert following("bea", "dora", ranked=()) == "nobody"
     assert following("ana", ranked=(), team=None) == "dora"
     assert following("ana", ranked=(), team=Team(name="pay"), fallback=None) == "nobody"
+
+
+def test_where_a_team_names_nobody_who_can_answer_its_lead_is_the_default() -> None:
+    manager_of = {"ana": "cem", "bea": "cem", "dan": "eve"}
+    nameless = Team(name="pay", channel="#pay", members=tuple(address(one) for one in (*manager_of, "cem")))
+
+    def lead(team: Team) -> str | None:
+        above = {address(one): address(manager) for one, manager in manager_of.items()}
+        return lead_of(team, lambda email: above.get(email))
+
+    assert lead(nameless) == address("cem")
+    assert lead(Team(name="pay", members=(address("ana"), address("dan")))) is None, "one each: nobody stands out"
+    assert lead(Team(name="pay")) is None
+    found = next_to_ask([], passed=[], team=nameless, fallback=address("dora"), can=bool, lead=address("cem"))
+    assert found == AskTeam(team=nameless, channel="#pay", default=address("cem"), is_lead=True)
+    passed = [address("cem")]
+    found = next_to_ask([], passed=passed, team=nameless, fallback=address("dora"), can=bool, lead=address("cem"))
+    assert found == AskTeam(team=nameless, channel="#pay", default=address("dora"))
 
 
 HANDLES = st.sampled_from(ALL)

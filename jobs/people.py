@@ -74,8 +74,8 @@ class Imported:
         """Return the account in a sentence or two."""
         if not self.written:
             return (
-                f"Nothing was written: {_rows(self.problems)} cannot be taken. Mend what is told above, or take the other"
-                f" {self.people} with --partial."
+                f"Nothing was written: {_rows(self.problems)} cannot be taken. Mend what is told above, or take the"
+                f" other {self.people} with --partial."
             )
         left_out = f" Left out {_rows(self.problems)} that cannot be taken." if self.problems else ""
         return f"Read {self.people} people, {self.changed} of them new or changed.{left_out}"

@@ -15,7 +15,20 @@ from datetime import datetime, timedelta
 from nhi.identity import Evidence, Identity, Person, Team
 from nhi.naming import Directory, Fit, domains_of, is_robot, names_of
 from nhi.policy import Owners, People
-from nhi.weights import BESIDE_TAG, BREADTH, FAMILIES, FAMILY_OF, FIRST, NOBODY, OF_THEIR_OWN, SINGLE, SPAN, Worth
+from nhi.weights import (
+    BESIDE_TAG,
+    BREADTH,
+    CODE_OF_LEAD,
+    FAMILIES,
+    FAMILY_OF,
+    FIRST,
+    NOBODY,
+    OF_THEIR_OWN,
+    SINGLE,
+    SPAN,
+    TAGGED_MAKER,
+    Worth,
+)
 
 __all__ = [
     "Directory",
@@ -252,11 +265,16 @@ def _counted(
         counted.append((source, -value * _FADES**place, fact))
         if source in OF_THEIR_OWN:
             breadth, own = breadth - value, own + 1
+    sources = {source for source, _ in facts}
     counted.append((BREADTH, math.log1p(breadth), None))
-    if breadth > 1 and any(source == "tag" for source, _ in facts):
+    if breadth > 1 and "tag" in sources:
         counted.append((BESIDE_TAG, math.log(breadth), None))
     if own == 1:
         counted.append((SINGLE, 1.0, None))
+    if {"codeowners", "leads"} <= sources:
+        counted.append((CODE_OF_LEAD, 1.0, None))
+    if {"tag", "creator"} <= sources:  # fades as the fact itself does: that the two agree must never count against both
+        counted.append((TAGGED_MAKER, max(-one[1] for one in fresh if one[3] == "creator"), None))
     if span := _span(facts):
         counted.append((SPAN, math.log1p(span / timedelta(days=100)), None))
     return counted

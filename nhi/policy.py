@@ -111,7 +111,7 @@ class AccountOwner(Section):
 class Owners(Section):
     tags: tuple[str, ...] = ("owner", "Owner", "team-email")
     fallback: Mail | None = None  # the e-mail of whom to ask where no owner is known
-    threshold: float = Field(default=0.71, gt=0, lt=1)  # below this confidence nobody counts as a likely owner
+    threshold: float = Field(default=0.72, gt=0, lt=1)  # below this confidence nobody counts as a likely owner
     weights: dict[
         str, Annotated[SourceWeight, BeforeValidator(_as_weight)]
     ] = {}  # in place of the defaults of nhi/weights.py, by source

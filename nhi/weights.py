@@ -33,6 +33,12 @@ BREADTH = "breadth"  # of how many facts of one's own: the logarithm of one more
 BESIDE_TAG = "beside_tag"  # the same of what stands beside a tag: it adds less to what was said on purpose
 SINGLE = "single"  # one fact of one's own and no more
 SPAN = "span"  # over how long somebody dealt with it: the logarithm of one more than the hundreds of days
+CODE_OF_LEAD = (
+    "code_of_lead"  # CODEOWNERS names who leads those that work with it: whom to ask to merge, not whose it is
+)
+TAGGED_MAKER = (
+    "tagged_maker"  # a tag that names who made it, written on that day perhaps: it adds less to having made it
+)
 FIRST = "first"  # the oldest trace of all is theirs: most likely they brought it into being
 
 # Sources of one family tell much the same: of the facts of a family that point to one person the first counts in
@@ -59,44 +65,47 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
 )
 
 DEFAULTS: dict[str, Worth] = {
-    NOBODY: Worth(2.30),
+    NOBODY: Worth(2.55),
     # What somebody wrote down on purpose.
-    "tag": Worth(4.23),
-    "iac_tag": Worth(0.13),
+    "tag": Worth(3.91),
+    "iac_tag": Worth(-0.02),
     # What CloudTrail saw people do.
-    "creator": Worth(1.54, _days(1440)),
-    "rotator": Worth(1.38, _days(960)),
-    "session": Worth(1.84, _days(480)),
+    "creator": Worth(1.88, _days(1440)),
+    "rotator": Worth(1.13, _days(960)),
+    "session": Worth(1.52, _days(480)),
     "scream": Worth(2.0, _days(480)),  # whose job called while it was off; a judgement, not a fit
     # What repositories tell.
-    "blame": Worth(1.08),  # of lines that still stand: as true as on the day they were written
-    "committer": Worth(2.06, _days(480)),
-    "codeowners": Worth(2.15),
+    "blame": Worth(0.65),  # of lines that still stand: as true as on the day they were written
+    "committer": Worth(1.60, _days(480)),
+    # A judgement, below the fit: the generator never leaves somebody in CODEOWNERS who has handed the thing over.
+    "codeowners": Worth(3.2),
     # What it is called, and where it lies.
-    "name": Worth(1.49),
-    "account": Worth(-0.12),
+    "name": Worth(1.24),
+    "account": Worth(-0.07),
     # What Google's project and an account's own description say; judgements, not fits: the generator knows AWS only.
     "description": Worth(3.5),
     "label": Worth(1.2),  # on the project, so of everything in it
     "project_owner": Worth(0.4),
     # What people said.
-    "attestation": Worth(4.81, _days(480)),
+    "attestation": Worth(4.59, _days(480)),
     "former_owner": Worth(1.5, _days(365)),
     "not_mine_suggestion": Worth(5.00, _days(365)),
     "handover": Worth(2.4, _days(365)),  # named by who left, or by their manager; a judgement, not a fit
     "not_mine": Worth(-12.00),
     # What a fact that names a team, or somebody who has left, says of others.
-    "heir": Worth(0.47),
-    "team_default": Worth(0.0),
-    "kin": Worth(0.82),
-    "outsider": Worth(-0.18),
-    "elsewhere": Worth(-1.54),
-    "leads": Worth(0.68),
-    BESIDE_TAG: Worth(-2.04),
-    SINGLE: Worth(-0.18),
-    SPAN: Worth(0.30),
-    FIRST: Worth(0.23),
-    BREADTH: Worth(1.30),
+    "heir": Worth(0.44),
+    "team_default": Worth(-0.09),
+    "kin": Worth(0.80),
+    "outsider": Worth(-0.24),
+    "elsewhere": Worth(-1.63),
+    "leads": Worth(1.17),
+    BESIDE_TAG: Worth(-1.63),
+    SINGLE: Worth(-0.01),
+    SPAN: Worth(0.32),
+    CODE_OF_LEAD: Worth(-2.8),  # as `codeowners`
+    TAGGED_MAKER: Worth(-1.4),
+    FIRST: Worth(0.22),
+    BREADTH: Worth(2.04),
     # Somebody whom policy names is asked, and is no owner for that.
     "fallback": Worth(0.00),
 }

@@ -137,7 +137,7 @@ def test_where_a_team_names_nobody_who_can_answer_its_lead_is_the_default() -> N
 
     def lead(team: Team) -> str | None:
         above = {address(one): address(manager) for one, manager in manager_of.items()}
-        return lead_of(team, lambda email: above.get(email))
+        return lead_of(team, above.get)
 
     assert lead(nameless) == address("cem")
     assert lead(Team(name="pay", members=(address("ana"), address("dan")))) is None, "one each: nobody stands out"

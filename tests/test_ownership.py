@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nhi.identity import Evidence, Person, Team
-from nhi.ownership import Directory, LikelyOwner, features, names_of, rank, tag_evidence, team_spoken_of
+from nhi.ownership import Directory, LikelyOwner, features, names_of, rank, tag_evidence, team_spoken_of, weigh
 from nhi.policy import Owners, People
 from tests.factories import NOW
 from tests.strategies import HOSTILE_TEXTS, MAYBE, a_fact, a_user, ago
@@ -61,11 +61,12 @@ def test_a_tag_speaks_louder_than_the_creator() -> None:
 
 
 def test_facts_that_agree_add_up_and_the_strongest_is_told_first() -> None:
-    tag, creator = a_fact("tag"), a_fact("creator", at=ago(1))
-    [both], [alone] = likely(creator, tag), likely(tag)
+    for days in (1, 500, 1500):
+        tag, creator = a_fact("tag"), a_fact("creator", at=ago(days))
+        [both], [alone] = likely(creator, tag), likely(tag)
 
-    assert both.confidence > alone.confidence
-    assert both.evidence == (tag, creator)
+        assert both.confidence >= alone.confidence
+        assert both.evidence == (tag, creator)
 
 
 def test_an_old_creation_fades_until_nobody_is_good_enough() -> None:
@@ -219,3 +220,26 @@ def test_whose_trace_is_the_oldest_and_who_dealt_with_it_for_longest_counts_for_
     assert "first" not in table(*long)["ana@example.com"], "where nobody else has a trace the first tells nothing"
     left = [a_fact("creator", "otto@example.com", ago(1000))]
     assert "first" not in table(*left, *both, *once)["ana@example.com"], "the first was somebody who has left"
+
+
+def test_code_owned_by_who_leads_its_authors_and_a_tag_that_names_the_maker_say_less() -> None:
+    lead, report = person("bea"), person("ana", manager="bea@example.com")
+    team = Team(name="payments", members=("ana@example.com", "bea@example.com"))
+    known = Directory([lead, report], [team])
+
+    def confidence(of: str, *facts: Evidence) -> float:
+        ranked = weigh(facts, known, COMPANY, Owners(), NOW)
+        return next((one.confidence for one in ranked if one.email == f"{of}@example.com"), 0.0)
+
+    def added(of: str, first: Evidence, second: Evidence) -> float:
+        return confidence(of, first, second) - confidence(of, second)
+
+    by_ana, by_bea = (a_fact("committer", f"{who}@example.com", ago(10)) for who in ("ana", "bea"))
+    of_ana, of_bea = (a_fact("codeowners", f"{who}@example.com") for who in ("ana", "bea"))
+    assert added("ana", of_ana, by_bea) > added("bea", of_bea, by_ana) + 0.1, "Bea is there to merge what Ana writes"
+
+    def table(*facts: Evidence) -> dict[str, float]:
+        return features(facts, directory=known, people=COMPANY, owners=Owners(), now=NOW)["ana@example.com"]
+
+    assert table(a_fact("tag"), a_fact("creator", at=ago(0)))["tagged_maker"] == 1
+    assert "tagged_maker" not in table(a_fact("tag"), a_fact("rotator", at=ago(1)))

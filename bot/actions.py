@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from bot import codes, events, messages, metrics, modals, suggest
 from bot.render import sentence
 from bot.slack import Bot, Json, one_sentence, tell
-from nhi import answers, authority, decisions, facts, ledger
+from nhi import alarms, answers, authority, decisions, facts, ledger
 from nhi.answers import Answered, Answering
 from nhi.database import reading
 from nhi.errors import AlreadyAnswered, BadAnswer, NotAllowed
@@ -45,11 +45,15 @@ def register(app: App, bot: Bot) -> None:
     app.action("nhi:justify")(clicks.justify)
     app.action("nhi:rotate")(clicks.rotate)
     app.action("nhi:disable")(clicks.disable)
+    app.action("nhi:was_us")(clicks.was_us)
+    app.action("nhi:not_us")(clicks.not_us)
     app.action("nhi:go")(clicks.go)
     suggest.register(app, bot)
     app.view("nhi:justify")(forms.justify)
     app.view("nhi:rotate")(forms.rotate)
     app.view("nhi:disable")(forms.disable)
+    app.view("nhi:was_us")(forms.was_us)
+    app.view("nhi:not_us")(forms.not_us)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,17 @@ class Clicks:
         ack()
         self._open(body, draw(shown, offer_id, takes))
 
+    def was_us(self, ack: Ack, body: Json) -> None:
+        now, policy = self.bot.clock(), self.bot.policy()
+        shown, offer_id = self._checked(body, Verdict.WAS_US, policy, now)
+        ack()
+        self._open(body, modals.was_us(shown, offer_id, policy=policy, now=now))
+
+    def not_us(self, ack: Ack, body: Json) -> None:
+        shown, offer_id = self._checked(body, Verdict.NOT_US, self.bot.policy(), self.bot.clock())
+        ack()
+        self._open(body, modals.not_us(shown, offer_id))
+
     def _checked(self, body: Json, verdict: Verdict, policy: Policy, now: datetime) -> tuple[Json, str]:
         """Return the facts that the pressed button stands for, and its offer's id. Writes nothing."""
         with reading(self.bot.sessions) as session:
@@ -140,6 +155,23 @@ class Forms:
 
     def disable(self, ack: Ack, body: Json, view: Json) -> None:
         self._submit_credential(ack, body, view, Verdict.DISABLE)
+
+    def was_us(self, ack: Ack, body: Json, view: Json) -> None:
+        def decide(session: Session, now: datetime, policy: Policy) -> tuple[Answered, bool]:
+            offer_id, words, until, _ = modals.read_justify(view)
+            who = _answering(session, offer_id, Verdict.WAS_US, body, policy, now)
+            answered = alarms.was_us(session, who, words=words, until=until, policy=policy, now=now)
+            return answered, who.offer.card_id is not None
+
+        self._submit(ack, view, decide)
+
+    def not_us(self, ack: Ack, body: Json, view: Json) -> None:
+        def decide(session: Session, now: datetime, policy: Policy) -> tuple[Answered, bool]:
+            who = _answering(session, modals.read_not_us(view), Verdict.NOT_US, body, policy, now)
+            return alarms.not_us(session, who, policy=policy, now=now), who.offer.card_id is not None
+
+        self._submit(ack, view, decide)
+        self.bot.later(self.bot.defer, "alarms", "somebody said not us")
 
     def _submit_credential(self, ack: Ack, body: Json, view: Json, verdict: Verdict) -> None:
         way = modals.read_way(view)

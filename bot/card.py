@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from bot import alarm_card
 from bot.render import Blocks, Json, Words, fitting, read_moment, say, text_length
 from nhi import powers as dangers
 from nhi.escalation import AskStatus, Verdict
@@ -68,6 +69,9 @@ def is_open(facts: Json) -> bool:
 def _open(facts: Json, reader_is_asked: bool) -> Blocks:
     if facts.get("claim") and not facts["claim"]["handed_at"]:
         return _to_claim(facts)
+    if alarm_card.is_alarm(facts):
+        said = alarm_card.happened(facts), alarm_card.usual(facts), alarm_card.why_you(facts, reader_is_asked)
+        return [join(header(facts), *said).rich(), *alarm_card.below(facts, reader_is_asked)]
     findings = facts["findings"]
     body = join(header(facts), permissions_line(facts), findings_list(findings), why_line(facts, reader_is_asked))
     return [
@@ -290,7 +294,7 @@ def buttons(facts: Json, offer_id: str | None) -> Blocks:
 def _button(verdict: Verdict, facts: Json, offer_id: str) -> Json:
     label = say(f"card.button_{verdict.value}")
     spoken = say("card.button_spoken", label=label.plain(), identity=facts["identity"])
-    style = {"style": "danger"} if verdict is Verdict.DISABLE else {}
+    style = {"style": "danger"} if verdict in (Verdict.DISABLE, Verdict.NOT_US) else {}
     return {
         "type": "button",
         "action_id": f"nhi:{verdict.value}",

@@ -18,6 +18,7 @@ __all__ = [
     "Blocks",
     "Cards",
     "Message",
+    "alarm_not_us",
     "answered",
     "card",
     "checkpoint",
@@ -36,7 +37,9 @@ CARDS_AT_MOST = 6  # a message
 CARDS_BESIDE_A_LIST = 4
 ITEMS_AT_MOST = 15  # of what somebody owns, in one list
 SECONDS_A_QUESTION = 20
-_KINDS = frozenset({"digest", "reminder", "escalation", "shadow", "claim"})
+ALARMS = {"alarm": "alarm.", "alarm_told": "alarm.told_"}  # where the words of these kinds are
+NOT_TO_ASKED = ("escalation", "claim", "alarm_told")  # read by somebody else than who is asked
+_KINDS = frozenset({"digest", "reminder", "escalation", "shadow", "claim", *ALARMS})
 
 
 def card(facts: Json, offer_id: str | None, *, reader_is_asked: bool = True) -> Blocks:
@@ -57,18 +60,18 @@ def digest(words: Json, cards: Cards) -> Message:
     would be asked otherwise.
     """
     kind = words["kind"] if words["kind"] in _KINDS else "digest"
-    about = _about(kind, words, cards)
+    about, said = _about(kind, words, cards), ALARMS.get(kind, f"messages.{kind}_")
     blocks: Blocks = [
-        {"type": "header", "text": say(f"messages.{kind}_heading", **about).plain_text(150)},
-        say(f"messages.{kind}_intro", **about).rich(),
+        {"type": "header", "text": say(f"{said}heading", **about).plain_text(150)},
+        say(f"{said}intro", **about).rich(),
         *_pieces(kind, words, cards),
     ]
-    return Message(blocks=blocks, text=say(f"messages.{kind}_text", **about).spoken())
+    return Message(blocks=blocks, text=say(f"{said}text", **about).spoken())
 
 
 def _pieces(kind: str, words: Json, cards: Cards) -> Blocks:
     """Draw the pieces of a message: all that it has room for, or, as its reader chose, the first that waits."""
-    reader_is_asked = kind not in ("escalation", "claim")
+    reader_is_asked = kind not in NOT_TO_ASKED
     found = groups.pieces(cards) if reader_is_asked else [[one] for one in cards]
     waiting = [piece for piece in found if groups.is_waiting(piece)]
     one = bool(words.get("one")) and len(waiting) > 0
@@ -80,7 +83,7 @@ def _pieces(kind: str, words: Json, cards: Cards) -> Blocks:
     hidden = sum(is_open(facts) for piece in waiting if piece not in kept for facts, _ in piece)
     if hidden and not one:
         blocks.append(say("messages.more_cards", count=hidden).rich())
-    if reader_is_asked and waiting:
+    if reader_is_asked and waiting and kind not in ALARMS:
         left = sum(is_open(facts) for piece in waiting for facts, _ in piece)
         turnable = words.get("delivery") if len(waiting) > 1 or one else None
         blocks += groups.pace(left, _minutes(groups.seconds_left(found)), one=one, delivery_id=turnable)
@@ -109,7 +112,9 @@ def _about(kind: str, words: Json, cards: Cards) -> Json:
         "first": told(waiting[0]) if waiting else "",
         "name": first_name(name),
         "number": int(words.get("number") or 1),
-        "asked": (name or emails) if kind == "escalation" else words.get("to"),
+        "asked": words.get("asked") or ((name or emails) if kind == "escalation" else words.get("to")),
+        "shadow": bool(words.get("shadow")),
+        "silent": bool(words.get("silent")),
         "away_until": words.get("away_until"),
         "asked_at": words.get("asked_at") or min((ask["asked_at"] for ask in asks), default=None),
     }
@@ -220,6 +225,12 @@ def checkpoint(words: Json) -> Message:
     note: Json = {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": words["note"].rstrip()}]}
     said = say("messages.checkpoint", size=words["size"])
     return Message(blocks=[said.rich(), {"type": "rich_text", "elements": [note]}], text=said.spoken())
+
+
+def alarm_not_us(words: Json) -> Message:
+    """Return what security is told of a "Not us": who said it, of what (`identity`), and what is done (`status`)."""
+    about = {name: words[name] for name in ("name", "identity", "status", "key")}
+    return _brief(say("alarm.not_us", kind=kind_of(words["identity"]), **about))
 
 
 def answered(facts: Json) -> Message:

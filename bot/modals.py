@@ -15,6 +15,7 @@ from typing import Any
 
 from bot.card import kind_of
 from bot.render import Blocks, Json, Words, say
+from nhi import alarms
 from nhi.cards import DISABLES, NOT_ROTATED
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.escalation import Verdict
@@ -26,6 +27,7 @@ from nhi.screaming import in_words
 
 OPTIONS_AT_MOST = 10  # radio buttons that Slack takes
 REASONABLE = timedelta(days=90)  # the day that is offered first, where policy allows it
+_ONCE = timedelta(days=30)
 CHOICES_AT_MOST = 75  # characters of an option's text
 _WITHOUT_SECRET = frozenset({"service_account", "role"})  # an ability to sign in or be assumed: nothing to rotate
 _OPAQUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -122,6 +124,31 @@ def rotate(facts: Json, offer_id: str, takes: Takes = Takes()) -> Json:
     return _before_claim(_about_credential(Verdict.ROTATE, facts, offer_id), more)
 
 
+def was_us(facts: Json, offer_id: str, *, policy: Policy, now: datetime) -> Json:
+    """Draw the form that asks what it was, and until when it is usual. Blocks: reason and until."""
+    latest = alarms.latest_day(policy, now)
+    first = min((now + _ONCE).date(), latest)
+    until = {"type": "datepicker", "action_id": "until", "initial_date": first.isoformat()}
+    blocks = [
+        _about(facts),
+        say("alarm.was_us_intro").context(),
+        _input("reason", _reason_element(), where="alarm.was_us"),
+        _input("until", until, where="alarm.was_us", latest=latest),
+    ]
+    return _modal("was_us", offer_id, blocks, where="alarm")
+
+
+def not_us(facts: Json, offer_id: str) -> Json:
+    """Draw the form that says what "Not us" leads to, and confirms it."""
+    intro = say("alarm.not_us_intro", mode=facts["mode"], on_not_us=facts["on_not_us"])
+    return _modal("not_us", offer_id, [_about(facts), intro.rich()], where="alarm")
+
+
+def read_not_us(view: Json) -> str:
+    """Return the offer's id. Raises OutOfDate for a form that is not one of ours."""
+    return _opaque(view.get("private_metadata"))
+
+
 def choices(verdict: Verdict, facts: Json) -> list[Json]:
     """Return the credentials that a form offers: active, known by an id; those with findings first.
 
@@ -205,22 +232,23 @@ def _about(facts: Json) -> Json:
     return say("modals.about", kind=kind_of(facts["identity"]), identity=facts["identity"]).rich()
 
 
-def _input(name: str, element: Json, **facts: Any) -> Json:
+def _input(name: str, element: Json, where: str | None = None, **facts: Any) -> Json:
     """Return an input block whose block_id and action_id are the field's name; its hint, where it has one, in words."""
     block: Json = {"type": "input", "block_id": name, "element": element}
-    block["label"] = say(f"modals.{name}_label").plain_text(2000)
+    said = f"{where}_{name}" if where else f"modals.{name}"
+    block["label"] = say(f"{said}_label").plain_text(2000)
     if name in ("reason", "until", "code"):
-        block["hint"] = say(f"modals.{name}_hint", **facts).plain_text(2000)
+        block["hint"] = say(f"{said}_hint", **facts).plain_text(2000)
     return block
 
 
-def _modal(name: str, private_metadata: str, blocks: Blocks, *, submit: bool = True) -> Json:
-    pressed = {"submit": say(f"modals.{name}_submit").plain_text(24)} if submit else {}
+def _modal(name: str, private_metadata: str, blocks: Blocks, *, submit: bool = True, where: str = "modals") -> Json:
+    pressed = {"submit": say(f"{where}.{name}_submit").plain_text(24)} if submit else {}
     return {
         "type": "modal",
         "callback_id": f"nhi:{name}",
         "private_metadata": private_metadata,
-        "title": say(f"modals.{name}_title").plain_text(24),
+        "title": say(f"{where}.{name}_title").plain_text(24),
         "close": say("modals.cancel").plain_text(24),
         **pressed,
         "blocks": blocks,

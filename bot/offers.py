@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from bot import messages
 from bot.render import Blocks
 from bot.slack import Json
-from nhi import authority, cards, facts
+from nhi import alarms, authority, cards, facts
 from nhi.escalation import AskStatus, Verdict
 from nhi.policy import Policy
 from nhi.tables import AskRow, AttestationRow, FindingRow, IdentityRow, OfferRow, OwnerRow, PersonRow
@@ -98,6 +98,8 @@ def _verdicts(
 ) -> list[Verdict]:
     if right.startswith(authority.MEMBER_OF):
         return [Verdict.CLAIM]
+    if alarms.is_alarm(session, asked):
+        return list(cards.ALARM)
     owner = authority.current_owner(session, identity.id)
     is_owner = owner is not None and owner.email == who.email
     can = cards.verdicts(identity, _findings(session, identity), owned_by_asked=is_owner)

@@ -122,6 +122,12 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def listed(values: Sequence[object], more: int = 0, *, plain: bool = False) -> Inert:
+    """Filter: names after each other, as code or `plain`, and how many more there are: "`a`, `b` and 2 more"."""
+    shown = ", ".join(inert(cut(value, 60)) if plain else code(value, 60) for value in values)
+    return Inert(f"{shown} and {more} more" if more > 0 else shown)
+
+
 _speaking: ContextVar[str] = ContextVar("language", default=LANGUAGE)
 
 
@@ -155,7 +161,7 @@ def environment(language: str = LANGUAGE, folder: Path | None = None) -> Environ
     )
     made.filters.update(
         {"cut": cut, "code": code, "key_id": key_id, "day": day, "last_day": last_day}
-        | {"moment": moment, "plural": plural}
+        | {"moment": moment, "plural": plural, "listed": listed}
     )
     return made
 

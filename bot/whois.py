@@ -55,6 +55,7 @@ def full(facts: Json) -> Blocks:
         _owner(facts["owner"]),
         _credentials(facts["credentials"]),
         permissions_line(facts),
+        _activity(facts),
         findings_list(facts["findings"]),
         answers_lines(facts, most=1),
         acts_lines(facts, most=1),
@@ -102,6 +103,15 @@ def _credentials(credentials: list[Json]) -> Words:
         for credential in credentials[:CREDENTIALS_AT_MOST]
     ]
     return say("whois.credentials", credentials=shown, more=max(0, len(credentials) - CREDENTIALS_AT_MOST))
+
+
+def _activity(facts: Json) -> Words:
+    """Return what it does from day to day; nothing where no activity was read."""
+    told = facts.get("activity")
+    if not told or not (told["days"] or told["gap"]):
+        return Words(prose="")
+    names = ("days", "events", "last_at", "usual_words", "learned", "learned_until", "gap")
+    return say("alarm.whois", **{name: told[name] for name in names})
 
 
 def _history(history: list[Json]) -> Blocks:

@@ -41,6 +41,7 @@ from demo.cloud_shapes import (
     fits,
     iso,
     key_columns,
+    lake_answer,
     marker,
     naive,
     next_page,
@@ -48,6 +49,7 @@ from demo.cloud_shapes import (
     read_request,
     root_row,
     signed_in,
+    use_told,
 )
 
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
@@ -280,6 +282,25 @@ class Cloud:
         resources = [{"ResourceType": "AWS::IAM::Role", "ResourceName": arn}] if role else []
         self._events.append({"told": told, "resources": resources, "at": at})
 
+    def add_use(
+        self,
+        action: str,
+        *,
+        at: datetime,
+        user: str | None = None,
+        role: str | None = None,
+        key_id: str | None = None,
+        address: str = "198.51.100.7",
+        agent: str = "Boto3/1.40 md/Botocore#1.40 os/linux#6.1",
+        error: str | None = None,
+        event_id: str | None = None,
+    ) -> None:
+        """Add a CloudTrail event of an identity doing something ("s3:ListBuckets"): a user by its key, or a role."""
+        subject = self.iam.get_user(user) if user else self.iam.get_role(str(role))
+        told = use_told(self.account, action, subject.id, user=user, role=role, key_id=key_id, at=iso(at))
+        told |= {"eventID": event_id or secrets.token_hex(16), "sourceIPAddress": address, "userAgent": agent}
+        self._events.append({"told": told | ({"errorCode": error} if error else {}), "resources": [], "at": at})
+
     def inline_policies(self, *, user: str | None = None, role: str | None = None) -> dict[str, Any]:
         """Return the inline policies that a user or role really has, by name."""
         if role is not None:
@@ -347,7 +368,7 @@ class Cloud:
                 return self._create_key(asked)
             case "iam:ListAccessKeys":
                 self._catch_up()
-            case "cloudtrail:LookupEvents":
+            case "cloudtrail:LookupEvents" | "cloudtrail:StartQuery" | "cloudtrail:GetQueryResults":
                 return self._lookup(asked)
             case "sts:AssumeRole" if self._external_id not in (None, asked.parameters.get("ExternalId")):
                 return refuse(asked, 403, "AccessDenied")
@@ -467,6 +488,8 @@ class Cloud:
             late[0] -= 1
 
     def _lookup(self, asked: Asked) -> Response:
+        if not asked.action.endswith("LookupEvents"):
+            return lake_answer(asked, [one["told"] for one in self._events])
         for job, at in self.acts.screams(self._now()):
             who: dict[str, Any] = {"key_id": job.key_id, "user": job.user, "address": job.address, "tool": job.tool}
             self.add_call(job.call, at=at, error="AccessDenied", **who)

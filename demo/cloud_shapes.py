@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -51,7 +51,7 @@ def read_request(request: Request, body: bytes) -> Asked:
     elif (operation := REST.get((service, request.path.rstrip("/")), "")) != "":
         parameters = dict(request.args)
     else:
-        parameters = dict(parse_qsl(body.decode(), keep_blank_values=True))
+        parameters = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
         operation = parameters.get("Action", "")
     size = int(parameters.get("MaxItems") or 50)
     page = int(parameters.get("Marker") or 0) // size + 1
@@ -122,6 +122,74 @@ def signed_in(account: str, by: str) -> dict[str, Any]:
         "accountId": account,
         "sessionContext": {"sessionIssuer": {"type": "Role", "userName": role}},
     }
+
+
+def use_told(
+    account: str, action: str, id_: str, *, user: str | None, role: str | None, key_id: str | None, at: str
+) -> dict[str, Any]:
+    """Return what CloudTrail tells of a call by an IAM user, or by a session of a role."""
+    service, _, name = action.partition(":")
+    who: dict[str, Any] = {
+        "type": "IAMUser",
+        "principalId": id_,
+        "arn": f"arn:aws:iam::{account}:user/{user}",
+        "accountId": account,
+        "userName": user,
+        **({"accessKeyId": key_id} if key_id else {}),
+    }
+    if user is None:
+        issuer = {"type": "Role", "principalId": id_, "arn": f"arn:aws:iam::{account}:role/{role}", "userName": role}
+        who = {
+            "type": "AssumedRole",
+            "principalId": f"{id_}:job",
+            "arn": f"arn:aws:sts::{account}:assumed-role/{role}/job",
+            "accountId": account,
+            "accessKeyId": "ASIAEXAMPLEEXAMPLE00",
+            "sessionContext": {"sessionIssuer": issuer},
+        }
+    return {
+        "eventVersion": "1.11",
+        "userIdentity": who,
+        "eventTime": at,
+        "eventSource": f"{service}.amazonaws.com",
+        "eventName": name,
+        "awsRegion": "us-east-1",
+        "eventType": "AwsApiCall",
+        "managementEvent": True,
+    }
+
+
+def lake_answer(asked: Asked, events: Sequence[Mapping[str, Any]], page: int = 100) -> Response:
+    """Answer a query of CloudTrail Lake for a stretch of time: the statement is the query's id, so nothing is kept."""
+    told = json.loads(asked.parameters["body"])
+    if asked.action.endswith("StartQuery"):
+        return _json({"QueryId": told["QueryStatement"].encode().hex()})
+    statement = bytes.fromhex(told["QueryId"]).decode()
+    columns = re.findall(r"([\w.]+)(?: AS (\w+))?[,\s]", statement[len("SELECT ") : statement.index("FROM")])
+    begin, end = re.findall(r"'([^']+)'", statement)
+    rows = [_lake_row(one, columns) for one in events if begin <= _lake_time(one["eventTime"]) < end]
+    first = int(told.get("NextToken") or 0)
+    more = {"NextToken": str(first + page)} if first + page < len(rows) else {}
+    return _json({"QueryStatus": "FINISHED", "QueryResultRows": rows[first : first + page], **more})
+
+
+def _lake_row(event: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    row = []
+    for path, alias in columns:
+        value: Any = event
+        for step in path.split("."):
+            value = (value or {}).get(step) if isinstance(value, Mapping) else None
+        text = _lake_time(value) if path == "eventTime" else str(value or "")
+        row.append({alias or path: text})
+    return row
+
+
+def _lake_time(text: str) -> str:
+    return text.replace("T", " ").replace("Z", ".000")
+
+
+def _json(body: Mapping[str, Any]) -> Response:
+    return Response(json.dumps(body), mimetype="application/x-amz-json-1.1")
 
 
 def fits(event: Mapping[str, Any], asked_for: Mapping[str, Any]) -> bool:

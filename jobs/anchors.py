@@ -142,20 +142,20 @@ def _slack(program: Program, row: AnchorRow, target: Target) -> None:
 
 
 def _file(program: Program, row: AnchorRow, target: Target) -> Json:
-    """Write a file of its own, and only ever add to it: one that a crash cut short is written to its end."""
+    """Write a file of its own, whole or not at all; one that is there already and says the same is as good."""
     folder = Path(target.where).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _name(row)
     note = row.checkpoint.note.encode()
-    written = path.read_bytes() if path.exists() else b""
-    if not note.startswith(written):
-        raise NotKept(f"{path} is there already and says something else")
-    if written != note:
-        with path.open("ab") as file:
-            file.write(note[len(written) :])
+    try:
+        with path.open("xb") as file:
+            file.write(note)
             file.flush()
             os.fsync(file.fileno())
         path.chmod(0o444)
+    except FileExistsError:
+        if path.read_bytes() != note:
+            raise NotKept(f"{path} is there already and says something else") from None
     return {"path": str(path)}
 
 

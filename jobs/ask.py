@@ -18,7 +18,7 @@ from jobs import asking, candidates, claims, people, saying, shadow, unsaid
 from jobs.asking import Case, Due
 from jobs.judge import withdraw
 from jobs.shadow import is_shadow
-from nhi import facts, patience
+from nhi import alarms, facts, patience
 from nhi.database import Sessions
 from nhi.escalation import (
     Ask,
@@ -31,7 +31,7 @@ from nhi.escalation import (
     Wait,
     next_step,
 )
-from nhi.findings import FindingStatus
+from nhi.findings import OF_ACTIVITY, FindingStatus
 from nhi.policy import Policy
 from nhi.roster import Roster
 from nhi.tables import (
@@ -128,8 +128,10 @@ def run(sessions: Sessions, policy: Policy, *, now: datetime, dry_run: bool = Fa
 
 def _cases(session: Session, policy: Policy, now: datetime) -> list[Case]:
     by_identity: dict[str, list[FindingRow]] = defaultdict(list)
+    urgent = alarms.open_alarms(session)
     for finding in facts.open_findings(session):
-        if finding.status is not FindingStatus.JUSTIFIED:
+        asked_elsewhere = finding.kind in OF_ACTIVITY or finding.identity_id in urgent  # at once, by jobs/alarms.py
+        if finding.status is not FindingStatus.JUSTIFIED and not asked_elsewhere:
             by_identity[finding.identity_id].append(finding)
     asks: dict[str, list[AskRow]] = defaultdict(list)
     for row in session.scalars(select(AskRow).order_by(AskRow.asked_at)):

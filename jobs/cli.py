@@ -17,6 +17,7 @@ from nhi.errors import DatabaseNotReady, NhiError, SettingsError
 # Where each command lives. Its module is imported when it is run or helped with, not before: who asks for findings
 # need not wait for clouds' and Slack's clients to load.
 COMMANDS = {
+    "activity": "jobs.cli_work:activity",
     "ask": "jobs.cli_work:ask",
     "demo": "jobs.cli_run:demo",
     "doctor": "jobs.cli_run:doctor_command",

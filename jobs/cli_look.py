@@ -16,7 +16,7 @@ from nhi.database import reading
 
 @example("nhi findings --kind unused --owner ana@example.com --json")
 @click.command()
-@click.option("--kind", metavar="K", help="Only findings of this kind: unused, unowned, orphaned, unrotated.")
+@click.option("--kind", metavar="K", help="Only this kind: unused, unowned, orphaned, unrotated, anomalous.")
 @click.option("--owner", metavar="EMAIL", help="Only those whose confirmed or likely owner this is.")
 @providers_option
 @as_json

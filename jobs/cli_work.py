@@ -38,6 +38,22 @@ def scan(program: Program, only: Sequence[str], as_json: bool) -> None:
         sys.exit(INCOMPLETE)
 
 
+@example("nhi activity --json")
+@click.command()
+@providers_option
+@as_json
+@with_program
+def activity(program: Program, only: Sequence[str], as_json: bool) -> None:
+    """Read what identities did since the last time, and find what is unusual. Never writes to a cloud."""
+    tally = work.activity_all(program, only=tuple(only))
+    if as_json:
+        put(tally.as_json())
+    else:
+        click.echo(tally.sentence())
+    if tally.gaps:
+        sys.exit(INCOMPLETE)
+
+
 @example("nhi ask --dry-run")
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be asked; write and send nothing.")

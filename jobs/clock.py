@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 # The timetable, as data: how often each task looks whether something is due.
 TIMETABLE: dict[str, timedelta] = {
     "scan": timedelta(minutes=5),
+    "activity": timedelta(minutes=1),
+    "alarms": timedelta(seconds=30),
     "people": timedelta(minutes=1),
     "leavers": timedelta(minutes=1),
     "ask": timedelta(minutes=1),

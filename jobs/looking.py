@@ -37,6 +37,7 @@ def plan_of(row: RemediationRow) -> Plan:
         likely_then=told.get("likely"),
         principal_then=told.get("principal"),
         ends_sessions=row.kind is not RemediationKind.DISABLE,  # nor does making a second key stop a use
+        despite_use=bool(told.get("despite_use")),
     )
 
 

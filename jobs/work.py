@@ -10,6 +10,8 @@ from typing import Any
 
 from bot import delivery
 from jobs import (
+    activity,
+    alarms,
     anchors,
     ask,
     checkpoint,
@@ -69,6 +71,21 @@ def _sources(policy: Policy, only: tuple[str, ...]) -> list[Source]:
     return [source for source in policy.sources if not only or source.provider in only]
 
 
+def activity_all(program: Program, *, only: tuple[str, ...] = ()) -> activity.Tally:
+    """Read what identities did since the last time, at every source, and judge it.
+
+    Raises NhiError where another reading is under way.
+    """
+    with periods.alone(program.sessions, "activity-now", program.clock) as ours:
+        if not ours:
+            raise NhiError("Activity is being read already; please try again in a few minutes.", permanent=False)
+        tally = activity.Tally()
+        for source in _sources(program.policy(), only):
+            connect = program.providers[source.provider]
+            tally += activity.read_source(program.sessions, source, connect, program.policy(), program.clock())
+        return tally
+
+
 def ask_all(program: Program, *, dry_run: bool = False, to_admin: bool = False) -> ask.Tally:
     """Say what is due. Raises SettingsError where no bot token is set: without Slack nobody can be asked."""
     policy = program.policy()
@@ -100,6 +117,28 @@ def task_scan(program: Program, **_: Any) -> None:
     """Scan once a day, from 02:00 UTC on; a day that was missed is made up for at the next start."""
     day = (program.clock() - timedelta(hours=2)).date().isoformat()
     periods.once(program.sessions, "scan", day, lambda: _logged(scan_all(program)), program.clock)
+
+
+def task_activity(program: Program, **_: Any) -> None:
+    """Read activity as often as policy says."""
+    every = int(program.policy().activity.read_every.total_seconds())
+    period = f"{int(program.clock().timestamp()) // every * every}"
+    periods.once(program.sessions, "activity", period, lambda: _logged(activity_all(program)), program.clock)
+
+
+def alarms_all(program: Program) -> alarms.Tally:
+    """Ask "was this you?" where it is due. Without Slack nobody can be asked."""
+    if program.slack is None:
+        return alarms.Tally()
+    return alarms.run(program.sessions, program.policy(), now=program.clock())
+
+
+def task_alarms(program: Program, **_: Any) -> None:
+    """Ask at once about what is unusual, and tell of what is not answered."""
+    tally = alarms_all(program)
+    if not tally.is_quiet:
+        log.info(tally.sentence())
+        deliver_all(program)
 
 
 def task_people(program: Program, **_: Any) -> None:
@@ -150,7 +189,9 @@ def task_deliver(program: Program, **_: Any) -> None:
     deliver_all(program)
 
 
-def _logged(tally: scan.Tally | ask.Tally | remediate.Tally | checkpoint.Made | anchors.Tally | review.Tally) -> str:
+def _logged(
+    tally: activity.Tally | scan.Tally | ask.Tally | remediate.Tally | checkpoint.Made | anchors.Tally | review.Tally,
+) -> str:
     sentence = tally.sentence()
     log.info(sentence)
     return sentence
@@ -189,6 +230,8 @@ def _review_line(program: Program) -> str:
 
 TASKS: dict[str, Callable[..., None]] = {
     "scan": task_scan,
+    "activity": task_activity,
+    "alarms": task_alarms,
     "people": task_people,
     "leavers": task_leavers,
     "ask": task_ask,

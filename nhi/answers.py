@@ -38,6 +38,8 @@ SAID = {
     Verdict.DISABLE: "asked to disable it",
     Verdict.NOT_MINE: "said it is not theirs",
     Verdict.UNDO: "asked to undo it",
+    Verdict.WAS_US: "said that it was them",
+    Verdict.NOT_US: "said that it was not them",
 }
 
 
@@ -227,3 +229,18 @@ def answered(answering: Answering, attestation: AttestationRow, remediation_id: 
         attestation_id=attestation.id,
         remediation_id=remediation_id,
     )
+
+
+def whose(answering: Answering) -> str:
+    """Return of whom an answer speaks: of who gives it, or of the person in whose stead they do."""
+    for right in ("delegate of ", "manager of "):
+        if answering.by_right.startswith(right):
+            return answering.by_right.removeprefix(right)
+    if answering.by_right == "admin" and answering.ask is not None:
+        return answering.ask.email
+    return answering.who.email
+
+
+def not_theirs(email: str, whose: str) -> str:
+    """Return a "not mine" as evidence tells of it."""
+    return f"{email} said it is not theirs" if email == whose else f"{email} said it is not {whose}'s"

@@ -62,11 +62,10 @@ def open_campaign(sessions: Sessions, policy: Policy, *, by: str, now: datetime)
         check_fresh(session, policy, now)
         ids, left_out = review_facts.population(session)
         before = review_facts.last_decisions(session, ids)
-        silent = review_facts.unanswered(session, ids)
         scans = review_facts.scans_of(session)
         taken = review_facts.snapshots(session, ids, policy, now)
     campaign_id = new_id()
-    items = _items(campaign_id, taken, before, silent, policy, now, late=False)
+    items = _items(campaign_id, taken, before, policy, now, late=False)
     row = _campaign(campaign_id, quarter, items, policy, by, now)
     row.facts |= {"scans": scans, "left_out": {"made by the platform for itself": left_out}}
     try:
@@ -130,7 +129,6 @@ def _items(
     campaign_id: str,
     taken: Sequence[Snapshot],
     before: dict[str, Before],
-    silent: dict[str, str],
     policy: Policy,
     now: datetime,
     *,
@@ -138,10 +136,7 @@ def _items(
     after: int = 0,
 ) -> list[Json]:
     """Return the rows of new items, in the order of their cards. Raises NhiError where nobody can review one."""
-    items = [
-        _item(campaign_id, one, before.get(one.identity_id), silent.get(one.identity_id), policy, now, late=late)
-        for one in taken
-    ]
+    items = [_item(campaign_id, one, before.get(one.identity_id), policy, now, late=late) for one in taken]
     first: dict[str, str] = {}
     for item in items:
         if item["kin"]:
@@ -161,14 +156,7 @@ def _order(item: Json, first: dict[str, str]) -> tuple[object, ...]:
 
 
 def _item(
-    campaign_id: str,
-    taken: Snapshot,
-    before: Before | None,
-    silent_in: str | None,
-    policy: Policy,
-    now: datetime,
-    *,
-    late: bool,
+    campaign_id: str, taken: Snapshot, before: Before | None, policy: Policy, now: datetime, *, late: bool
 ) -> Json:
     if taken.assigned is None:
         raise NhiError(
@@ -178,9 +166,7 @@ def _item(
     risk = reviews.risk_of(taken.facts)
     gist = reviews.gist(taken.facts, now)
     since = reviews.changes(before.gist, gist) if before else []
-    if silent_in is not None:  # silence is never a yes: it comes first, and carries nothing over
-        since = [{"what": "unanswered", "was": silent_in}, *since]
-    carries = silent_in is None and reviews.carries(before, gist, risk, _allowed(policy), now)
+    carries = reviews.carries(before, gist, risk, _allowed(policy), now)
     kin = reviews.kin_of(taken.facts, gist, since, risk)
     last = ledger.instant(before.at) if before else None
     frozen = taken.facts | {"gist": gist, "last_decided_at": last, "assigned": taken.assigned.email}
@@ -261,9 +247,8 @@ def add_late(sessions: Sessions, campaign_id: str, policy: Policy, now: datetime
         known = set(session.scalars(select(ReviewItemRow.identity_id).where(ReviewItemRow.campaign_id == campaign_id)))
         ids, _ = review_facts.population(session, known)
         before = review_facts.last_decisions(session, ids, but=campaign_id)
-        silent = review_facts.unanswered(session, ids, but=campaign_id)
         taken = review_facts.snapshots(session, ids, policy, now)
-    items = _items(campaign_id, taken, before, silent, policy, now, late=True, after=len(known))
+    items = _items(campaign_id, taken, before, policy, now, late=True, after=len(known))
     if items:
         with sessions.begin() as session:
             if not _is_open(session, campaign_id):
@@ -392,3 +377,10 @@ def left_of(session: Session, campaign_id: str, email: str) -> int:
         ReviewItemRow.status == ItemStatus.PENDING,
     )
     return len(session.scalars(query).all())
+
+
+def pack_rows(session: Session, quarter: Quarter | str) -> Json:
+    """Return a campaign and its items for the auditor's pack; nhi/review_report.py says in which shape."""
+    from nhi import review_report
+
+    return review_report.rows(session, quarter)

@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from nhi import authority, facts, patience, permission_facts, rotations
+from nhi import activity_facts, authority, facts, patience, permission_facts, rotations
 from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order, reachable, reminds_at
-from nhi.findings import OWNERSHIP, FindingKind
+from nhi.findings import OF_ACTIVITY, OWNERSHIP, FindingKind
 from nhi.identity import CredentialStatus, Custody
 from nhi.policy import Policy
 from nhi.remediation import LIVE, REVERSIBLE, UNDO_FOR, RemediationKind, RemediationStatus
@@ -35,6 +35,7 @@ from nhi.tables import (
 Json = dict[str, Any]
 # Of two findings as grave as each other, the one that tells more about whether the thing is needed comes first.
 ORDER = [
+    FindingKind.ANOMALOUS,
     *(FindingKind.UNUSED, FindingKind.OVERPRIVILEGED, FindingKind.UNROTATED, FindingKind.CROSS_ENVIRONMENT),
     *(FindingKind.REUSED, FindingKind.HUMAN_USE),
     *(FindingKind.ORPHANED, FindingKind.UNOWNED),
@@ -49,6 +50,7 @@ DISABLES = frozenset(
 )
 # Of these nobody here can make another secret: a person sets their own password, and a role has none.
 NOT_ROTATED = frozenset({"console_password"})
+ALARM = (Verdict.WAS_US, Verdict.NOT_US, Verdict.NOT_MINE)  # what is answered to "was this you?"
 
 
 def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json:
@@ -70,15 +72,16 @@ def of_ask(session: Session, ask: AskRow, policy: Policy, now: datetime) -> Json
             "asked_at": facts.when(ask.asked_at),
             "group": ask.group_id,
         },
-        "findings": [_finding(row) for row in findings],
+        "findings": [_finding(session, row) for row in findings],
         "owner": owner,
         "answers": facts.answers(session, identity.id, ask.id),
         "remediations": facts.remediations(session, identity.id, ask.id),
-        "silence": _silence(ask, policy, manager_of(session, ask.email, policy, now) is not None),
+        "silence": _silence(session, ask, findings, policy, now),
         "claim": _claim(session, ask),
         "snoozed": _snoozed(session, ask, now),
         "mode": policy.remediation.mode,
         "rotates_into": rotations.goes_to(ask.identity, policy),
+        "on_not_us": policy.activity.on_not_us,
         "can": [verdict.value for verdict in _can_answer(session, ask, findings, now)],
         "drawn_at": facts.when(now),
     }
@@ -99,10 +102,10 @@ def _about(session: Session, identity: IdentityRow, policy: Policy) -> Json:
     }
 
 
-def _finding(row: FindingRow) -> Json:
+def _finding(session: Session, row: FindingRow) -> Json:
     shown = facts.finding_json(row, {})
     del shown["identity"], shown["owner"]
-    return shown | {"resolved_because": row.resolved_because}
+    return shown | activity_facts.unusual(session, row) | {"resolved_because": row.resolved_because}
 
 
 def _claim(session: Session, ask: AskRow) -> Json | None:
@@ -124,11 +127,14 @@ def _claim(session: Session, ask: AskRow) -> Json | None:
     }
 
 
-def _silence(ask: AskRow, policy: Policy, manager_known: bool) -> Json:
+def _silence(session: Session, ask: AskRow, findings: list[FindingRow], policy: Policy, now: datetime) -> Json:
     talk = policy.conversation
+    urgent = any(finding.kind in OF_ACTIVITY for finding in findings)
+    later = escalates_at(ask.last_step_at, talk, ask.reminders)
+    manager_known = manager_of(session, ask.email, policy, now) is not None
     return {
-        "reminder_at": facts.when(reminds_at(ask.last_step_at, talk, ask.reminders)),
-        "escalates_at": facts.when(escalates_at(ask.last_step_at, talk, ask.reminders)),
+        "reminder_at": None if urgent else facts.when(reminds_at(ask.last_step_at, talk, ask.reminders)),
+        "escalates_at": facts.when(ask.last_step_at + policy.activity.answer_within if urgent else later),
         "to": names_in_order(reachable(talk.escalate_to, manager_known=manager_known)),
         "escalated_to": ask.escalated_to,
     }
@@ -143,6 +149,8 @@ def _snoozed(session: Session, ask: AskRow, now: datetime) -> Json | None:
 def _can_answer(session: Session, ask: AskRow, findings: list[FindingRow], now: datetime) -> list[Verdict]:
     if ask.status is AskStatus.OPEN and _team_may_claim(session, ask):
         return [Verdict.CLAIM]
+    if ask.status is AskStatus.OPEN and any(finding.kind in OF_ACTIVITY for finding in findings):
+        return list(ALARM)
     if ask.status is AskStatus.OPEN:
         owner = authority.current_owner(session, ask.identity_id)
         return verdicts(ask.identity, findings, owned_by_asked=owner is not None and owner.email == ask.email)
@@ -160,7 +168,7 @@ def verdicts(identity: IdentityRow, findings: list[FindingRow], *, owned_by_aske
     live = [c for c in identity.credentials if _is_live(c) and c.external_id]
     can = [] if owned_by_asked else [Verdict.CLAIM]
     can.append(Verdict.NOT_MINE)
-    if any(finding.kind not in OWNERSHIP for finding in findings):
+    if any(finding.kind not in OWNERSHIP | OF_ACTIVITY for finding in findings):
         can.append(Verdict.JUSTIFY)
     if any(credential.custody is Custody.OURS and credential.kind not in NOT_ROTATED for credential in live):
         can.append(Verdict.ROTATE)

@@ -20,14 +20,16 @@ from nhi.answers import (
     answered,
     attest,
     findings_of,
+    not_theirs,
     redraw,
     resolve,
     spend,
     spend_offer,
+    whose,
 )
 from nhi.errors import AlreadyAnswered, BadAnswer, OutOfDate
 from nhi.escalation import AskStatus, Verdict
-from nhi.findings import OWNERSHIP, FindingStatus
+from nhi.findings import OF_ACTIVITY, OWNERSHIP, FindingStatus
 from nhi.identity import CredentialStatus
 from nhi.policy import Policy
 from nhi.reasons import check_reason, check_until
@@ -88,38 +90,24 @@ def not_mine(session: Session, answering: Answering, now: datetime) -> Answered:
     """
     spend(session, answering, AskStatus.PASSED, now)
     attestation = attest(session, answering, Verdict.NOT_MINE, now)
-    whose = _whose(answering)
+    them = whose(answering)
     session.execute(
         update(OwnerRow)
-        .where(OwnerRow.identity_id == answering.identity.id, OwnerRow.ended_at.is_(None), OwnerRow.email == whose)
+        .where(OwnerRow.identity_id == answering.identity.id, OwnerRow.ended_at.is_(None), OwnerRow.email == them)
         .values(ended_at=now, ended_because="said that it is not theirs")
     )
     session.add(
         EvidenceRow(
             identity_id=answering.identity.id,
             source="not_mine",
-            fact=_not_theirs(answering.who.email, whose) + f" ({attestation.id[:8]})",
-            points_to=whose,
+            fact=not_theirs(answering.who.email, them) + f" ({attestation.id[:8]})",
+            points_to=them,
             at=now,
             seen_at=now,
         )
     )
     _reopen(session, answering)
     return answered(answering, attestation)
-
-
-def _whose(answering: Answering) -> str:
-    """Return of whom an answer speaks: of who gives it, or of the person in whose stead they do."""
-    for right in ("delegate of ", "manager of "):
-        if answering.by_right.startswith(right):
-            return answering.by_right.removeprefix(right)
-    if answering.by_right == "admin" and answering.ask is not None:
-        return answering.ask.email
-    return answering.who.email
-
-
-def _not_theirs(email: str, whose: str) -> str:
-    return f"{email} said it is not theirs" if email == whose else f"{email} said it is not {whose}'s"
 
 
 def _reopen(session: Session, answering: Answering) -> None:
@@ -142,7 +130,7 @@ def justify(
     attestation = attest(session, answering, Verdict.JUSTIFY, now, words=reason, until=ends)
     patience.promise(session, attestation, now)
     for finding in findings_of(session, answering):
-        if finding.kind not in OWNERSHIP:
+        if finding.kind not in OWNERSHIP | OF_ACTIVITY:
             finding.status, finding.justified_until = FindingStatus.JUSTIFIED, ends
     _reopen(session, answering)
     _also_claim(session, answering, also_claim, now)
@@ -206,16 +194,7 @@ def _plan(
     verdict = Verdict.ROTATE if kind is RemediationKind.ROTATE else Verdict.DISABLE
     attestation = attest(session, answering, verdict, now, credential=credential)
     _also_claim(session, answering, also_claim, now)
-    live = session.scalar(
-        select(RemediationRow).where(
-            RemediationRow.credential_id == credential.id,
-            RemediationRow.kind == kind,
-            RemediationRow.status.in_(LIVE),
-        )
-    )
-    planned = live or _new_remediation(
-        session, answering, kind, credential, attestation, policy, now, scream_test=scream_test
-    )
+    planned = _live_or_new(session, answering, kind, credential, attestation, policy, now, scream_test=scream_test)
     return answered(answering, attestation, planned.id)
 
 
@@ -224,18 +203,32 @@ def plan_disable(session: Session, answering: Answering, credential_id: str, pol
     _demand_step_up(session, answering, policy, now)
     credential = _credential(session, answering, credential_id)
     attestation = attest(session, answering, Verdict.DISABLE, now, credential=credential)
-    live = select(RemediationRow).where(
-        RemediationRow.credential_id == credential.id,
-        RemediationRow.kind == RemediationKind.DISABLE,
-        RemediationRow.status.in_(LIVE),
-    )
-    planned = session.scalar(live) or _new_remediation(
-        session, answering, RemediationKind.DISABLE, credential, attestation, policy, now
-    )
+    planned = _live_or_new(session, answering, RemediationKind.DISABLE, credential, attestation, policy, now)
     return answered(answering, attestation, planned.id)
 
 
-def _new_remediation(
+def quarantine(
+    session: Session,
+    answering: Answering,
+    credential: CredentialRow,
+    attestation: AttestationRow,
+    policy: Policy,
+    now: datetime,
+) -> str | None:
+    """Plan turning off what somebody else has: that it is being used speaks for it, and not against it.
+
+    Returns the act's id; None where policy asks for a step-up that was not made: the answer counts all the same, and
+    somebody disables it with one.
+    """
+    try:
+        _demand_step_up(session, answering, policy, now)
+    except BadAnswer:
+        return None
+    kind = RemediationKind.DISABLE
+    return _live_or_new(session, answering, kind, credential, attestation, policy, now, despite_use=True).id
+
+
+def _live_or_new(
     session: Session,
     answering: Answering,
     kind: RemediationKind,
@@ -245,7 +238,18 @@ def _new_remediation(
     now: datetime,
     *,
     scream_test: bool = False,
+    despite_use: bool = False,
 ) -> RemediationRow:
+    """Return the act that is under way for this credential already, or plan one."""
+    live = session.scalar(
+        select(RemediationRow).where(
+            RemediationRow.credential_id == credential.id,
+            RemediationRow.kind == kind,
+            RemediationRow.status.in_(LIVE),
+        )
+    )
+    if live is not None:
+        return live
     acts = policy.remediation.mode == "reversible" and (
         kind in REVERSIBLE or rotations.is_done_here(kind, answering.identity, credential.kind, policy)
     )
@@ -259,8 +263,8 @@ def _new_remediation(
         credential_id=credential.id,
         attestation_id=attestation.id,
         ask_id=answering.ask.id if answering.ask else None,
-        facts=_shown(session, answering, credential),
-        ladder=_ladder(kind, policy, wanted=scream_test),
+        facts=_shown(session, answering, credential) | ({"despite_use": True} if despite_use else {}),
+        ladder=None if despite_use else _ladder(kind, policy, wanted=scream_test),
         planned_at=now,
         due_at=now,
     )

@@ -24,6 +24,8 @@ class Verdict(StrEnum):
     DISABLE = "disable"
     NOT_MINE = "not_mine"
     UNDO = "undo"
+    WAS_US = "was_us"  # the answers to "was this you?"
+    NOT_US = "not_us"
 
 
 class AskStatus(StrEnum):

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from nhi import act_facts, environment, permission_facts, roster, steps
+from nhi.activity_facts import activity_of, unusual
 from nhi.findings import FindingStatus
 from nhi.identity import Evidence
 from nhi.ledger import instant
@@ -106,7 +107,7 @@ def finding_json(row: FindingRow, owner: Json) -> Json:
     return {
         "id": row.id,
         "kind": row.kind.value,
-        "owasp": row.owasp,
+        "owasp": row.owasp or None,
         "severity": row.severity.value,
         "status": row.status.value,
         "since": when(row.since),
@@ -315,7 +316,8 @@ def whois(session: Session, query: str, policy: Policy, now: datetime) -> list[J
             "owner": owner[row.id],
             "credentials": [credential_json(c) for c in row.credentials if c.gone_at is None],
             "permissions": may[row.id],
-            "findings": [finding_json(f, owner[row.id]) for f in findings if f.identity_id == row.id],
+            "findings": [finding_json(f, owner[row.id]) | unusual(session, f) for f in findings if f.identity is row],
+            "activity": activity_of(session, row, now),
             "answers": answers(session, row.id),
             "remediations": remediations(session, row.id),
             "history": history(session, row.id),

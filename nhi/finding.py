@@ -16,7 +16,11 @@ class FindingKind(StrEnum):
     CROSS_ENVIRONMENT = "cross_environment"
     REUSED = "reused"
     HUMAN_USE = "human_use"
+    ANOMALOUS = "anomalous"
 
+
+# Found in what an identity did, not in what it is: only an answer, or its end, resolves it (nhi/anomalies.py).
+OF_ACTIVITY = frozenset({FindingKind.ANOMALOUS})
 
 # What is wrong with its owner, and not with what it does: a claim resolves it, a justification does not.
 OWNERSHIP = frozenset({FindingKind.UNOWNED, FindingKind.ORPHANED})

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nhi import permissions, seasons
+from nhi.finding import OF_ACTIVITY as OF_ACTIVITY
 from nhi.finding import OWASP as OWASP
 from nhi.finding import OWNERSHIP as OWNERSHIP
 from nhi.finding import SEVERITIES as SEVERITIES
@@ -296,7 +297,7 @@ def reconcile(
 
 
 def is_hidden(finding: Known, identity: Identity, gaps: Sequence[Gap]) -> bool:
-    """Whether a gap keeps us from telling if this finding still stands."""
+    """Whether a scan, by a gap or by its nature, cannot tell if this finding still stands."""
     if finding.kind in OWNERSHIP:
         return False
     if finding.kind in (FindingKind.CROSS_ENVIRONMENT, FindingKind.REUSED):
@@ -312,6 +313,8 @@ def is_hidden(finding: Known, identity: Identity, gaps: Sequence[Gap]) -> bool:
         return True
     if finding.kind is FindingKind.UNROTATED or (credential and credential.status is CredentialStatus.INACTIVE):
         return False  # it was seen in this scan, and its own record is enough to judge
+    if finding.kind in OF_ACTIVITY:
+        return True  # what was done stays done: no scan tells otherwise
     subject: Identity | Credential = credential or identity
     return subject.use_gap is not None or any(gap.covers(identity.scope, Aspect.USE) for gap in gaps)
 

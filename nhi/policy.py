@@ -26,6 +26,7 @@ from pydantic import (
 from nhi import anchors, working_days
 from nhi.errors import PolicyError
 from nhi.identity import Identity
+from nhi.policy_activity import Activity
 from nhi.policy_match import Match as Match
 from nhi.policy_rotation import Rotation
 from nhi.policy_sources import Section
@@ -284,6 +285,7 @@ class Policy(Section):
     review: Review = Review()
     permissions: Permissions = Permissions()
     environments: tuple[Environment, ...] = ()
+    activity: Activity = Activity()
 
 
 def load(path: Path) -> Policy:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from nhi.policy_activity import check_trail
 from nhi.policy_words import RoleArn
 
 
@@ -48,6 +49,7 @@ class Source(Section):
     endpoint: str | None = None  # a test endpoint; None: the provider's own, or AWS_ENDPOINT_URL
     calls_a_second: float = Field(default=100.0, gt=0)  # an upper limit; below it, the source's own throttling rules
     trail_calls_a_second: float = Field(default=2.0, gt=0)  # of CloudTrail's LookupEvents, an account and region
+    activity: str | None = None  # where its audit trail is read: nhi/policy_activity.py; None: LookupEvents, or logs
 
     @field_validator("scope")
     @classmethod
@@ -72,6 +74,8 @@ class Source(Section):
                     f'`{strange[0]}` is for provider = "{other}", and this source is of "{self.provider}":'
                     " take the key out, or set the provider"
                 )
+        if self.activity is not None:
+            check_trail(self.provider, self.activity)
         return self
 
     @model_validator(mode="after")

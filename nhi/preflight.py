@@ -62,6 +62,7 @@ class Plan:
     likely_then: str | None  # the likely owner on the card; None: there was none, or it was not kept
     principal_then: str | None  # the provider's name of the identity on the card; None: it was not kept
     ends_sessions: bool = False  # it is to end sessions under way, so their use speaks for it and not against it
+    despite_use: bool = False  # somebody else has it: so does its use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +181,7 @@ def was_used_since(last_used_at: datetime | None, plan: Plan, unused_after: time
 
     Where the card could not show its use at all, a use counts that is not older than policy's patience was then.
     """
-    if last_used_at is None or plan.ends_sessions:
+    if last_used_at is None or plan.ends_sessions or plan.despite_use:
         return False
     if not plan.use_was_shown:
         reach = min(unused_after, timedelta(days=365 * 20))  # "never" is the longest duration there is

@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from nhi import facts, reviews, roster
 from nhi.authority import is_able, is_admin
 from nhi.ownership import Directory, names_of
 from nhi.policy import Policy
-from nhi.reviews import Answer, Assigned, Before, ItemStatus, Looked, Subject, assign
+from nhi.reviews import Answer, Assigned, Before, Looked, Subject, assign
 from nhi.tables import (
     AttestationRow,
     EvidenceRow,
     FindingRow,
     IdentityRow,
     PersonRow,
-    ReviewCampaignRow,
     ReviewDecisionRow,
     ReviewItemRow,
     ScanRow,
@@ -30,7 +29,6 @@ from nhi.tables import (
 
 Json = dict[str, Any]
 BATCH = 500
-NAMELESS = "ambient"  # what providers call an account that they could not reach
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,25 +42,11 @@ class Snapshot:
 
 
 def sources(session: Session) -> list[Looked]:
-    """Return the last looks at each place that was ever scanned; a provider that has identities and no scan counts."""
-    places = scanned(session)
+    """Return the last looks at each account that has identities, or was ever scanned."""
+    accounts = set(session.execute(select(ScanRow.provider, ScanRow.account).distinct()))
     present = select(IdentityRow.provider, IdentityRow.account).where(IdentityRow.gone_at.is_(None)).distinct()
-    known = {provider for provider, _ in places}  # of one that spans accounts, the scan is of all of them together
-    places |= {(provider, account) for provider, account in session.execute(present) if provider not in known}
-    return [_looked(session, provider, account) for provider, account in sorted(places)]
-
-
-def scanned(session: Session) -> set[tuple[str, str]]:
-    """Return the places that were scanned: provider and account, or scope.
-
-    A place that could not be reached when it was scanned had no name of its own yet; what was seen later has.
-    """
-    last = select(ScanRow.provider, ScanRow.account, func.max(ScanRow.finished_at)).group_by(
-        ScanRow.provider, ScanRow.account
-    )
-    places = {(provider, account): at for provider, account, at in session.execute(last)}
-    named = {provider: at for (provider, account), at in sorted(places.items()) if account != NAMELESS}
-    return {place for place, at in places.items() if place[1] != NAMELESS or named.get(place[0], at) <= at}
+    accounts |= set(session.execute(present))
+    return [_looked(session, provider, account) for provider, account in sorted(accounts)]
 
 
 def _looked(session: Session, provider: str, account: str) -> Looked:
@@ -224,28 +208,9 @@ def last_decisions(session: Session, ids: Sequence[str], but: str | None = None)
             .where(ReviewDecisionRow.answer.in_([Answer.KEEP, Answer.OFF]))
             .order_by(ReviewDecisionRow.at)
         )
-        for row, frozen in session.execute(query if but is None else query.where(_not_of(but))):
+        for row, frozen in session.execute(query if but is None else query.where(ReviewItemRow.campaign_id != but)):
             found[row.identity_id] = Before(decision_id=row.id, answer=row.answer, at=row.at, gist=frozen["gist"])
     return found
-
-
-def unanswered(session: Session, ids: Sequence[str], but: str | None = None) -> dict[str, str]:
-    """Return the quarter of those identities that nobody answered for when they were last reviewed."""
-    found: dict[str, str] = {}
-    for start in range(0, len(ids), BATCH):
-        query = (
-            select(ReviewItemRow.identity_id, ReviewItemRow.status, ReviewCampaignRow.quarter)
-            .join(ReviewCampaignRow, ReviewCampaignRow.id == ReviewItemRow.campaign_id)
-            .where(ReviewItemRow.identity_id.in_(ids[start : start + BATCH]))
-            .order_by(ReviewCampaignRow.opened_at)
-        )
-        last = {row[0]: row[1:] for row in session.execute(query if but is None else query.where(_not_of(but)))}
-        found |= {id_: quarter for id_, (status, quarter) in last.items() if status is ItemStatus.UNANSWERED}
-    return found
-
-
-def _not_of(campaign_id: str) -> ColumnElement[bool]:
-    return ReviewItemRow.campaign_id != campaign_id
 
 
 def decided_in_review(session: Session, who: PersonRow | None, attestation: AttestationRow) -> bool:

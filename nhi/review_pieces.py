@@ -18,7 +18,6 @@ from nhi.reviews import Answer, ItemStatus
 from nhi.tables import (
     DeliveryRow,
     PersonRow,
-    RemediationRow,
     ReviewBoardRow,
     ReviewCampaignRow,
     ReviewDecisionRow,
@@ -162,7 +161,7 @@ def _tell_ledger(session: Session, row: ReviewDecisionRow, now: datetime) -> Non
             "campaign": row.campaign_id,
             "item": row.item_id,
             "decision": row.id,
-            "attestations": _attestations(session, row),
+            "attestation": row.attestation_id,
             "answer": row.answer,
             "fingerprint": row.fingerprint,
             "shown": ledger.commitment("", ledger.canonical(row.shown)),
@@ -181,12 +180,6 @@ def _tell_ledger(session: Session, row: ReviewDecisionRow, now: datetime) -> Non
             "to": row.reassigned_to,
         },
     )
-
-
-def _attestations(session: Session, row: ReviewDecisionRow) -> list[str]:
-    """Return what the answer was written down as for each credential: together they are this one decision."""
-    acts = select(RemediationRow.attestation_id).where(RemediationRow.id.in_(row.remediation_ids))
-    return sorted({*session.scalars(acts), *filter(None, [row.attestation_id])}) if row.remediation_ids else []
 
 
 def _previous(session: Session, reviewing: Reviewing, now: datetime) -> datetime | None:

@@ -1,4 +1,4 @@
-"""What a campaign came to, for the command line and the burn-down. Reads only."""
+"""What a campaign came to, for the command line, the burn-down and the auditor's pack. Reads only."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nhi.review_answers import stamps
 from nhi.reviews import Answer, ItemStatus, Quarter
 from nhi.stamps import quality as quality_of
 from nhi.tables import (
+    RemediationRow,
     ReviewCampaignRow,
     ReviewDecisionRow,
     ReviewItemRow,
@@ -92,6 +93,99 @@ def _reviewer(session: Session, row: ReviewReviewerRow, counts: dict[str, int]) 
             "low": list(quality.low),
         },
     }
+
+
+# -- the auditor's pack ------------------------------------------------------------------------------------------------
+
+
+def rows(session: Session, quarter: Quarter | str) -> Json:
+    """Return a campaign for the pack: what it froze, each item with its whole trail, what came of "turn it off".
+
+    `{"campaign": status, "items": [...]}`; an item holds identity, reviewer and why, status, risk, frozen `facts` and
+    their `fingerprint`, `changes`, `decisions` (oldest first: who, answer, words, by what right, dwell, what was
+    shown), and `remediations` with their read-back. Times are RFC 3339. Raises OutOfDate where there is no campaign.
+    """
+    campaign = campaigns.get(session, quarter)
+    trails = _trails(session, campaign.id)
+    query = select(ReviewItemRow).where(ReviewItemRow.campaign_id == campaign.id)
+    items = session.scalars(query.order_by(ReviewItemRow.added_at, ReviewItemRow.position, ReviewItemRow.id))
+    return {
+        "campaign": status(session, quarter),
+        "items": [_item(session, row, trails.get(row.id, [])) for row in items],
+    }
+
+
+def _trails(session: Session, campaign_id: str) -> dict[str, list[ReviewDecisionRow]]:
+    found: dict[str, list[ReviewDecisionRow]] = {}
+    query = select(ReviewDecisionRow).where(ReviewDecisionRow.campaign_id == campaign_id)
+    for row in session.scalars(query.order_by(ReviewDecisionRow.at, ReviewDecisionRow.id)):
+        found.setdefault(row.item_id, []).append(row)
+    return found
+
+
+def _item(session: Session, row: ReviewItemRow, trail: list[ReviewDecisionRow]) -> Json:
+    identity = row.facts["identity"]
+    acts = [act for decision in trail for act in decision.remediation_ids]
+    return {
+        "item": row.id,
+        "identity": {name: identity[name] for name in ("id", "provider", "kind", "account", "name", "principal")},
+        "reviewer": row.reviewer,
+        "because": row.because.value,
+        "self_review": row.self_review,
+        "by_creator": row.by_creator,
+        "status": row.status.value,
+        "risk": row.risk.value,
+        "privileged": row.privileged,
+        "facts": row.facts,
+        "fingerprint": row.fingerprint,
+        "changes": row.changes,
+        "late": row.late,
+        "added_at": facts.when(row.added_at),
+        "carried_from": _carried(session, row),
+        "asked_again_at": facts.when(row.asked_again_at),
+        "decided_at": facts.when(row.decided_at),
+        "decision": row.decision_id,
+        "decisions": [_decision(decision) for decision in trail],
+        "remediations": _acts(session, acts),
+        "by_hand": row.status is ItemStatus.OFF and not acts,
+    }
+
+
+def _carried(session: Session, row: ReviewItemRow) -> Json | None:
+    """Return the decision that still stands; None: the item was not carried over."""
+    decision = session.get(ReviewDecisionRow, row.carried_from) if row.carried_from else None
+    if decision is None:
+        return None
+    former = session.get_one(ReviewCampaignRow, decision.campaign_id)
+    return {"quarter": former.quarter, **_decision(decision)}
+
+
+def _decision(row: ReviewDecisionRow) -> Json:
+    return {
+        "id": row.id,
+        "at": facts.when(row.at),
+        "answer": row.answer.value,
+        "email": row.email,
+        "slack_id": row.slack_id,
+        "name": row.name,
+        "authority": row.authority,
+        "words": row.words,
+        "reassigned_to": row.reassigned_to,
+        "shown_at": facts.when(row.shown_at),
+        "dwell_seconds": round(row.dwell_seconds, 1),
+        "evidence_opened": row.evidence_opened,
+        "together": row.together,
+        "self_review": row.self_review,
+        "by_creator": row.by_creator,
+        "shown": row.shown,
+    }
+
+
+def _acts(session: Session, ids: list[str]) -> list[Json]:
+    if not ids:
+        return []
+    query = select(RemediationRow).where(RemediationRow.id.in_(ids)).order_by(RemediationRow.planned_at)
+    return [facts.remediation_json(act) for act in session.scalars(query)]
 
 
 # -- the burn-down -----------------------------------------------------------------------------------------------------

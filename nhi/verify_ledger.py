@@ -189,8 +189,7 @@ class Ledger:
 def records_of(body: dict[str, Any]) -> list[str]:
     """Return the ids of the decisions that an event tells of."""
     facts = body.get("facts") or {}
-    told = [facts.get("attestation"), facts.get("decision"), *facts.get("attestations", [])]
-    return [str(record) for record in told if record]
+    return [str(facts[name]) for name in ("attestation", "decision") if facts.get(name)]
 
 
 def object_of(text: str, what: str, *, exact: bool = True) -> dict[str, Any]:

@@ -446,11 +446,18 @@ class Google:
             raise Answer(400, "at most 100 resources")
         methods = set(re.findall(r'"(google\.[\w.]+)"', told))
         since = cast("re.Match[str]", re.search(r'timestamp>="([^"]+)"', told))[1]
+        until = re.search(r'timestamp<"([^"]+)"', told)
+        by = re.search(r'principalEmail:"([^"]+)"', told)
         for name in names:
             project = self.projects.get(name.removeprefix("projects/"))
             entries = project.entries if project else self.organization_entries if name == ORGANIZATION else []
             for entry in sorted(entries, key=lambda one: str(one["timestamp"])):
-                if entry["protoPayload"]["methodName"] in methods and entry["timestamp"] >= since:
+                if not since <= entry["timestamp"] < (until[1] if until else "9999"):
+                    continue
+                used = (
+                    str(entry["protoPayload"]["authenticationInfo"]["principalEmail"]).endswith(by[1]) if by else False
+                )
+                if used or entry["protoPayload"]["methodName"] in methods:
                     yield entry
 
     def _series(self, method: Method, query: Mapping[str, str]) -> list[Json]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import email
 import email.policy
-import hashlib
-import re
 import shutil
 import socketserver
 import stat
@@ -20,7 +17,7 @@ from typing import Any, ClassVar
 
 import boto3
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -65,35 +62,6 @@ def test_a_note_is_three_lines_an_empty_one_and_a_signature(signer: Signer) -> N
     assert notes.verify(signer.sign(12, ROOT_OF_ONE), signer.verifier) == notes.Checkpoint(
         origin="example.com/nhi", size=12, root=ROOT_OF_ONE
     )
-
-
-def opened_by_the_specification(note: str, vkey: str) -> tuple[str, int, bytes]:
-    """Read a note by the letter of c2sp.org/signed-note, /tlog-checkpoint and RFC 8032, with nothing of ours."""
-    text, _, signatures = note.rpartition("\n\n")  # the last empty line; the text keeps its newline
-    text += "\n"
-    assert not any(ord(c) < 32 and c != "\n" for c in note)
-    assert signatures.endswith("\n")
-    key_name, key_hash, key_data = vkey.split("+", 2)
-    key = base64.b64decode(key_data, validate=True)
-    assert (key[0], len(key)) == (1, 33)
-    assert hashlib.sha256(key_name.encode() + b"\n" + key).digest()[:4].hex() == key_hash
-    for line in signatures.removesuffix("\n").split("\n"):
-        dash, name, signature = line.split(" ")
-        assert (dash, name) == ("\u2014", key_name)
-        raw = base64.b64decode(signature, validate=True)
-        assert (raw[:4].hex(), len(raw)) == (key_hash, 4 + 64)
-        Ed25519PublicKey.from_public_bytes(key[1:]).verify(raw[4:], text.encode())
-    origin, size, root, *more = text.removesuffix("\n").split("\n")
-    assert re.fullmatch(r"0|[1-9][0-9]*", size)
-    assert not more
-    return origin, int(size), base64.b64decode(root, validate=True)
-
-
-@given(size=st.integers(0, 2**62), root=st.binary(min_size=32, max_size=32))
-def test_whoever_reads_notes_by_the_specification_reads_ours(size: int, root: bytes) -> None:
-    mine = Signer("example.com/nhi", Ed25519PrivateKey.generate())
-    read = opened_by_the_specification(mine.sign(size, root), str(mine.verifier))
-    assert read == ("example.com/nhi", size, root)
 
 
 def test_keys_are_read_and_written_as_others_do() -> None:
@@ -463,12 +431,6 @@ def test_a_checkpoint_is_kept_as_a_file_that_is_never_written_over(
     assert anchors.bring(program).waiting == []  # it is tried again, later
     clock.pass_by(minutes=2)
     assert len(anchors.bring(program).waiting) == 1
-
-    tell(program, "a.three")
-    third = checkpoint.seal(program, because="by hand").note
-    (tmp_path / "kept" / "checkpoint-000000000003.note").write_text(third[:20])  # a crash cut it short
-    assert anchors.bring(program).kept == [f"file:{tmp_path}/kept"]
-    assert (tmp_path / "kept" / "checkpoint-000000000003.note").read_text() == third
 
 
 @on_sqlite

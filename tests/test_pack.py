@@ -32,12 +32,12 @@ from jobs import checkpoint
 from jobs.pack import archive, history, sheets
 from jobs.pack.model import Table
 from nhi import checkpoint as notes
-from nhi import erasure, reviews, verify_pack
+from nhi import reviews, verify_pack
 from nhi.database import reading
 from nhi.errors import NhiError, SettingsError
 from nhi.escalation import Verdict
 from nhi.settings import Settings
-from nhi.tables import CheckpointRow, EventPrivateRow, EventRow
+from nhi.tables import CheckpointRow, EventRow
 from tests.conftest import PEOPLE, Clock, copy_of, on_sqlite
 from tests.factories import NOW
 from tests.jobs_world import World, open_world, use_stand_in_aws
@@ -208,9 +208,7 @@ def test_what_was_decided_and_not_done_is_an_open_point_until_it_is_off(
     first = export()
     (row,) = rows(first, "after.csv")
     assert (row["status"], row["now"], row["as_decided"]) == ("proposed", "active", "no")
-    assert f"{key} of ci-deploy is not as it was decided (active): by policy it is only proposed." in read(
-        first, "report.html"
-    )
+    assert f"{key} of ci-deploy is not as it was decided (active): its act is proposed." in read(first, "report.html")
 
     world.cloud.iam.update_access_key("ci-deploy", key, "Inactive")  # somebody did it by hand
     (row,) = rows(export("again.zip"), "after.csv")
@@ -295,14 +293,6 @@ def test_no_cell_of_a_csv_begins_as_a_formula(start: str) -> None:
     assert cell == f"'{start}1+1"
 
 
-@pytest.mark.parametrize("text", ["a=1; =1+1", "x;=cmd|' /C calc'!A0", 'x;"=1+1', "x;  @SUM(1)", "x;-1", "；;＝1"])
-def test_no_cell_begins_as_a_formula_where_a_semicolon_ends_a_cell(text: str) -> None:
-    made = sheets.as_csv(Table(name="t", columns=("a",), rows=((text,),))).decode()
-    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
-        for row in csv.reader(io.StringIO(made), delimiter=";", quoting=quoting):
-            assert not [cell for cell in row if cell.lstrip(' "').startswith(sheets.FORMULA)], row
-
-
 def test_ordinary_cells_stay_as_they_are() -> None:
     table = Table(name="t", columns=("a", "b", "c", "d"), rows=(('x=1, "y"', -3, True, None),))
     (_, row) = csv.reader(io.StringIO(sheets.as_csv(table).decode(), newline=""))
@@ -335,30 +325,6 @@ def test_assessment_results_have_the_shape_that_oscal_publishes(pack: Path) -> N
     assert len(result["observations"]) == 1 + 2 + 1
     uuids = [each["uuid"] for each in [*result["observations"], *result["findings"]]]
     assert len(set(uuids)) == len(uuids)
-
-
-# -- what is gone ----------------------------------------------------------------------------------------------------
-
-
-@on_sqlite
-def test_who_was_erased_is_not_in_the_pack_and_who_is_gone_without_a_word_is_told_of(
-    world: World, export: Callable[..., Path]
-) -> None:
-    decide(world)
-    with world.sessions.begin() as session:
-        erased = erasure.erase(session, "ana@example.com", now=world.clock())
-    pack = export("erased.zip", scan=False)
-    status, sentences = said(pack)
-    assert (status, "personal parts of" in sentences) == (0, True), sentences
-    assert erased.events > 0
-    assert "ana@example.com" not in read(pack, "events.jsonl")
-
-    with world.sessions.begin() as session:
-        seq = session.query(EventPrivateRow.seq).order_by(EventPrivateRow.seq).limit(1).scalar()
-        session.query(EventPrivateRow).filter_by(seq=seq).delete()
-    told = archive.export(world.program, QUARTER, pack.with_name("lost.zip"), by="a test", scan=False)
-    assert said(told.path)[0] == 0
-    assert f"(events {seq}) could not be seen: they are gone without an erasure" in told.evidence.incomplete[0]
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ def table(permissions: Sequence[Need]) -> str:
     ("name", "permissions"),
     [
         ("read", Aws.permissions),
+        ("activity", Aws.activity_permissions),
         ("regions", Aws.region_permissions),
         ("organization", organization.PERMISSIONS),
         ("look", Aws.look_permissions),
@@ -32,7 +33,7 @@ def table(permissions: Sequence[Need]) -> str:
         ("gcp-read", Gcp.permissions),
         ("gcp-write", Gcp.disable_permissions),
     ],
-    ids=["read", "regions", "organization", "look", "write", "rotate", "gcp-read", "gcp-write"],
+    ids=["read", "activity", "regions", "organization", "look", "write", "rotate", "gcp-read", "gcp-write"],
 )
 def test_the_readme_lists_exactly_the_permissions_declared_beside_the_code(
     name: str, permissions: Sequence[Need]

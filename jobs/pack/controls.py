@@ -138,21 +138,11 @@ CONTROLS = (
 )
 
 
-_YET = {  # why an act that was decided is not done, by its status
-    "proposed": "by policy it is only proposed",
-    "awaiting": "another person has not agreed yet",
-    "planned": "it is not due yet",
-    "acting": "it is under way",
-    "refused": "it was refused when it was looked at again",
-    "failed": "it failed",
-}
-
-
 def _not_as_decided(one: After) -> str:
     said = f"is not as it was decided ({one.now})"
     if one.status == "by hand":
         return f"{one.identity['name']} {said}: nobody turned it off by hand."
-    why = "" if one.acted_at is not None else f": {_YET.get(one.status, one.status)}"
+    why = "" if one.acted_at is not None else f": its act is {one.status}"
     return f"{one.credential} of {one.identity['name']} {said}{why}."
 
 

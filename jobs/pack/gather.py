@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from jobs.pack import population
 from jobs.pack.model import After, Campaign, Decision, Evidence, Json, Source
-from nhi import facts, review_facts
+from nhi import facts
 from nhi.completeness import Counted
 from nhi.escalation import Verdict
 from nhi.policy import NEVER, Policy
@@ -29,7 +29,6 @@ from nhi.tables import (
     EventRow,
     IdentityRow,
     PopulationCountRow,
-    RemediationRow,
     ReviewCampaignRow,
     ReviewDecisionRow,
     ReviewItemRow,
@@ -81,8 +80,7 @@ def gather(
 def _sources(session: Session) -> tuple[Source, ...]:
     """Return the last scan of each account; of two at the same instant the one that saw less."""
     rows = session.scalars(select(ScanRow).order_by(ScanRow.finished_at, ScanRow.complete.desc()))
-    places = review_facts.scanned(session)
-    newest = {place: row for row in rows if (place := (row.provider, row.account)) in places}
+    newest = {(row.provider, row.account): row for row in rows}
     queries = _queries(session)
     return tuple(
         Source(
@@ -185,9 +183,7 @@ def _decisions(session: Session, quarter: Quarter) -> tuple[Decision, ...]:
             )
         )
     )
-    said_by = dict(session.execute(select(RemediationRow.id, RemediationRow.attestation_id)).all())
     by_review = {row.attestation_id for row in reviewed}
-    by_review |= {said_by.get(act) for row in reviewed for act in row.remediation_ids}
     attested = session.scalars(
         select(AttestationRow).where(AttestationRow.at >= quarter.begins_at, AttestationRow.at < quarter.ends_at)
     )

@@ -13,21 +13,17 @@ from jobs.pack.model import Json, clean
 from nhi import campaigns, facts, review_facts, reviews
 from nhi.findings import FindingStatus
 from nhi.policy import Policy
-from nhi.tables import EventRow, FindingRow, IdentityRow, ReviewCampaignRow, ReviewDecisionRow, ReviewItemRow
-
-AT_ONCE = 500
-NOT_DECIDED: Json = {"decision": None, "decided_by": None, "decided_at": None}
+from nhi.tables import EventRow, FindingRow, IdentityRow, ReviewCampaignRow, ReviewItemRow
 
 
 def frozen(session: Session, campaign: ReviewCampaignRow) -> tuple[Json, ...]:
     """Return the items of a campaign as they were frozen, with their reviewer and what became of them."""
-    query = select(ReviewItemRow).where(ReviewItemRow.campaign_id == campaign.id).order_by(ReviewItemRow.position)
-    rows = list(session.scalars(query))
-    decided = _decided(session, [row.decision_id or row.carried_from for row in rows])
+    rows = session.scalars(
+        select(ReviewItemRow).where(ReviewItemRow.campaign_id == campaign.id).order_by(ReviewItemRow.position)
+    )
     return tuple(
         {
             **row.facts,
-            **decided.get(row.decision_id or row.carried_from or "", NOT_DECIDED),
             "reviewer": row.reviewer,
             "reviewer_because": row.because.value,
             "risk": row.risk.value,
@@ -36,16 +32,6 @@ def frozen(session: Session, campaign: ReviewCampaignRow) -> tuple[Json, ...]:
         }
         for row in rows
     )
-
-
-def _decided(session: Session, ids: Sequence[str | None]) -> dict[str, Json]:
-    """Return who gave the decisions that count, and when: in a former review, where one was carried over."""
-    found: dict[str, Json] = {}
-    for start in range(0, len(ids), AT_ONCE):
-        query = select(ReviewDecisionRow).where(ReviewDecisionRow.id.in_(ids[start : start + AT_ONCE]))
-        for row in session.scalars(query):
-            found[row.id] = {"decision": row.id, "decided_by": row.email, "decided_at": facts.when(row.at)}
-    return found
 
 
 def current(session: Session, policy: Policy, now: datetime) -> tuple[Json, ...]:
@@ -58,7 +44,7 @@ def current(session: Session, policy: Policy, now: datetime) -> tuple[Json, ...]
     findings: dict[str, list[FindingRow]] = {identity_id: [] for identity_id in ids}
     for finding in session.scalars(select(FindingRow).where(FindingRow.status != FindingStatus.RESOLVED)):
         findings.get(finding.identity_id, []).append(finding)
-    nobody = NOT_DECIDED | {"reviewer": None, "reviewer_because": None, "risk": None, "review": None, "late": False}
+    nobody = {"reviewer": None, "reviewer_because": None, "risk": None, "review": None, "late": False}
     return tuple(
         {**review_facts.frozen_facts(row, findings[row.id]), "owner": owners[row.id], **nobody} for row in rows
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -15,13 +14,11 @@ from jobs.pack.model import Cell, Table
 
 # What spreadsheets take for the beginning of a formula, in their wide forms too (OWASP, CSV injection).
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# Where a list's separator is a semicolon, as in much of Europe, what follows one begins a cell.
-_BEHIND = re.compile(r"(;[ \"]*)([=+\-@＝＋－＠])")
 WIDEST = 60  # of a column, in characters
 
 
 def as_csv(table: Table) -> bytes:
-    """Return a table as CSV (RFC 4180, UTF-8). A text that begins as a formula does, or goes on so, gets a quote."""
+    """Return a table as CSV (RFC 4180, UTF-8). A text that begins as a formula does gets a quote before it."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(table.columns)
@@ -36,7 +33,7 @@ def _text(cell: Cell) -> str | int | float:
         case bool():
             return "yes" if cell else "no"
         case str():
-            return _BEHIND.sub(r"\1'\2", f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell)
+            return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell
         case _:
             return cell
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.pack.model import Evidence, Json, Table
-from jobs.pack.population import NOT_DECIDED
 from nhi.facts import when
 from nhi.verify_ledger import line_of
 
@@ -52,9 +51,6 @@ POPULATION: tuple[str, ...] = (
     "reviewer_because",
     "risk",
     "review",
-    "decision",
-    "decided_by",
-    "decided_at",
     "late",
     "findings",
     *_OF_CREDENTIALS,
@@ -84,7 +80,7 @@ def _about(one: Json) -> Json:
         "owner": owner["email"],
         "owner_confidence": round(owner["confidence"], 3) if owner.get("confidence") is not None else None,
         "findings": [finding["kind"] for finding in one["findings"]],
-        **{name: one[name] for name in ("reviewer", "reviewer_because", "risk", "review", "late", *NOT_DECIDED)},
+        **{name: one[name] for name in ("reviewer", "reviewer_because", "risk", "review", "late")},
     }
 
 

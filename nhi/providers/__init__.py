@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from nhi.activity import Use
 from nhi.certificate import Caller, Read
 from nhi.identity import Credential, CredentialStatus, Evidence, Exercise, Gap, Identity, Need
 from nhi.policy import Source
+from nhi.policy_activity import Activity
 from nhi.rotation import Key, Place, Ready, Stored
 from nhi.screaming import Hearing
 
@@ -120,6 +122,43 @@ class TellsUses(Protocol):
 
     def uses(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Evidence | Gap]:
         """Yield who used these identities lately, each person once; a gap for what could not be asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Uses that were read together, and where the reading of their place stands after them.
+
+    They are written down with that position in one transaction, so a run that dies reads them again or not at all.
+    """
+
+    place: str  # "aws/123456789012/eu-west-1": positions are kept by it
+    uses: Sequence[Use]
+    position: Mapping[str, str]
+    files: Sequence[str] = ()  # names of files that are read with this, never to be read again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a reading of activity begins with."""
+
+    positions: Mapping[str, Mapping[str, str]]  # by place, as the last batch of it left it
+    is_read: Callable[[str], bool]  # whether a file of this name was read before
+    ends: Callable[[], bool]  # whether the time for this reading is over: the rest comes next time
+
+
+@runtime_checkable
+class TellsActivity(Protocol):
+    """A provider that can read what identities did, event by event."""
+
+    activity_coverage: str  # what its trail shows and does not, in a sentence
+
+    def activity(
+        self, identities: Sequence[Identity], reading: Reading, limits: Activity, *, now: datetime
+    ) -> Iterator[Batch | Gap]:
+        """Yield what was done since the last reading, the newest first where all cannot be read; a gap for the rest.
+
+        An event may come more than once: whoever writes it down counts it once, by its id.
+        """
 
 
 @runtime_checkable

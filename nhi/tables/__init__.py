@@ -4,6 +4,14 @@ Times are UTC. Enumerations are stored by value. Ids are opaque. `event` and `at
 DELETE: triggers in the migration refuse them, in SQLite and PostgreSQL alike.
 """
 
+from nhi.tables.activity import (
+    ActivityGapRow,
+    ActivityPositionRow,
+    ActivityProfileRow,
+    ActivitySeenRow,
+    AnomalyRow,
+    LearnedRow,
+)
 from nhi.tables.acts import (
     AnnouncementRow,
     ApprovalRow,
@@ -66,8 +74,13 @@ from nhi.tables.reviews import (
 from nhi.tables.rotations import RotationCardRow, RotationRow
 
 __all__ = [
+    "ActivityGapRow",
+    "ActivityPositionRow",
+    "ActivityProfileRow",
+    "ActivitySeenRow",
     "AnchorRow",
     "AnnouncementRow",
+    "AnomalyRow",
     "ApprovalRow",
     "AskFindingRow",
     "AskRow",
@@ -93,6 +106,7 @@ __all__ = [
     "HandoverItemStatus",
     "HandoverRow",
     "IdentityRow",
+    "LearnedRow",
     "OfferRow",
     "OwnerRow",
     "PermissionSetRow",

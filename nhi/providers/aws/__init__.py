@@ -19,8 +19,9 @@ from typing import Any
 from nhi.certificate import Caller
 from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need, scope_of
 from nhi.policy import Source
-from nhi.providers import Count, CredentialState, Exercised, Memory, Progress, Target
-from nhi.providers.aws import acts, audible, others, roles, rotation
+from nhi.policy_activity import LOOKUP, OFF, Activity, bucket_of, folder_of
+from nhi.providers import Batch, Count, CredentialState, Exercised, Memory, Progress, Reading, Target
+from nhi.providers.aws import acts, audible, lake, lookups, others, roles, rotation, trail_files
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.creators import find_creators
 from nhi.providers.aws.exercise import find_exercises
@@ -48,7 +49,17 @@ PERMISSIONS = tuple(
         "iam:GenerateServiceLastAccessedDetails": "asks when an identity last reached each service; changes nothing",
         "iam:GetServiceLastAccessedDetails": "tells when an identity last reached each service",
         "cloudtrail:LookupEvents": "tells who made a user, role or key, whose sessions use a role,"
-        " and before an act who called with it last",
+        " what is done with them day by day, and before an act who called with it last",
+    }.items()
+)
+ACTIVITY_PERMISSIONS = tuple(
+    Need(action=action, why=why)
+    for action, why in {
+        "s3:ListBucket": "finds the trail's log files, where `activity` names a bucket",
+        "s3:GetObject": "reads them",
+        "kms:Decrypt": "reads them where the trail encrypts them with a key of yours",
+        "cloudtrail:StartQuery": "asks CloudTrail Lake, where `activity` names an event data store",
+        "cloudtrail:GetQueryResults": "reads its answers",
     }.items()
 )
 _SUMMARY = {"iam_user": "Users", "iam_role": "Roles"}  # kinds, and IAM's words for their number
@@ -67,9 +78,14 @@ class Aws:
     permissions: Sequence[Need] = PERMISSIONS
     region_permissions: Sequence[Need] = others.REGION_PERMISSIONS  # where the source names regions
     look_permissions: Sequence[Need] = acts.LOOK_PERMISSIONS  # the reader's, right before an act
+    activity_permissions: Sequence[Need] = ACTIVITY_PERMISSIONS  # only for the trails that policy names
     disable_permissions: Sequence[Need] = DISABLE_PERMISSIONS
     rotate_permissions: Sequence[Need] = rotation.PERMISSIONS
     keys_at_most = rotation.KEYS_AT_MOST
+    activity_coverage = (
+        "CloudTrail's management events, minutes late. Reads of data (S3 objects, table items) are in it only where the"
+        " trail records them."
+    )
 
     def __init__(self, source: Source, *, through: str | None = None) -> None:
         """`through` is a role that is taken first, where the account's own can be taken only from there."""
@@ -166,6 +182,25 @@ class Aws:
         """Yield whose sessions used these roles, as far as CloudTrail's 90 days go."""
         try:
             yield from find_uses(self._calls, self.account, identities, now)
+        finally:
+            self._calls.close()
+
+    def activity(
+        self, identities: Sequence[Identity], reading: Reading, limits: Activity, *, now: datetime
+    ) -> Iterator[Batch | Gap]:
+        """Yield what was done, from the trail that the source names; without one, by LookupEvents."""
+        trail = self._source.activity or LOOKUP
+        try:
+            if trail == LOOKUP:
+                for region in self._calls.trail_regions(limits.regions):
+                    yield from lookups.read(self._calls, self.account, region, reading, limits, now)
+            elif (bucket := bucket_of(trail)) is not None:
+                store = trail_files.Bucket(self._calls, *bucket)
+                yield from trail_files.read(store, reading, limits, now)
+            elif (folder := folder_of(trail)) is not None:
+                yield from trail_files.read(trail_files.Folder(folder), reading, limits, now)
+            elif trail != OFF:
+                yield from lake.read(self._calls, trail, reading, limits, now)
         finally:
             self._calls.close()
 

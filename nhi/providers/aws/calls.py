@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -119,6 +119,18 @@ class Calls:
             seen.add(marker)
             parameters["Marker"] = marker
 
+    def trail_regions(self, others: Iterable[str]) -> tuple[str, ...]:
+        """Return the region that IAM and STS write their events to, the configured one, and the others, each once."""
+        region = Session().get_config_variable("region") or "us-east-1"
+        return tuple(dict.fromkeys((_home_of(region), region, *others)))
+
+    def stream(self, action: str, body: Any, size: int) -> Iterator[bytes]:
+        """Yield an answer's body in pieces. Raises CannotSee where the connection breaks."""
+        try:
+            yield from body.iter_chunks(size)
+        except _FAULTS as error:
+            raise CannotSee(type(error).__name__, action, passing=True) from None
+
     def close(self) -> None:
         """Close idle connections. The next call opens new ones."""
         with self._lock:
@@ -146,8 +158,8 @@ class Calls:
         if self._session is None:
             self._session = self._new_session()
         region: str = self._session.get_config_variable("region") or "us-east-1"
-        if service == "cloudtrail":  # IAM and STS write their events in one region only
-            region = next((home for prefix, home in _TRAIL_REGIONS.items() if region.startswith(prefix)), "us-east-1")
+        if service == "cloudtrail":
+            region = _home_of(region)
         return self._session.create_client(
             _CLIENTS.get(service, service),
             region_name=wanted or region,
@@ -187,6 +199,11 @@ class Calls:
         with self._count_lock:
             self.made[f"{service}:{operation}"] += 1
         (self._trail_pace if service == "cloudtrail" else self._pace).wait()
+
+
+def _home_of(region: str) -> str:
+    """Return where IAM and STS write their events, in the partition of a region."""
+    return next((home for prefix, home in _TRAIL_REGIONS.items() if region.startswith(prefix)), "us-east-1")
 
 
 @cache

@@ -15,8 +15,9 @@ from datetime import datetime
 
 from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need
 from nhi.policy import Source
-from nhi.providers import CredentialState, Memory, Progress, Target
-from nhi.providers.gcp import acts, logs, owners
+from nhi.policy_activity import OFF, Activity
+from nhi.providers import Batch, CredentialState, Memory, Progress, Reading, Target
+from nhi.providers.gcp import acts, logs, owners, uses
 from nhi.providers.gcp.bindings import Bindings
 from nhi.providers.gcp.calls import Calls, CannotSee
 from nhi.providers.gcp.scan import EVERYTHING, Scan
@@ -29,8 +30,9 @@ PERMISSIONS = tuple(
         "iam.serviceAccountKeys.list": "tells whose a key is, where the inventory does not",
         "policyanalyzer.serviceAccountLastAuthenticationActivities.query": "tells when an account was last used",
         "policyanalyzer.serviceAccountKeyLastAuthenticationActivities.query": "tells when a key was last used",
-        "logging.logEntries.list": "tells who made an account or key, and when; of the organisation, whom Workspace"
-        " lets act for its people",
+        "logging.logEntries.list": "tells who made an account or key, and when; what accounts do day by day; of the"
+        " organisation, whom Workspace lets act for its people",
+        "logging.privateLogEntries.list": "the same of reads of data, where a project logs them",
         "iam.serviceAccounts.get": "looks at an account right before an act",
         "iam.serviceAccountKeys.get": "looks at a key right before an act",
         "monitoring.timeSeries.list": "tells, right before an act, of uses in the last days",
@@ -53,15 +55,19 @@ def connect(source: Source) -> Gcp:
 
 
 class Gcp:
-    """One scope of Google Cloud, as Provider, TellsCreators, TellsOwners, TellsQueries, SpansAccounts and Disables."""
+    """One scope of Google Cloud, as Provider, TellsCreators, TellsActivity, TellsOwners, SpansAccounts and Disables."""
 
     name = "gcp"
     permissions: Sequence[Need] = PERMISSIONS
     disable_permissions: Sequence[Need] = DISABLE_PERMISSIONS
     owner_sources: Sequence[str] = owners.SOURCES
+    activity_coverage = (
+        "Google's admin activity audit logs, minutes late. Reads of data are in it only where the project logs them."
+    )
 
     def __init__(self, source: Source) -> None:
         self._scope = source.scope
+        self._trail = source.activity
         self._calls = Calls(source, impersonate=source.impersonate)
         self._acting = self._calls
         if source.remediator_impersonate is not None:
@@ -107,6 +113,17 @@ class Gcp:
         """Yield who made these accounts and their keys, as far as the audit logs' 400 days go."""
         try:
             yield from logs.creators(self._calls, identities, now)
+        finally:
+            self._calls.close()
+
+    def activity(
+        self, identities: Sequence[Identity], reading: Reading, limits: Activity, *, now: datetime
+    ) -> Iterator[Batch | Gap]:
+        """Yield what service accounts did, from the audit logs of their projects."""
+        if self._trail == OFF:
+            return
+        try:
+            yield from uses.read(self._calls, identities, reading, limits, now)
         finally:
             self._calls.close()
 

@@ -306,7 +306,6 @@ class Walk:
         user.name = new
         for key in user.access_keys:
             key.user_name = new
-            self.others.add(key.access_key_id)  # what its name hides can be neither finished nor undone by the old name
 
     def remake(self) -> None:
         """Let somebody delete a user and make another one of the same name, with a key of its own."""
@@ -364,17 +363,12 @@ class Walk:
             is_off = key.status != "Active" or SCREAM.name in self.cloud.inline_policies(user=key.user_name)
             rows = acts_by_key.get(key_id, [])
             ours = [row for row in rows if row.status in (RemediationStatus.DONE, RemediationStatus.TESTING)]
-            self._must(not is_off or bool(ours) or self._is_beside(key, acts_by_key), f"{key_id} is off, by no act")
+            self._must(not is_off or bool(ours), f"{key_id} is off, by no act")
             ended = [row for row in rows if row.status is RemediationStatus.DONE]
             self._must(not ended or is_off, f"{key_id} is on, and its act says that it is off")
             used, card = self.used.get(key_id), self.decided.get(key_id)
             if used is not None and card is not None and used > card:
                 self._must(not (is_off and ended), f"{key_id} was used at {used}, after its card of {card}, and is off")
-
-    def _is_beside(self, key: Any, acts_by_key: dict[str, list[RemediationRow]]) -> bool:
-        """Whether a denial is on its user for another key, which somebody else has taken out of reach."""
-        beside = [one for one in self.others if one in acts_by_key]
-        return key.status == "Active" and bool(beside)
 
     def _must(self, holds: bool, what: str) -> None:
         if not holds:

@@ -333,3 +333,46 @@ def test_an_undo_whose_worker_died_is_taken_up_within_a_minute(world: World) -> 
     assert denied(world)
     tick(world, seconds=50)
     assert (denied(world), status(world, act)) == (False, RemediationStatus.UNDONE)
+
+
+@on_sqlite
+def test_a_user_that_is_renamed_during_a_step_is_freed_under_its_new_name(world: World) -> None:
+    _, act = begun(world)
+    rename(world, "ci-deploy", "ci-release")
+    tick(world, minutes=1)
+    assert (denied(world, "ci-release"), status(world, act)) == (False, REFUSED)
+    assert "its user is called ci-release now" in (world.remediation(act).because or "")
+
+
+@on_sqlite
+def test_a_key_that_is_deleted_during_a_step_leaves_no_denial_behind(world: World) -> None:
+    key_id, act = begun(world)
+    world.cloud.delete_key("ci-deploy", key_id)
+    tick(world, minutes=1)
+    assert (denied(world), status(world, act)) == (False, REFUSED)
+
+
+@on_sqlite
+def test_a_renamed_users_key_is_undone_under_its_new_name_and_never_turned_off_under_it(world: World) -> None:
+    world.set_policy('[remediation]\nmode = "reversible"\n')
+    key_id, other = world.add_user("ci-deploy", 200), world.add_user("later", 200)[0]
+    world.scan()
+    world.ask()
+    acts = [world.decide("ci-deploy", key_id[0]), world.decide("later", other)]
+    rename(world, "later", "earlier")
+    world.remediate()
+    assert [status(world, act) for act in acts] == [RemediationStatus.DONE, REFUSED]
+    assert "its user is called earlier now" in (world.remediation(acts[1]).because or "")
+    rename(world, "ci-deploy", "ci-release")
+    world.undo(acts[0])
+    world.remediate()
+    assert (world.status(key_id[0]), status(world, acts[0])) == ("Active", RemediationStatus.UNDONE)
+
+
+def rename(world: World, old: str, new: str) -> None:
+    """Give a user another name, as IAM's UpdateUser does: id, keys and policies stay."""
+    user = world.cloud.iam.users.pop(old)
+    world.cloud.iam.users[new] = user
+    user.name = new
+    for key in user.access_keys:
+        key.user_name = new

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 
 from nhi.errors import ProviderError
 from nhi.identity import Aspect, CredentialStatus, Gap, Need, scope_of
 from nhi.providers import CredentialState, Target
-from nhi.providers.aws import audible, console, keys, roles, services
+from nhi.providers.aws import audible, console, keys, roles, services, who
 from nhi.providers.aws.calls import Calls, CannotSee
 
 SWITCHED: Mapping[str, ModuleType] = {
@@ -59,10 +60,29 @@ def look(calls: Calls, target: Target) -> CredentialState | Gap | None:
     if module is None:
         return _gap(target, f"NotSupported: {target.credential_kind}")
     try:
+        state = _look(module, calls, target)
+        moved = None if state is not None else _moved(module, calls, target)
+        if moved is None:
+            return state
+        state = _look(module, calls, moved)
+    except CannotSee as fault:
+        return _gap(target, fault.reason)
+    return replace(state, blocked=f"its user is called {moved.identity_name} now") if state is not None else None
+
+
+def _look(module: ModuleType, calls: Calls, target: Target) -> CredentialState | None:
+    try:
         state: CredentialState | None = module.look(calls, target)
     except CannotSee as fault:
-        return None if fault.code == "NoSuchEntity" else _gap(target, fault.reason)
+        if fault.code == "NoSuchEntity":
+            return None
+        raise
     return state
+
+
+def _moved(module: ModuleType, calls: Calls, target: Target) -> Target | None:
+    """Return the target under its user's new name; None: it was not renamed. Raises CannotSee."""
+    return None if module is roles or who.is_called_so(calls, target) else who.renamed(calls, target)
 
 
 def switch(acting: Calls, reading_calls: Calls, target: Target, status: CredentialStatus) -> None:
@@ -74,6 +94,7 @@ def switch(acting: Calls, reading_calls: Calls, target: Target, status: Credenti
     if module is None:
         message = f"AWS cannot turn a {target.credential_kind} off and on again"
         raise ProviderError(message, code="NotSupported", permanent=True)
+    target = _as_called_now(module, reading_calls, target, status)
     try:
         module.switch(acting, target, status)
     except CannotSee as fault:
@@ -86,6 +107,27 @@ def switch(acting: Calls, reading_calls: Calls, target: Target, status: Credenti
         wanted = status.value.capitalize()
         message = f"AWS took the change of {what}, but it does not read as {wanted}; look at it by hand"
         raise ProviderError(message, code="NotVerified", permanent=False)
+
+
+def _as_called_now(module: ModuleType, calls: Calls, target: Target, status: CredentialStatus) -> Target:
+    """Return the target under the name of today. Nothing is turned off under another name than was decided about.
+
+    Where that cannot be seen, nothing is turned off, and what was turned off is turned on by the name known then.
+    """
+    if module is roles:
+        return target
+    try:
+        if who.is_called_so(calls, target):
+            return target
+        moved = who.renamed(calls, target)
+    except CannotSee as fault:
+        if status is CredentialStatus.ACTIVE:
+            return target
+        raise _failure(f"AWS was not asked about {target.credential_id} ({fault.reason})", fault) from None
+    if moved is None or status is CredentialStatus.INACTIVE:
+        message = f"{target.identity_name} is not the user any more that this was decided about"
+        raise ProviderError(message, code="NoSuchEntity", permanent=True)
+    return moved
 
 
 def _reads_twice_as(module: ModuleType, calls: Calls, target: Target, status: CredentialStatus) -> bool:

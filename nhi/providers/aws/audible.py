@@ -40,7 +40,7 @@ def look(calls: Calls, target: Target) -> CredentialState | None:
     """Read one key, and whether our denial is on its user. None as for keys. Raises CannotSee."""
     state = keys.look(calls, target)
     if state is None:
-        return None
+        return _left_behind(calls, target)
     found, _ = SCREAM.find(calls, target.identity_name)
     is_off = found is Found.OURS or state.status is CredentialStatus.INACTIVE
     return replace(
@@ -49,6 +49,14 @@ def look(calls: Calls, target: Target) -> CredentialState | None:
         blocked=_blocked(calls, target, found),
         former=_former(calls, target),
     )
+
+
+def _left_behind(calls: Calls, target: Target) -> CredentialState | None:
+    """Return the state of a denial whose key is gone: it reaches what its user has by now, and is to be taken off."""
+    user = same_user(calls, target)
+    if user is None or SCREAM.find(calls, target.identity_name)[0] is not Found.OURS:
+        return None
+    return CredentialState(status=CredentialStatus.INACTIVE, last_used_at=None, blocked="the key itself is gone")
 
 
 def _blocked(calls: Calls, target: Target, found: Found) -> str | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from nhi.identity import CredentialStatus
 from nhi.providers import Target
-from nhi.providers.aws.calls import Calls, reading
+from nhi.providers.aws.calls import Calls, CannotSee, reading
+
+_DETAILS = "iam:GetAccountAuthorizationDetails"
 
 
 def same_user(calls: Calls, target: Target) -> Mapping[str, Any] | None:
@@ -16,6 +19,29 @@ def same_user(calls: Calls, target: Target) -> Mapping[str, Any] | None:
     with reading("iam:GetUser"):
         user: Mapping[str, Any] = answer["User"]
         return user if user["UserId"] == target.identity_key else None
+
+
+def renamed(calls: Calls, target: Target) -> Target | None:
+    """Return the target under the name that its user has by now; None: the user is gone, or is called so still.
+
+    IAM keeps a user's id when its name changes, and what was turned off stays off under the new one. Raises CannotSee.
+    """
+    for page in calls.pages(_DETAILS, Filter=["User"]):
+        with reading(_DETAILS):
+            for user in page["UserDetailList"]:
+                if user["UserId"] == target.identity_key and user["UserName"] != target.identity_name:
+                    return replace(target, identity_name=str(user["UserName"]))
+    return None
+
+
+def is_called_so(calls: Calls, target: Target) -> bool:
+    """Whether the target's name is still that of its user. Raises CannotSee."""
+    try:
+        return same_user(calls, target) is not None
+    except CannotSee as fault:
+        if fault.code == "NoSuchEntity":
+            return False
+        raise
 
 
 def same_role(calls: Calls, target: Target) -> Mapping[str, Any] | None:

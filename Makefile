@@ -11,7 +11,7 @@ WORKERS ?= 3
 .DEFAULT_GOAL := help
 # The checks run in the order they are named, cheapest first, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help setup demo test lint migrations-check pytest bench format lock clean
+.PHONY: help setup demo test lint migrations-check pytest bench format roles lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,9 @@ bench: $(STAMP) ## every tests/bench_*.py, one after the other; docs/benchmarks.
 
 format: $(STAMP) ## let ruff set the code and put right what it safely can
 	@$(BIN)/ruff check --fix-only --quiet; $(BIN)/ruff format
+
+roles: $(STAMP) ## write docs/aws-roles.* anew from the permissions declared beside the code
+	@$(BIN)/python -m nhi.providers.aws.role_documents
 
 # Pins stay as they are unless pyproject.toml asks for others; `make lock UPGRADE=--upgrade` takes the newest.
 # The header names this command, and neither lock names an index, so both read the same wherever they were made.

@@ -41,6 +41,7 @@ class Acts:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     jobs: list[StandInJob] = field(default_factory=list)
     denied: dict[str, datetime] = field(default_factory=dict)  # users whose every call is denied, since when
+    powers: dict[str, set[str]] = field(default_factory=dict)  # actions that a role may do, by its ARN; others: all
     polls: int = 0  # how many answers say "in progress" before one says "completed"
     _jobs: dict[str, list[Any]] = field(default_factory=dict)  # [user, polls left], by id
 
@@ -49,6 +50,8 @@ class Acts:
         match asked.action:
             case "iam:UpdateServiceSpecificCredential":
                 return self._update(asked)
+            case "iam:SimulatePrincipalPolicy":
+                return self._simulate(asked)
             case "iam:GenerateServiceLastAccessedDetails":
                 job = str(uuid.uuid4())
                 self._jobs[job] = [asked.parameters["Arn"].rpartition("/")[2], self.polls]
@@ -70,6 +73,15 @@ class Acts:
             if since is not None and now >= since + job.after:
                 self.jobs.remove(job)
                 yield job, since + job.after
+
+    def _simulate(self, asked: Asked) -> Response:
+        may = self.powers.get(asked.parameters["PolicySourceArn"])
+        actions = [value for name, value in asked.parameters.items() if name.startswith("ActionNames.member.")]
+        told = [
+            {"EvalActionName": one, "EvalDecision": "allowed" if may is None or one in may else "implicitDeny"}
+            for one in actions
+        ]
+        return answer_of("SimulatePrincipalPolicy", {"EvaluationResults": told, "IsTruncated": "false"})
 
     def _update(self, asked: Asked) -> Response:
         one = self.services.get(asked.parameters["ServiceSpecificCredentialId"])

@@ -15,12 +15,12 @@ from bot import delivery, directory
 from bot.slack import ALL_SENDING, UNWELL, Kind, trouble, why_shut
 from jobs import checkpoint
 from jobs.program import Program, open_database, real_clock, slack_client
-from nhi import ledger, policy, roster, settings
+from nhi import ledger, own_power, policy, roster, settings
 from nhi.database import in_a_sentence, open_sessions, reading
 from nhi.errors import NhiError
 from nhi.identity import Gap
 from nhi.policy import Policy
-from nhi.providers import Memory, providers
+from nhi.providers import Memory, Provider, TellsPowers, providers
 from nhi.settings import Settings
 from nhi.tables import DeliveryRow, DirectoryPullRow, ScanRow
 
@@ -183,6 +183,14 @@ def _sources(told: Policy) -> Iterator[Check]:
             yield Check(name=name, status="fail", detail=f"cannot be seen: {first.reason}", fix=fix)
         else:
             yield Check(name=name, status="ok", detail="can be read")
+            yield from _powers(provider, told)
+
+
+def _powers(provider: Provider, told: Policy) -> Iterator[Check]:
+    """Say what this program may do there, where the provider can tell."""
+    if isinstance(provider, TellsPowers):
+        for judged in own_power.judge(list(provider.powers()), told):
+            yield Check(name=f"power {provider.account}", **asdict(judged))
 
 
 def _scanned(program: Program) -> Check:

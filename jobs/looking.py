@@ -14,13 +14,13 @@ from jobs.reach import Providers
 from nhi import approvals, authority, facts, review_facts, risk, seasons
 from nhi.certificate import Certificate, Read
 from nhi.database import Sessions, reading
-from nhi.identity import CredentialStatus, Gap
+from nhi.identity import CredentialStatus, Gap, Identity
 from nhi.policy import NEVER, Policy
 from nhi.preflight import Doubt, Limits, Look, Plan
 from nhi.providers import CredentialState
 from nhi.records import credential_of, identity_of
 from nhi.remediation import RemediationKind, RemediationStatus
-from nhi.tables import AskRow, AttestationRow, CredentialRow, IdentityRow, PersonRow, RemediationRow
+from nhi.tables import AskRow, AttestationRow, CredentialRow, EvidenceRow, IdentityRow, PersonRow, RemediationRow
 
 Seen = CredentialState | Gap | None  # what a provider's look found
 
@@ -86,7 +86,15 @@ def look(session: Session, row: RemediationRow, found: Outside, policy: Policy, 
         acts_in_account_today=_acts(session, row, now - timedelta(days=1), in_account=True),
         credentials_in_account=_credentials(session, row),
         account_is_busy=_is_busy(session, row),
+        is_itself=_is_itself(session, identity, row.identity_id, policy),
     )
+
+
+def _is_itself(session: Session, identity: Identity, identity_id: str, policy: Policy) -> bool:
+    """Whether this program runs as it, by policy or by what the last scan told."""
+    told = select(EvidenceRow.id).where(EvidenceRow.identity_id == identity_id, EvidenceRow.source == risk.ITSELF)
+    by_policy = risk.protecting(risk.own_names(policy), identity, None) is not None
+    return by_policy or session.scalar(told.limit(1)) is not None
 
 
 def limits(row: RemediationRow, policy: Policy, now: datetime) -> Limits:

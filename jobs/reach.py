@@ -48,4 +48,5 @@ def target_of(row: RemediationRow, provider: Provider | None = None) -> Target:
         identity_key=row.identity.key,
         credential_kind=kind,
         credential_id=row.credential.external_id,
+        principal=row.identity.principal,
     )

@@ -71,7 +71,7 @@ def undo(work: Work, provider: Rotates) -> None:
         _keep(work, against)
         return
     try:
-        provider.put_back(Place(**row.place), row.version, row.former)
+        provider.put_back(work.target, Place(**row.place), row.version, row.former)
     except ProviderError as error:
         handling.later(work, say("acts.undo_not_yet", error=str(error)).plain())
         return

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs import around, exercises, judge, trails
+from jobs import around, exercises, itself, judge, trails
 from nhi import findings, inventory, ledger, permission_records
 from nhi.database import Sessions, reading
 from nhi.identity import Credential, Gap, Identity
@@ -109,6 +109,7 @@ def scan_source(
     tally.identities = len(identities)
     tally.credentials = sum(len(identity.credentials) for identity in identities)
     _write_inventory(sessions, provider, identities, tally, policy, now)
+    itself.note(sessions, provider, policy, now)
     tally.gaps += trails.gather(sessions, provider, now)
     gaps, opened, resolved = exercises.gather(sessions, provider, policy, now)
     tally.gaps, tally.opened, tally.resolved = tally.gaps + gaps, tally.opened + opened, tally.resolved + resolved

@@ -29,6 +29,7 @@ class Doubt(StrEnum):
     DECIDER_MAY_NOT = "decider_may_not"
     NEVER_TOUCH = "never_touch"
     BREAK_GLASS = "break_glass"
+    ITSELF = "itself"
     SECOND_PERSON = "second_person"
     FROZEN = "frozen"
     FREEZE_UNKNOWN = "freeze_unknown"
@@ -86,6 +87,7 @@ class Look:
     acts_in_account_today: int
     credentials_in_account: int  # live ones
     account_is_busy: bool  # another act is under way in the account
+    is_itself: bool = False  # this program runs as it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +154,8 @@ def _of_people(plan: Plan, look: Look) -> Stop | None:
 
 
 def _of_policy(look: Look, limits: Limits) -> Stop | None:
+    if look.is_itself:
+        return Stop(doubt=Doubt.ITSELF)
     if look.never_touch is not None:
         return Stop(doubt=Doubt.NEVER_TOUCH, facts={"pattern": look.never_touch})
     if look.break_glass is not None:

@@ -53,3 +53,34 @@ def protecting(patterns: Sequence[str], identity: Identity, credential_id: str |
 
 def _fits(glob: str, names: Iterable[str]) -> bool:
     return any(fnmatchcase(name, glob) for name in names)
+
+
+ITSELF = "itself"  # the source of evidence that this program runs as an identity
+
+
+def own_names(policy: Policy) -> tuple[str, ...]:
+    """Return globs of what this program runs as, as policy names it."""
+    named: list[str] = []
+    for source in policy.sources:
+        named += [arn for arn in (source.role_arn, source.remediator_role_arn) if arn is not None]
+        roles = (source.role_name, source.remediator_role_name)
+        named += [f"arn:aws*:iam::*:role/*{role}" for role in roles if role is not None]
+        accounts = (source.impersonate, source.remediator_impersonate)
+        named += [f"serviceAccount:{account}" for account in accounts if account is not None]
+    return tuple(named)
+
+
+def answers_for_us(policy: Policy) -> str | None:
+    """Return the e-mail of who answers for this program: the first admin that has one, or the fallback."""
+    emails = [admin for admin in policy.people.admins if "@" in admin]
+    return emails[0] if emails else policy.owners.fallback
+
+
+def is_same(principal: str, name: str) -> bool:
+    """Whether two ARNs are of the same user or role: a session's does not tell the path of its role."""
+    ours, theirs = principal.split(":"), name.split(":")
+    if len(ours) != 6 or len(theirs) != 6:
+        return principal == name
+    kinds = [pieces[5].partition("/")[0] for pieces in (ours, theirs)]
+    names = [pieces[5].rpartition("/")[2] for pieces in (ours, theirs)]
+    return ours[4] == theirs[4] and kinds[0] == kinds[1] and names[0] == names[1]

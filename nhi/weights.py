@@ -61,6 +61,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("elsewhere",),
     ("leads",),
     (FIRST,),
+    ("itself",),
     ("fallback",),
 )
 
@@ -69,6 +70,7 @@ DEFAULTS: dict[str, Worth] = {
     # What somebody wrote down on purpose.
     "tag": Worth(3.91),
     "iac_tag": Worth(-0.02),
+    "itself": Worth(4.0),  # this program runs as it, and policy says who answers for that; a judgement, not a fit
     # What CloudTrail saw people do.
     "creator": Worth(1.88, _days(1440)),
     "rotator": Worth(1.13, _days(960)),

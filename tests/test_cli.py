@@ -567,12 +567,29 @@ def test_policy_check_before_the_first_scan_says_what_to_do(blank: Desk) -> None
     assert (ran.status, "run `nhi scan`" in ran.out) == (0, True)
 
 
+def test_policy_backtest_says_what_would_have_been_off_and_what_it_cannot_know(desk: Desk, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text("[rules]\nunused_after = '100d'\n")
+    ran = desk.nhi("policy", "backtest", str(other), "--since", "365d")
+    assert (ran.status, ran.err) == (0, "")
+    assert re.search(r"this policy would have turned off [1-9]\d* of \d+ credentials", ran.out.replace("\n", " "))
+    assert "known only by its last use before that day" in ran.out.replace("\n", " ")
+    told = desk.nhi("policy", "backtest", str(other), "--since", "365d", "--json").json()
+    assert {"turned_off", "used_later", "judged", "recorded_since"} <= set(told)
+    wrong = desk.nhi("policy", "backtest", str(other), "--since", "soon")
+    assert (wrong.status, '"90d"' in wrong.err) == (2, True)
+
+
 def test_doctor_json_names_each_check_with_what_to_do(desk: Desk) -> None:
     ran = desk.nhi("doctor", "--json")
     checks = ran.json()["checks"]
     assert (ran.status, ran.err) == (0, "")
     assert all(set(check) >= {"name", "status", "detail", "fix"} for check in checks)
-    assert {check["status"] for check in checks} == {"ok"}
+    powers = [check for check in checks if check["name"].startswith("power")]
+    assert {check["status"] for check in checks if check not in powers} == {"ok"}
+    reads, acts = powers  # the stand-in's caller may do everything, and acts by itself
+    assert (reads["status"], "iam:DeleteUser" in reads["fix"]) == ("warn", True)
+    assert (acts["status"], "remediator_role_arn" in acts["fix"]) == ("warn", True)
     assert {"database", "policy", "slack", "scan", "outbox", "ledger"} <= {check["name"] for check in checks}
 
 

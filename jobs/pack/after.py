@@ -134,6 +134,7 @@ def _target(row: RemediationRow, credential_id: str) -> Target:
         identity_key=row.identity.key,
         credential_kind=row.credential.kind,
         credential_id=credential_id,
+        principal=row.identity.principal,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from nhi.activity import Use
 from nhi.certificate import Caller, Read
 from nhi.identity import Credential, CredentialStatus, Evidence, Exercise, Gap, Identity, Need
+from nhi.own_power import Power
 from nhi.policy import Source
 from nhi.policy_activity import Activity
 from nhi.rotation import Key, Place, Ready, Stored
@@ -42,6 +43,7 @@ class Target:
     identity_key: str
     credential_kind: str
     credential_id: str
+    principal: str = ""  # the provider's whole name of the identity; empty: not told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +271,17 @@ class Listens(Protocol):
 
 
 @runtime_checkable
+class TellsPowers(Protocol):
+    """A provider that can say whom this program is there, and what it may do, without trying it out."""
+
+    def powers(self) -> Iterator[Power]:
+        """Yield what the reader may do, and then what the remediator may."""
+
+    def itself(self) -> Sequence[str]:
+        """Return the provider's names of whom this program acts as there; what cannot be told is left out."""
+
+
+@runtime_checkable
 class Rotates(Protocol):
     """A provider that can make a second key and put its secret straight where policy says.
 
@@ -293,10 +306,10 @@ class Rotates(Protocol):
         Raises ProviderError: `permanent` where nothing was made, else it must be found out what was.
         """
 
-    def stored(self, place: Place, version: str) -> Stored | None:
+    def stored(self, target: Target, place: Place, version: str) -> Stored | None:
         """Return where this version is, if it is the current one of its place. Raises ProviderError."""
 
-    def put_back(self, place: Place, version: str, former: str | None) -> None:
+    def put_back(self, target: Target, place: Place, version: str, former: str | None) -> None:
         """Let the place's former version be the current one again. Raises ProviderError."""
 
     def made_by(self, target: Target, key_id: str, acting_as: str, since: datetime) -> bool | None:

@@ -12,17 +12,20 @@ way out to AWS.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from nhi.certificate import Caller
 from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need, scope_of
+from nhi.own_power import Power
 from nhi.policy import Source
 from nhi.policy_activity import LOOKUP, OFF, Activity, bucket_of, folder_of
 from nhi.providers import Batch, Count, CredentialState, Exercised, Memory, Progress, Reading, Target
-from nhi.providers.aws import acts, audible, lake, lookups, others, roles, rotation, trail_files
-from nhi.providers.aws.calls import Calls, CannotSee, reading
+from nhi.providers.aws import acts, audible, lake, lookups, others, own_power, roles, rotation, scope, trail_files
+from nhi.providers.aws.calls import Calls, CannotSee, Scope, reading
 from nhi.providers.aws.creators import find_creators
 from nhi.providers.aws.exercise import find_exercises
 from nhi.providers.aws.scan import Scan
@@ -45,6 +48,7 @@ PERMISSIONS = tuple(
         "iam:GetLoginProfile": "tells whether a user newer than the report has a password",
         "iam:GetUser": "tells a newer user's last sign-in, and before an act that the user is still the same",
         **{need.action: need.why for need in others.PERMISSIONS},
+        "iam:SimulatePrincipalPolicy": "tells `nhi doctor` what its own roles may do; changes nothing",
         "iam:GetAccountSummary": "tells how many users and roles there are, to hold the scan against",
         "iam:GenerateServiceLastAccessedDetails": "asks when an identity last reached each service; changes nothing",
         "iam:GetServiceLastAccessedDetails": "tells when an identity last reached each service",
@@ -91,11 +95,8 @@ class Aws:
         """`through` is a role that is taken first, where the account's own can be taken only from there."""
         self._source = source
         self._calls = Calls(source, role_arn=source.role_arn, through=through)
-        self._acting_role = source.remediator_role_arn or source.role_arn
         self._through = through
-        self._acting = self._calls
-        if source.remediator_role_arn is not None:
-            self._acting = Calls(source, role_arn=source.remediator_role_arn, through=through)
+        self._made_by_acts: Counter[str] = Counter()
         self._account: str | None = None
         self._documents: Mapping[str, Mapping[str, Any]] = {}
 
@@ -110,7 +111,7 @@ class Aws:
     @property
     def api_calls(self) -> Mapping[str, int]:
         """How many requests went out, by action, retries and acts included."""
-        return self._calls.made if self._acting is self._calls else self._calls.made + self._acting.made
+        return self._calls.made + self._made_by_acts
 
     @property
     def queries(self) -> Mapping[str, str]:
@@ -237,10 +238,35 @@ class Aws:
         return acts.look(self._calls, target)
 
     def disable(self, target: Target) -> None:
-        acts.switch(self._acting, self._calls, target, CredentialStatus.INACTIVE)
+        with self._acting(scope.of_act(target)) as acting:
+            acts.switch(acting, self._calls, target, CredentialStatus.INACTIVE)
 
     def enable(self, target: Target) -> None:
-        acts.switch(self._acting, self._calls, target, CredentialStatus.ACTIVE)
+        with self._acting(scope.of_act(target)) as acting:
+            acts.switch(acting, self._calls, target, CredentialStatus.ACTIVE)
+
+    def powers(self) -> Iterator[Power]:
+        """Yield what both roles may do of what is ever asked of them; the remediator is taken, and may do nothing."""
+        source, remediator = self._source, None
+        if source.remediator_role_arn is not None:
+            role = source.remediator_role_arn
+            remediator = Calls(source, role_arn=role, through=self._through, scope=scope.NOTHING)
+        actions = [need.action for need in (*self.disable_permissions, *self.rotate_permissions)]
+        try:
+            yield from own_power.powers(self._calls, remediator, actions, (source.role_arn, source.remediator_role_arn))
+        finally:
+            for calls in filter(None, (self._calls, remediator)):
+                calls.close()
+
+    def itself(self) -> Sequence[str]:
+        """Return the ARNs of the roles that policy names, or of whoever the ambient credentials are."""
+        named = [arn for arn in (self._source.role_arn, self._source.remediator_role_arn) if arn is not None]
+        if self._source.role_arn is not None:
+            return named
+        try:
+            return [*named, own_power.caller(self._calls)]
+        except CannotSee:
+            return named
 
     def rotates(self, credential_kind: str) -> bool:
         return credential_kind == "access_key"
@@ -249,20 +275,38 @@ class Aws:
         return rotation.keys(self._calls, target)
 
     def prepare(self, target: Target, place: Place) -> Ready:
-        return rotation.prepare(self._acting, place)
+        with self._acting(scope.of_rotation(target, place)) as acting:
+            return rotation.prepare(acting, place)
 
     def make(self, target: Target, place: Place, version: str, made: Callable[[str], None]) -> Stored | None:
-        once = Calls(self._source, role_arn=self._acting_role, through=self._through, once=True)
+        session = scope.of_rotation(target, place)
+        with self._acting(session) as acting, self._acting(session, once=True) as once:
+            return rotation.make(once, acting, target, place, version, made)
+
+    def stored(self, target: Target, place: Place, version: str) -> Stored | None:
+        with self._acting(scope.of_rotation(target, place)) as acting:
+            return rotation.stored(acting, place, version)
+
+    def put_back(self, target: Target, place: Place, version: str, former: str | None) -> None:
+        with self._acting(scope.of_rotation(target, place)) as acting:
+            rotation.put_back(acting, place, version, former)
+
+    @contextmanager
+    def _acting(self, session: Scope, *, once: bool = False) -> Iterator[Calls]:
+        """Open the way for one act: as the remediator, narrowed to what it is about; without one, as the reader."""
+        source = self._source
+        if source.remediator_role_arn is not None:
+            calls = Calls(source, role_arn=source.remediator_role_arn, through=self._through, once=once, scope=session)
+        elif once:
+            calls = Calls(source, role_arn=source.role_arn, through=self._through, once=True)
+        else:
+            yield self._calls
+            return
         try:
-            return rotation.make(once, self._acting, target, place, version, made)
+            yield calls
         finally:
-            once.close()
-
-    def stored(self, place: Place, version: str) -> Stored | None:
-        return rotation.stored(self._acting, place, version)
-
-    def put_back(self, place: Place, version: str, former: str | None) -> None:
-        rotation.put_back(self._acting, place, version, former)
+            calls.close()
+            self._made_by_acts.update(calls.made)
 
     def made_by(self, target: Target, key_id: str, acting_as: str, since: datetime) -> bool | None:
         return rotation.made_by(self._calls, target, key_id, acting_as, since)

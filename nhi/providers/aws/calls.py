@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -68,14 +69,31 @@ def reading(action: str) -> Iterator[None]:
         raise CannotSee("MalformedResponse", action, passing=True) from None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What one session of a role may do at most (an IAM policy), and the name that CloudTrail shows it by."""
+
+    name: str
+    policy: str
+
+
 class Calls:
     """The calls to one account, as one role. Safe to use from many threads.
 
     With `once`, no call is ever sent a second time: for what, done twice, is not the same as once.
     """
 
-    def __init__(self, source: Source, *, role_arn: str | None, through: str | None = None, once: bool = False) -> None:
-        """`through` is a role that is taken first, to take `role_arn` from there."""
+    def __init__(
+        self,
+        source: Source,
+        *,
+        role_arn: str | None,
+        through: str | None = None,
+        once: bool = False,
+        scope: Scope | None = None,
+    ) -> None:
+        """`through` is a role that is taken first, to take `role_arn` from there; `scope` narrows the latter."""
+        self._scope = scope
         self._source = source
         self._through = through
         self._once = once
@@ -180,8 +198,10 @@ class Calls:
 
     def _new_session(self) -> Session:
         session = self._counted()
-        for role_arn in filter(None, (self._through, self._role_arn)):
-            assumed = _Assumed(session, self._source, role_arn)
+        for role_arn, scope in ((self._through, None), (self._role_arn, self._scope)):
+            if role_arn is None:
+                continue
+            assumed = _Assumed(session, self._source, role_arn, scope)
             session = self._counted()
             session.get_component("credential_provider").insert_before("env", assumed)
         return session
@@ -218,8 +238,9 @@ class _Assumed(CredentialProvider):  # type: ignore[misc, unused-ignore]  # boto
     METHOD = "nhi-assume-role"
     CANONICAL_NAME = None
 
-    def __init__(self, session: Session, source: Source, role_arn: str) -> None:
+    def __init__(self, session: Session, source: Source, role_arn: str, scope: Scope | None) -> None:
         super().__init__(session)
+        self._scope = scope
         self._base = session
         self._source = source
         self._role_arn = role_arn
@@ -229,6 +250,8 @@ class _Assumed(CredentialProvider):  # type: ignore[misc, unused-ignore]  # boto
         if mine is None:
             return None  # botocore goes on to say NoCredentialsError, which is true
         extra = {"RoleSessionName": "nhi-audit"}
+        if self._scope is not None:
+            extra = {"RoleSessionName": self._scope.name, "Policy": self._scope.policy}
         if self._source.external_id is not None:
             extra["ExternalId"] = self._source.external_id
         fetcher = AssumeRoleCredentialFetcher(self._sts, mine, self._role_arn, extra_args=extra)

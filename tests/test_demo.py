@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +14,11 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from demo.app import Demo
+from tests.browsers import CHROMIUM, needs_a_browser
 from tests.jobs_world import AWS
 
-CHROMIUM = shutil.which("chromium")
 PATIENCE = 30_000  # milliseconds
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on PATH"),
-]
+pytestmark = needs_a_browser
 
 
 @pytest.fixture(scope="module")

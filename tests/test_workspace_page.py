@@ -1,7 +1,6 @@
 """The page of the stand-in workspace in a real browser, with a Bolt app behind it."""
 
 import logging
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,15 +12,12 @@ from slack_bolt.adapter.wsgi import SlackRequestHandler
 from slack_sdk import WebClient
 
 from demo.workspace import Person, Workspace
+from tests.browsers import CHROMIUM, needs_a_browser
 from tests.workspace_world import serving
 
 Json = dict[str, Any]
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on PATH"),
-]
+pytestmark = needs_a_browser
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"> <script>document.title='taken'</script>"
 

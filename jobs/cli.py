@@ -5,8 +5,10 @@ Exit status: 0 done; 1 failed; 2 wrong usage or settings; 3 done, but not everyt
 
 from __future__ import annotations
 
+import sys
 from difflib import get_close_matches
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -68,6 +70,9 @@ class Commands(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def main(verbose: bool) -> None:
     """Audit non-human identities by asking the people who own them, in Slack."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name in letters that this terminal has not must not end a command
     log_to_stderr(20 if verbose else 30)
 
 

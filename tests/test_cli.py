@@ -373,6 +373,18 @@ def test_whois_for_people_keeps_hostile_text_on_its_line_and_the_right_way_round
     assert [line for line in ran.out.splitlines() if line.lstrip().startswith("=cmd")] == []
 
 
+def test_letters_that_a_terminal_does_not_have_end_no_command(blank: Desk) -> None:
+    past = datetime.now(UTC) - timedelta(days=300)
+    blank.cloud.add_user("mixed", tags={"owner": "ана@пример.рф"}, created_at=past)
+    assert blank.nhi("scan").status == 0
+    env = {**blank.environment, "PYTHONIOENCODING": "latin-1"}
+    words = [sys.executable, "-m", "jobs.cli", "whois", "mixed"]
+    told = subprocess.run([*words, "--json"], check=False, cwd=blank.folder, env=env, capture_output=True, timeout=90)
+    assert json.loads(told.stdout)["matches"][0]["identity"]["tags"] == {"owner": "ана@пример.рф"}
+    shown = subprocess.run(words, check=False, cwd=blank.folder, env=env, capture_output=True, timeout=90)
+    assert (told.returncode, shown.returncode, shown.stderr) == (0, 0, b"")
+
+
 # -- a database in trouble ---------------------------------------------------------------------------------------------
 
 WITH_LITTLE_ROOM = """

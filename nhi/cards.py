@@ -131,10 +131,12 @@ def _silence(session: Session, ask: AskRow, findings: list[FindingRow], policy: 
     talk = policy.conversation
     urgent = any(finding.kind in OF_ACTIVITY for finding in findings)
     later = escalates_at(ask.last_step_at, talk, ask.reminders)
+    ahead = ask.last_step_at + policy.activity.answer_within if urgent else later
     manager_known = manager_of(session, ask.email, policy, now) is not None
     return {
         "reminder_at": None if urgent else facts.when(reminds_at(ask.last_step_at, talk, ask.reminders)),
-        "escalates_at": facts.when(ask.last_step_at + policy.activity.answer_within if urgent else later),
+        # In shadow mode the silence of admins goes to nobody.
+        "escalates_at": None if ask.shadow else facts.when(ahead),
         "to": names_in_order(reachable(talk.escalate_to, manager_known=manager_known)),
         "escalated_to": ask.escalated_to,
     }

@@ -374,6 +374,7 @@ def test_in_shadow_mode_silence_of_admins_goes_to_nobody(office: Office) -> None
     assert office.messages("bea") == []
     assert office.messages("ana") == []
     assert office.messages("#security") == []
+    assert "the question stays open" in json.dumps(office.messages("dora")), "and the card says so"
 
 
 @pytest.mark.parametrize("policy", [{"shadow": True}], indirect=True)

@@ -213,7 +213,7 @@ def test_the_funnel_narrows_and_gaps_are_those_of_each_accounts_newest_scan(sess
     assert told["silence"]["name"] == "job-0"
     view = home.home([], [], [], {"shadow": False, "overview": told})
     assert check_view(view, "home") == []
-    for words in ("3 found, 0 owned, 2 asked", "job-0, ana@example.com", "Throttled", "1 message that could not"):
+    for words in ("3 found → 0 owned → 2 asked", "job-0, ana@example.com", "Throttled", "1 message that could not"):
         assert words in shown(view["blocks"])
 
 

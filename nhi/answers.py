@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
 
 from nhi import authority, ledger, rotations
 from nhi.errors import AlreadyAnswered, NotAllowed, OutOfDate
@@ -77,7 +78,9 @@ def begin(
     if offer is None or action.value not in offer.actions:
         raise OutOfDate("This card is out of date. `/nhi mine` shows what is open now.")
     identity = session.get_one(IdentityRow, offer.identity_id)
-    ask = session.get(AskRow, offer.ask_id) if offer.ask_id else None
+    # The identity is here already: a click has three seconds, and each query more is paid two hundred times in a burst.
+    beside = [lazyload(AskRow.identity)]
+    ask = session.get(AskRow, offer.ask_id, options=beside) if offer.ask_id else None
     behind = None if ask is not None else rotations.question_behind(session, offer)
     who = authority.person(session, slack_id)
     by_right = authority.authority(session, who, identity, ask or behind, policy, now)
@@ -208,13 +211,15 @@ def resolve(session: Session, finding: FindingRow, because: str, now: datetime) 
     )
 
 
-def findings_of(session: Session, answering: Answering, kind: FindingKind | None = None) -> list[FindingRow]:
-    """Return the open findings that the card was about; without an ask, all open ones of the identity."""
+def findings_of(
+    session: Session, answering: Answering, kinds: Collection[FindingKind] | None = None
+) -> list[FindingRow]:
+    """Return the open findings that the card was about; without an ask, or of some kinds, all open ones."""
     query = select(FindingRow).where(
         FindingRow.identity_id == answering.identity.id, FindingRow.status != FindingStatus.RESOLVED
     )
-    if kind is not None:
-        query = query.where(FindingRow.kind == kind)
+    if kinds is not None:
+        query = query.where(FindingRow.kind.in_(kinds)).order_by(FindingRow.kind, FindingRow.id)
     elif answering.ask is not None:
         asked = select(AskFindingRow.finding_id).where(AskFindingRow.ask_id == answering.ask.id)
         query = query.where(FindingRow.id.in_(asked))

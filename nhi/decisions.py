@@ -77,9 +77,8 @@ def _claim(session: Session, answering: Answering, now: datetime) -> Answered:
         .values(ended_at=now, ended_because="somebody else claimed it")
     )
     session.add(OwnerRow(identity_id=identity.id, email=email, since=now, attestation_id=attestation.id))
-    for kind in sorted(OWNERSHIP):
-        for finding in findings_of(session, answering, kind):
-            resolve(session, finding, "It has an active, confirmed owner.", now)
+    for finding in findings_of(session, answering, OWNERSHIP):
+        resolve(session, finding, "It has an active, confirmed owner.", now)
     return answered(answering, attestation)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Bolt acknowledges first and works afterwards, so what a listener posts may come a moment after the click returns.
 PATIENCE_SECONDS = 3.0
+WAIT_SECONDS = 15.0  # for what other threads do, on a machine that is busy with much else
 
 
 class Actor:
@@ -54,7 +55,7 @@ class Actor:
             raise LookupError("there is no message yet")
         return shown[-1]
 
-    def wait_for(self, question: Callable[[], Any], patience: float = PATIENCE_SECONDS) -> Any:
+    def wait_for(self, question: Callable[[], Any], patience: float = WAIT_SECONDS) -> Any:
         """Ask `question` after every change until the answer is true, and return it; raises TimeoutError."""
         return self._workspace.wait_for(question, patience)
 

@@ -245,7 +245,7 @@ class Workspace:
         body = b'{"type":"url_verification","token":"stand-in","challenge":"say-this-back"}'
         return self.send_signed(body, {"Content-Type": "application/json"})
 
-    def wait_for(self, question: Callable[[], Any], patience: float = 3.0) -> Any:
+    def wait_for(self, question: Callable[[], Any], patience: float = 15.0) -> Any:
         """Ask after every change until the answer is true, and return it; raises TimeoutError after `patience`."""
         deadline = time.monotonic() + patience
         while True:

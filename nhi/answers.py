@@ -79,8 +79,8 @@ def begin(
         raise OutOfDate("This card is out of date. `/nhi mine` shows what is open now.")
     identity = session.get_one(IdentityRow, offer.identity_id)
     # The identity is here already: a click has three seconds, and each query more is paid two hundred times in a burst.
-    beside = [lazyload(AskRow.identity)]
-    ask = session.get(AskRow, offer.ask_id, options=beside) if offer.ask_id else None
+    light = [lazyload(AskRow.identity)]
+    ask = session.get(AskRow, offer.ask_id, options=light) if offer.ask_id else None
     behind = None if ask is not None else rotations.question_behind(session, offer)
     who = authority.person(session, slack_id)
     by_right = authority.authority(session, who, identity, ask or behind, policy, now)

@@ -242,10 +242,13 @@ async def press(port: int, body: bytes) -> tuple[float, int]:
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     began = time.monotonic()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(head.encode() + body)
-    answer = await reader.read()
-    writer.close()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode() + body)
+        answer = await reader.read()
+        writer.close()
+    except OSError:
+        answer = b""  # refused, or cut: not acknowledged
     return time.monotonic() - began, int(answer.split()[1]) if answer else 0
 
 

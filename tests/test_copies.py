@@ -85,6 +85,7 @@ class Office:
 def office(
     server: Serving, workspace: Workspace, sessions: Sessions, client: WebClient, policy: Policy, clock: Clock
 ) -> Office:
+    workspace.delivery.patience = 30  # the machine may be busy, and how soon an ack comes is not what is tested here
     return Office(workspace=workspace, sessions=sessions, client=client, policy=policy, clock=clock)
 
 
@@ -156,7 +157,7 @@ def test_a_pasted_secret_is_not_kept_and_the_credential_that_it_names_can_be_rot
     secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
     ana = office.workspace.as_("ana")
     ana.say(f"is this ours? {KEY} {secret}")
-    warning = ana.wait_for(lambda: ana.last() if "I did not keep it" in shown(ana.last()["blocks"]) else None)
+    warning = ana.wait_for(lambda: ana.last() if "I did not keep it" in shown(ana.last().get("blocks", [])) else None)
     assert "here you can have it rotated" in shown(warning["blocks"])
     assert secret not in json.dumps(warning)
     ana.click(warning, "nhi:rotate")
@@ -176,7 +177,7 @@ def test_a_secret_beside_a_file_is_noticed_and_somebody_else_is_offered_no_rotat
     office.workspace.hands._event(event)
 
     def warned() -> bool:
-        return bool(bea.messages()) and "did not keep" in shown(bea.last()["blocks"])
+        return bool(bea.messages()) and "did not keep" in shown(bea.last().get("blocks", []))
 
     bea.wait_for(warned)
     assert "nhi:rotate" not in json.dumps(bea.last()["blocks"])

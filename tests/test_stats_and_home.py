@@ -135,7 +135,7 @@ def test_stats_answers_in_words_at_once_and_shows_the_picture_when_it_is_uploade
     answer = ana.command("/nhi stats")
     assert answer is not None
     assert "1 question asked, 0 answered" in shown(answer["blocks"])
-    picture = ana.wait_for(lambda: next((m for m in ana.messages() if '"image"' in json.dumps(m["blocks"])), None))
+    picture = ana.wait_for(lambda: next((m for m in ana.messages() if '"image"' in json.dumps(m.get("blocks"))), None))
     assert picture["ephemeral"]
     assert "A chart of the hours a day without an owner" in picture["blocks"][0]["alt_text"]
 

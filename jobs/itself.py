@@ -11,7 +11,7 @@ from nhi import risk
 from nhi.database import Sessions
 from nhi.identity import Evidence
 from nhi.policy import Policy
-from nhi.providers import Provider, TellsPowers
+from nhi.providers import Provider, SpansAccounts, TellsItself
 from nhi.tables import IdentityRow
 
 FACT = "This program itself runs as it; policy names who answers for the program"
@@ -20,12 +20,14 @@ FACT = "This program itself runs as it; policy names who answers for the program
 def note(sessions: Sessions, provider: Provider, policy: Policy, now: datetime) -> None:
     """Write evidence of who answers for what this program runs as, so that it is asked about as everything else is."""
     email = risk.answers_for_us(policy)
-    names = provider.itself() if isinstance(provider, TellsPowers) else ()
+    names = provider.itself() if isinstance(provider, TellsItself) else ()
     if not names or email is None:
         return
     query = select(IdentityRow).where(IdentityRow.provider == provider.name, IdentityRow.gone_at.is_(None))
+    if not isinstance(provider, SpansAccounts):
+        query = query.where(IdentityRow.account == provider.account)
     with sessions.begin() as session:
-        for row in session.scalars(query.where(IdentityRow.account == provider.account)):
+        for row in session.scalars(query):
             if any(risk.is_same(row.principal, name) for name in names):
                 fact = Evidence(source=risk.ITSELF, fact=FACT, points_to=email, at=None, identity_key=row.key)
                 renew_evidence(session, row.id, fact, now)

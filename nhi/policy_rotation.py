@@ -20,9 +20,8 @@ class Destination(Section):
 
     match: Match = Match()
     secret: str = Field(min_length=1, max_length=512)  # a name or an ARN, with {account} and {name} filled in
-    region: str | None = None  # AWS: where the secret is; None: the source's own region
-    project: str | None = None  # Google Cloud: where the secret is; None: the project of the account
-    kms_key: str | None = None  # AWS: encrypts a secret that is made for this; None: the account's own key
+    region: str | None = None  # where the secret is; None: the source's own region
+    kms_key: str | None = None  # encrypts a secret that is made for this; None: the account's own key
     native: bool = False  # the secret has rotation of its own: it is asked to rotate, and makes the key itself
 
     @field_validator("secret")

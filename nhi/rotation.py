@@ -25,6 +25,7 @@ SETTLES = timedelta(minutes=10)  # by then a list of keys shows what was made be
 TRAIL_TELLS = timedelta(hours=1)  # by then CloudTrail tells who made a key; it usually takes 15 minutes
 OURS_WITHIN = timedelta(minutes=5)  # between the row that says we begin and the time of a key that we made
 CLOCKS_DIFFER = timedelta(minutes=1)
+_NOT_IN_NAMES = r"[^A-Za-z0-9/_+=.@-]"  # of secrets
 USE_LAGS = timedelta(hours=4)  # how late a use of a key may show
 
 
@@ -52,7 +53,6 @@ class Place:
     secret: str  # its name or ARN
     mark: str  # whose it is; only a secret that carries this mark, or is made for it, is written to
     region: str | None = None
-    project: str | None = None
     kms_key: str | None = None
     native: bool = False
 
@@ -86,13 +86,11 @@ class Ready:
 def place_for(identity: Identity, destination: Destination) -> Place:
     """Return where an identity's new secret goes, with the holes of its name filled in."""
     holes = {"account": identity.account, "name": identity.name, "provider": identity.provider}
-    allowed = r"[^A-Za-z0-9/_+=.@-]" if identity.provider == "aws" else r"[^A-Za-z0-9_-]"
-    secret = re.sub(r"\{(\w+)\}", lambda hole: re.sub(allowed, "-", holes[hole[1]]), destination.secret)
+    secret = re.sub(r"\{(\w+)\}", lambda hole: re.sub(_NOT_IN_NAMES, "-", holes[hole[1]]), destination.secret)
     return Place(
         secret=secret,
         mark=identity.principal,
         region=destination.region,
-        project=destination.project,
         kms_key=destination.kms_key,
         native=destination.native,
     )

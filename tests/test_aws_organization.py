@@ -14,9 +14,10 @@ from nhi import misuse
 from nhi.errors import PolicyError
 from nhi.identity import Aspect, CredentialStatus, Custody, Gap, Identity
 from nhi.policy import Source, parse
-from nhi.providers import Count, Memory, SpansAccounts, Target, providers
+from nhi.providers import Count, Memory, Rotates, SpansAccounts, Target, providers
 from nhi.providers.aws import Aws, connect, others
 from nhi.providers.aws.organization import Organization as Provider
+from nhi.rotation import Place
 from nhi.settings import Settings
 from nhi.tables import IdentityRow
 from tests.aws_organization import ID, Organization
@@ -205,6 +206,31 @@ class TestWhatElseAuthenticates:
         seen_by(aws)
         regional = {need.action for need in Aws.region_permissions}
         assert {action for action in aws.api_calls if not action.startswith(("iam:", "sts:"))} == regional
+
+
+def test_a_rotation_is_done_in_the_users_own_account_and_by_the_remediator_of_it(organization: Organization) -> None:
+    cloud = organization.clouds[1]
+    user = cloud.iam.users["user-1"]
+    at = Target(
+        account=cloud.account,
+        identity_name="user-1",
+        identity_key=user.id,
+        credential_kind="access_key",
+        credential_id=user.access_keys[0].access_key_id,
+        principal=user.arn,
+    )
+    aws, place = opened(organization, remediator_role_name="nhi-remediator"), Place(secret="nhi/it", mark=user.arn)
+    assert isinstance(aws, Rotates)
+    aws.prepare(at, place)
+    made: list[str] = []
+    stored = aws.make(at, place, "v" * 32, made.append)
+    assert stored is not None
+    assert aws.stored(at, place, "v" * 32) == stored
+    assert f":{cloud.account}:secret:nhi/it" in stored.where
+    keys = aws.keys(at)
+    assert isinstance(keys, tuple)
+    assert {key.id for key in keys} == {at.credential_id, *made}
+    assert any(name.endswith(f"{cloud.account}:role/nhi-remediator") for name in aws.itself())
 
 
 @pytest.fixture

@@ -272,10 +272,15 @@ class Listens(Protocol):
 
 @runtime_checkable
 class TellsPowers(Protocol):
-    """A provider that can say whom this program is there, and what it may do, without trying it out."""
+    """A provider that can say what this program may do there, without trying it out."""
 
     def powers(self) -> Iterator[Power]:
         """Yield what the reader may do, and then what the remediator may."""
+
+
+@runtime_checkable
+class TellsItself(Protocol):
+    """A provider that can say whom this program acts as there."""
 
     def itself(self) -> Sequence[str]:
         """Return the provider's names of whom this program acts as there; what cannot be told is left out."""

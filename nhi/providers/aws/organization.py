@@ -22,6 +22,7 @@ from nhi.providers import Count, CredentialState, Exercised, Memory, Progress, T
 from nhi.providers.aws import Aws
 from nhi.providers.aws import connect as connect_account
 from nhi.providers.aws.calls import Calls, CannotSee, reading
+from nhi.rotation import Key, Place, Ready, Stored
 from nhi.screaming import Hearing
 
 LIST = "organizations:ListAccounts"
@@ -46,6 +47,8 @@ class Organization:
     name = "aws"
     permissions: Sequence[Need] = (*PERMISSIONS, *Aws.permissions)
     disable_permissions: Sequence[Need] = Aws.disable_permissions
+    rotate_permissions: Sequence[Need] = Aws.rotate_permissions
+    keys_at_most = Aws.keys_at_most
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -168,6 +171,37 @@ class Organization:
 
     def enable(self, target: Target) -> None:
         self._acting(target).enable(target)
+
+    def itself(self) -> Sequence[str]:
+        """Return the roles that this program runs as, in each account."""
+        try:
+            self._list()
+        except CannotSee:
+            return ()
+        return [name for member in self._members.values() for name in member.itself()]
+
+    def rotates(self, credential_kind: str) -> bool:
+        return _ANY.rotates(credential_kind)
+
+    def keys(self, target: Target) -> tuple[Key, ...] | Gap | None:
+        member = self._member(target)
+        return _unlisted(target) if member is None else member.keys(target)
+
+    def prepare(self, target: Target, place: Place) -> Ready:
+        return self._acting(target).prepare(target, place)
+
+    def make(self, target: Target, place: Place, version: str, made: Callable[[str], None]) -> Stored | None:
+        return self._acting(target).make(target, place, version, made)
+
+    def stored(self, target: Target, place: Place, version: str) -> Stored | None:
+        return self._acting(target).stored(target, place, version)
+
+    def put_back(self, target: Target, place: Place, version: str, former: str | None) -> None:
+        self._acting(target).put_back(target, place, version, former)
+
+    def made_by(self, target: Target, key_id: str, acting_as: str, since: datetime) -> bool | None:
+        member = self._member(target)
+        return None if member is None else member.made_by(target, key_id, acting_as, since)
 
     def _acting(self, target: Target) -> Aws:
         member = self._member(target)

@@ -26,6 +26,7 @@ import struct
 import sys
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,9 @@ class Pack:
         self.names = [entry.orig_filename for entry in self._zip.infolist()] if self._zip else sorted(files)
         if "MANIFEST" not in self.names:
             raise Unreadable(f"{path} is no pack: it has no MANIFEST")
+        often = Counter(self.names)
         for name in self.names:
-            if self.names.count(name) > 1 or not _NAME.fullmatch(name):
+            if often[name] > 1 or not _NAME.fullmatch(name):
                 raise Wrong(f"{name!r} was added: it is in the pack twice, or no name of a pack's file")
         if self._zip:
             check_zip(path, self._zip)

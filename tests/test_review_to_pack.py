@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import update
@@ -26,6 +28,7 @@ from tests.jobs_world import World, open_world, use_stand_in_aws
 from tests.review_world import actions, texts
 
 PATIENCE = 30.0
+SCHEMA = Path(__file__).parent / "data" / "oscal" / "assessment-results.schema.json"
 
 
 @pytest.fixture
@@ -122,6 +125,11 @@ def test_what_is_turned_off_in_the_review_is_done_read_back_and_in_the_signed_pa
         page = opened.read("report.html").decode()
     assert "Dora Lind, CISO" in page
     assert "Read, and accepted." in page
+    with zipfile.ZipFile(pack) as opened:
+        document = json.loads(opened.read("assessment-results.json"))
+    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+    uuids = [one["uuid"] for one in document["assessment-results"]["results"][0]["observations"]]
+    assert len(set(uuids)) == len(uuids) == 1 + 4 + 3
     assert "zz-empty is not as it was decided (active): nobody turned it off by hand." in page
     assert said(pack)[0] == 0, said(pack)
 

@@ -147,6 +147,8 @@ def test_a_list_has_pages_within_slacks_limits_and_each_line_its_own_buttons(rev
     ana.click(review.board("ana"), "nhi:review_list")
     settled(review, "ana", "Show one by one")
     assert "service-09" in texts(review.board("ana"))
+    assert "· used on " in texts(review.board("ana"))
+    assert "Page 1 of 3" in texts(review.board("ana"))
     assert len(review.board("ana")["blocks"]) <= 50
     ana.click(review.board("ana"), "nhi:review_more")
     settled(review, "ana", "service-10")

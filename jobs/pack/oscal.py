@@ -108,7 +108,7 @@ def _decision(evidence: Evidence, one: Decision) -> Json:
 
 def _after(evidence: Evidence, one: After) -> Json:
     return {
-        "uuid": _id(evidence, one.remediation),
+        "uuid": _id(evidence, f"read back {one.remediation}"),
         "title": f"Read back: {clean(one.identity['name'])}",
         "description": clean(f"{one.kind} of {one.credential}, {one.status}; now {one.now}. {one.why}".strip()),
         "props": [_prop("state", one.now.replace(" ", "-"))],

@@ -15,14 +15,14 @@ from bot import delivery, directory
 from bot.slack import ALL_SENDING, UNWELL, Kind, trouble, why_shut
 from jobs import checkpoint
 from jobs.program import Program, open_database, real_clock, slack_client
-from nhi import ledger, own_power, policy, roster, settings
+from nhi import ledger, own_power, policy, roster, settings, step_up
 from nhi.database import in_a_sentence, open_sessions, reading
 from nhi.errors import NhiError
 from nhi.identity import Gap
 from nhi.policy import Policy
 from nhi.providers import Memory, Provider, TellsPowers, providers
 from nhi.settings import Settings
-from nhi.tables import DeliveryRow, DirectoryPullRow, ScanRow
+from nhi.tables import DeliveryRow, DirectoryPullRow, ScanRow, ScreamStepRow
 
 T = TypeVar("T")
 
@@ -61,6 +61,8 @@ def _checks(chosen: Settings) -> Iterator[Check]:
     well = "" if isinstance(engine, Check) else f"{engine.dialect.name}, schema up to date"
     yield engine if isinstance(engine, Check) else Check(name="database", status="ok", detail=well)
     yield told if isinstance(told, Check) else _policy(told, chosen.nhi_policy)
+    if isinstance(told, Policy) and told.remediation.step_up != "never":
+        yield _step_up(chosen)
     yield from _slack(chosen)
     if isinstance(told, Policy):
         yield from _sources(told)
@@ -95,7 +97,7 @@ def _program(chosen: Settings, engine: Engine, told: Policy) -> Program:
 
 def _kept(program: Program) -> Iterator[Check]:
     """Yield what the database itself tells."""
-    looks = {"people": _people, "scan": _scanned, "outbox": _outbox, "ledger": _ledger}
+    looks = {"people": _people, "scan": _scanned, "acts": _acts, "outbox": _outbox, "ledger": _ledger}
     for name, look in looks.items():
         yield _or_check(name, partial(look, program))
 
@@ -121,6 +123,13 @@ def _policy(told: Policy, path: Path) -> Check:
         fix = f'Set [people] admins = ["you@…"] in {path}: shadow mode sends its cards to them.'
         return Check(name="policy", status="warn", detail="no admin is named", fix=fix)
     return Check(name="policy", status="ok", detail=f"{path}; remediation is {told.remediation.mode}")
+
+
+def _step_up(chosen: Settings) -> Check:
+    """Whether the codes that policy asks for can be checked."""
+    key = chosen.nhi_step_up_key
+    good = _or_check("step-up", lambda: step_up.check_key(key.get_secret_value() if key else None))
+    return good if isinstance(good, Check) else Check(name="step-up", status="ok", detail="codes can be checked")
 
 
 def _slack(chosen: Settings) -> Iterator[Check]:
@@ -212,6 +221,20 @@ def _scanned(program: Program) -> Check:
         fix = "`nhi up` (or `python -m jobs`) scans once a day; or run `nhi scan`."
         return Check(name="scan", status="warn", detail=f"the last one was on {when}", fix=fix)
     return Check(name="scan", status="ok", detail=f"last on {when}, complete")
+
+
+def _acts(program: Program) -> Check:
+    """Whether anything is off beyond the end of its scream test's step: then no worker runs, or none reaches it."""
+    over = program.clock() - timedelta(minutes=10)
+    late = select(ScreamStepRow.back_on_at).where(ScreamStepRow.back_at.is_(None), ScreamStepRow.back_on_at < over)
+    with reading(program.sessions) as session:
+        found = list(session.scalars(late.order_by(ScreamStepRow.back_on_at)))
+    if not found:
+        return Check(name="acts", status="ok", detail="nothing is off longer than its scream test says")
+    number = "1 credential is" if len(found) == 1 else f"{len(found)} credentials are"
+    detail = f"{number} off beyond the end of a scream test's step, the first since {found[0]:%-d %B, %H:%M} UTC"
+    fix = "Run `nhi remediate`: it turns them on, or says why it cannot. Then see that a worker (`nhi up`) is running."
+    return Check(name="acts", status="fail", detail=detail, fix=fix)
 
 
 def _outbox(program: Program) -> Check:

@@ -106,10 +106,11 @@ def _judge(work: Work) -> Work | None:
     if isinstance(heard, Gap) and now - judged_at < JUDGED_WITHIN:
         later(work, say("acts.scream_cannot_listen", reason=heard.reason).plain())
         return None
-    if not isinstance(heard, Gap) and not heard and now < judged_at:
+    if not isinstance(heard, Gap) and now < judged_at and not any(call.at <= trial.back_at for call in heard):
         _wait(work, judged_at, say("acts.scream_late").plain())
         return None
-    calls = () if isinstance(heard, Gap) else tuple(heard)
+    # What called after it was on again did not scream; it is a use, and the look before the next step finds it.
+    calls = () if isinstance(heard, Gap) else tuple(call for call in heard if call.at <= trial.back_at)
     outcome = Outcome.UNHEARD if isinstance(heard, Gap) else Outcome.HEARD if calls else Outcome.SILENT
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)

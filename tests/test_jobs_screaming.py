@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 
 from demo.cloud_faults import Asked, Fault, refuse
 from demo.workspace import Workspace
+from jobs.doctor import _acts
 from nhi.findings import FindingKind
 from nhi.providers.aws.denials import SCREAM
 from nhi.remediation import RemediationStatus, State
@@ -376,3 +377,14 @@ def rename(world: World, old: str, new: str) -> None:
     user.name = new
     for key in user.access_keys:
         key.user_name = new
+
+
+@on_sqlite
+def test_doctor_says_where_something_is_off_beyond_its_step(world: World) -> None:
+    _, act = begun(world)
+    assert _acts(world.program).status == "ok"
+    world.clock.pass_by(minutes=26)  # no worker came by
+    told = _acts(world.program)
+    assert (told.status, "1 credential is off beyond" in told.detail) == ("fail", True)
+    world.remediate()
+    assert (_acts(world.program).status, denied(world), status(world, act)) == ("ok", False, PLANNED)

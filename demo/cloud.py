@@ -77,6 +77,7 @@ class Cloud:
         self.others = Others(account=self.account)
         self.acts = Acts(services=self._services, now=now)
         self._events: list[dict[str, Any]] = []
+        self._queries: dict[str, str] = {}  # statements put to CloudTrail Lake, by their ids
         self._report: tuple[datetime, bytes] | None = None
         self._polls = 0
         self._whole = b""  # moto's answer of GetAccountAuthorizationDetails, which pages are cut from
@@ -489,7 +490,7 @@ class Cloud:
 
     def _lookup(self, asked: Asked) -> Response:
         if not asked.action.endswith("LookupEvents"):
-            return lake_answer(asked, [one["told"] for one in self._events])
+            return lake_answer(asked, [one["told"] for one in self._events], self._queries)
         for job, at in self.acts.screams(self._now()):
             who: dict[str, Any] = {"key_id": job.key_id, "user": job.user, "address": job.address, "tool": job.tool}
             self.add_call(job.call, at=at, error="AccessDenied", **who)

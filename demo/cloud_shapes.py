@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -159,17 +160,24 @@ def use_told(
     }
 
 
-def lake_answer(asked: Asked, events: Sequence[Mapping[str, Any]], page: int = 100) -> Response:
-    """Answer a query of CloudTrail Lake for a stretch of time: the statement is the query's id, so nothing is kept."""
+def lake_answer(
+    asked: Asked, events: Sequence[Mapping[str, Any]], queries: dict[str, str], page: int = 100
+) -> Response:
+    """Answer a query of CloudTrail Lake for a stretch of time; the first look at it finds it running."""
     told = json.loads(asked.parameters["body"])
     if asked.action.endswith("StartQuery"):
-        return _json({"QueryId": told["QueryStatement"].encode().hex()})
-    statement = bytes.fromhex(told["QueryId"]).decode()
+        id_ = str(uuid.uuid4())
+        queries[id_] = f"RUNNING {told['QueryStatement']}"
+        return _json({"QueryId": id_})
+    statement = queries[told["QueryId"]].removeprefix("RUNNING ")
+    if queries[told["QueryId"]] != statement:
+        queries[told["QueryId"]] = statement
+        return _json({"QueryStatus": "RUNNING"})
     columns = re.findall(r"([\w.]+)(?: AS (\w+))?[,\s]", statement[len("SELECT ") : statement.index("FROM")])
     begin, end = re.findall(r"'([^']+)'", statement)
     rows = [_lake_row(one, columns) for one in events if begin <= _lake_time(one["eventTime"]) < end]
     first = int(told.get("NextToken") or 0)
-    more = {"NextToken": str(first + page)} if first + page < len(rows) else {}
+    more = {"NextToken": f"{first + page:06d}"} if first + page < len(rows) else {}
     return _json({"QueryStatus": "FINISHED", "QueryResultRows": rows[first : first + page], **more})
 
 

@@ -192,6 +192,7 @@ def _about(match: Json) -> Iterator[str]:
         used = credential["last_used_at"] or ("not known" if credential["use_gap"] else "never")
         kind = credential["kind"].replace("_", " ")
         yield f"{kind} {credential['id'] or ''}: {credential['status']}, last used {used}".replace(" :", ":")
+    yield from _about_activity(match["activity"])
     for finding in match["findings"]:
         yield f"{finding['severity']} {finding['kind']}: {finding['why']}"
     for said in match["answers"][:5]:
@@ -201,6 +202,15 @@ def _about(match: Json) -> Iterator[str]:
         because = f" ({act['because']})" if act["because"] else ""
         undo = f"; `nhi undo {act['id'][:8]}` turns it back" if act["status"] == "done" else ""
         yield f"{act['kind']} {act['id'][:8]} of {_credential(act['credential'])}: {act['status']}{because}{undo}"
+
+
+def _about_activity(told: Json) -> Iterator[str]:
+    """Yield what an identity does from day to day, and what of that could not be read."""
+    if told["days"]:
+        what = f"{told['events']:,} events on {told['days']} days, last {told['last_at']}"
+        yield f"activity: {what}; {told['usual_words']}"
+    if told["gap"]:
+        yield f"activity that could not be read: {told['gap']}"
 
 
 def _about_owner(owner: Json) -> Iterator[str]:

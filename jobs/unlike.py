@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from nhi import anomalies, ledger, profiles
+from nhi import activity_facts, anomalies, ledger, profiles
 from nhi.activity import EPOCH, Facet, instant
 from nhi.anomalies import Anomaly, Dead, Limits
 from nhi.answers import redraw
@@ -23,7 +23,6 @@ from nhi.policy_activity import Activity
 from nhi.profiles import profile_of
 from nhi.providers import Provider, TellsActivity
 from nhi.tables import (
-    ActivityGapRow,
     AnomalyRow,
     AskFindingRow,
     CredentialRow,
@@ -56,7 +55,8 @@ def judge(sessions: Sessions, provider: Provider, tally: Tally, policy: Policy, 
         if found is None or row_id is None:
             continue
         with sessions.begin() as session:
-            opened = write(session, session.get_one(IdentityRow, row_id), found, _coverage(session, provider), now)
+            row = session.get_one(IdentityRow, row_id)
+            opened = write(session, row, found, _coverage(session, provider, row), now)
         tally.opened += opened is True
         tally.kept += opened is False
 
@@ -119,10 +119,9 @@ def _asleep(credential: CredentialRow, finding: FindingRow, until: datetime) -> 
     return f"was found unused, since {finding.since:%-d %B %Y} longer than policy allows"
 
 
-def _coverage(session: Session, provider: Provider) -> str:
+def _coverage(session: Session, provider: Provider, row: IdentityRow) -> str:
     assert isinstance(provider, TellsActivity)
-    label = f"{provider.name}/{provider.account}"
-    gaps = session.scalars(select(ActivityGapRow.reason).where(ActivityGapRow.source == label)).all()
+    gaps = activity_facts.unread(session, row)
     unseen = f" Not seen: {'; '.join(gaps[:2])}." if gaps else ""
     return f"{provider.activity_coverage}{unseen}"
 

@@ -12,6 +12,7 @@ from nhi import profiles
 from nhi.activity import Facet
 from nhi.finding import OF_ACTIVITY
 from nhi.habits import habit_of, usual_of
+from nhi.identity import scope_of
 from nhi.incident import usual_json, usual_words, written
 from nhi.tables import ActivityGapRow, ActivityProfileRow, AnomalyRow, FindingRow, IdentityRow, LearnedRow
 
@@ -37,9 +38,7 @@ def activity_of(session: Session, row: IdentityRow, now: datetime) -> Json:
     learned = list(
         session.scalars(select(LearnedRow.until).where(LearnedRow.identity_id == row.id, LearnedRow.until > now))
     )
-    gap = session.scalar(
-        select(ActivityGapRow.reason).where(ActivityGapRow.source.startswith(f"{row.provider}/")).limit(1)
-    )
+    gaps = unread(session, row)
     known: Json = {"days": 0, "events": 0, "last_at": None, "usual": None, "usual_words": "", "values": {}}
     if habit is not None:
         usual = usual_of(habit)
@@ -54,8 +53,19 @@ def activity_of(session: Session, row: IdentityRow, now: datetime) -> Json:
     return known | {
         "learned": len(learned),
         "learned_until": max(learned).isoformat() if learned else None,
-        "gap": gap,
+        "gap": gaps[0] if gaps else None,
     }
+
+
+def unread(session: Session, row: IdentityRow) -> list[str]:
+    """Return why not all that an identity did could be read, lately; each reason once."""
+    here = scope_of(row.provider, row.account, row.kind, row.name)
+    gaps = session.execute(
+        select(ActivityGapRow.scope, ActivityGapRow.reason).where(
+            (ActivityGapRow.scope == row.provider) | ActivityGapRow.scope.startswith(f"{row.provider}/")
+        )
+    )
+    return list(dict.fromkeys(reason for scope, reason in gaps if f"{here}/".startswith(f"{scope}/")))
 
 
 def _most(values: Any) -> list[Json]:

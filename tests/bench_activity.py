@@ -60,14 +60,14 @@ def write_files(folder: Path, events: int) -> None:
     place = folder / "AWSLogs" / made.ACCOUNT / "CloudTrail" / "eu-west-1" / f"{DAY:%Y/%m/%d}"
     place.mkdir(parents=True)
     weights = [{"service": 12.0, "terraform": 4.0, "ci": 6.0}.get(actor.kind, 0.5) for actor in company.actors]
+    forms = {actor.name: _forms(actor) for actor in company.actors}
     for number in range(events // A_FILE):
         at = DAY + timedelta(seconds=86_400 * number * A_FILE // events)
         records: list[str] = []
         for one in rng.choices(company.actors, weights, k=A_FILE):
-            event = made.Event(
-                at + timedelta(seconds=rng.randrange(60)), rng.choice(one.actions), made._address(one), made._agent(one)
-            )
-            records.append(json.dumps(made.told(one, event, number * A_FILE + len(records))))
+            time_of = f"{at:%Y-%m-%dT%H:%M}:{rng.randrange(60):02d}Z"
+            form = rng.choice(forms[one.name])
+            records.append(form % (time_of, made._address(one), number * A_FILE + len(records), rng.getrandbits(48)))
         name = f"{made.ACCOUNT}_CloudTrail_eu-west-1_{at:%Y%m%dT%H%MZ}_{number:016d}.json.gz"
         text = '{"Records":[' + ",".join(records) + "]}"
         (place / f".{name}").write_bytes(gzip.compress(text.encode(), 1))
@@ -75,6 +75,19 @@ def write_files(folder: Path, events: int) -> None:
         while len(list(place.glob("1*.json.gz"))) >= AHEAD:
             time.sleep(0.05)
     (folder / "done").touch()
+
+
+def _forms(actor: made.Actor) -> list[str]:
+    """Return what an identity does as CloudTrail writes it, with places for time, address and ids."""
+    forms = []
+    for action in actor.actions:
+        told = made.told(actor, made.Event(DAY, action, "@address", made._agent(actor)), 0)
+        text = json.dumps(told | {"eventTime": "@time", "eventID": "@id"}).replace("%", "%%")
+        places = {"@time": "%s", "@address": "%s", "@id": "%08x-0a1b-4c2d-8e3f-%012x"}
+        for mark, place in places.items():
+            text = text.replace(mark, place)
+        forms.append(text)
+    return forms
 
 
 class Delivered:
@@ -101,7 +114,7 @@ class Delivered:
             yield from (f"{under}{one.name}" for one in found)
             if done and not found:
                 return
-            time.sleep(0.02)
+            time.sleep(0.25)
 
     def read(self, name: str) -> Iterator[bytes]:
         data = (self._folder / name).read_bytes()

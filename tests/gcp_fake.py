@@ -279,6 +279,37 @@ class Google:
             }
         )
 
+    def add_use(
+        self, account: Account, method: str, at: datetime, *, key: str | None = None, denied: bool = False
+    ) -> None:
+        """Write into the audit log that an account called something ("storage.buckets.list"), with a key or without."""
+        project = account.project.id
+        name = f"//iam.googleapis.com/projects/{project}/serviceAccounts/{account.email}/keys/{key}"
+        service = (
+            "iam.googleapis.com" if method.startswith("google.iam") else f"{method.partition('.')[0]}.googleapis.com"
+        )
+        caller = {"principalEmail": account.email, **({"serviceAccountKeyName": name} if key else {})}
+        payload = {
+            "@type": "type.googleapis.com/google.cloud.audit.AuditLog",
+            "serviceName": service,
+            "methodName": method,
+            "authenticationInfo": caller,
+            "requestMetadata": {
+                "callerIp": "198.51.100.7",
+                "callerSuppliedUserAgent": "google-api-python-client/2.1 (gzip)",
+            },
+            **({"status": {"code": 7, "message": "PERMISSION_DENIED"}} if denied else {}),
+        }
+        account.project.entries.append(
+            {
+                "logName": f"projects/{project}/logs/cloudaudit.googleapis.com%2Factivity",
+                "resource": {"type": "service_account", "labels": {"project_id": project}},
+                "timestamp": written(at),
+                "insertId": f"use-{len(account.project.entries)}",
+                "protoPayload": payload,
+            }
+        )
+
     def refuse(self, method: str, place: str = "", **more: Any) -> None:
         """Answer such requests with an error from now on; 403 unless another `status` is given."""
         self.faults.append(Fault(method=method, place=place, **more))

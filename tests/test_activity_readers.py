@@ -14,12 +14,14 @@ import pytest
 
 from demo.cloud import Cloud
 from nhi.activity import Use
-from nhi.identity import Aspect, Gap
+from nhi.identity import Aspect, Custody, Gap, Identity
 from nhi.policy import Source
 from nhi.policy_activity import Activity
 from nhi.providers import Batch, Reading
-from nhi.providers.aws import Aws, trail_files
+from nhi.providers.aws import Aws, lake, trail_files
 from nhi.providers.aws.cloudtrail import records, use_of
+from nhi.providers.gcp import Gcp
+from tests.gcp_fake import Account, Google
 from tests.jobs_world import use_stand_in_aws
 
 Json = dict[str, Any]
@@ -207,6 +209,79 @@ def test_an_allowance_that_is_used_up_is_a_gap_and_the_past_is_read_later(cloud:
         cloud.add_use("s3:ListBuckets", user="ci", at=later - timedelta(seconds=number), event_id=f"new{number}")
     assert len(read.once(aws.activity((), read.going, limits, now=later))) == 100
     assert [gap.reason.partition(",")[0] for gap in read.gaps] == ["TooManyEvents: cloudtrail:LookupEvents"]
+
+
+def test_an_event_data_store_tells_the_same_as_the_other_ways_page_by_page(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.add_user("ci")
+    cloud.add_role("deploy")
+    for number in range(130):
+        at = NOW - timedelta(minutes=10 * number)
+        who: Json = {"user": "ci", "key_id": WHO["accessKeyId"]} if number % 2 else {"role": "deploy"}
+        cloud.add_use(
+            "s3:ListBuckets", at=at, event_id=f"e{number:03d}", error="AccessDenied" if number == 1 else None, **who
+        )
+    monkeypatch.setattr(lake, "_PAUSE", 0.01)
+    store = "arn:aws:cloudtrail:us-east-1:111122223333:eventdatastore/0123-abc"
+    by_query, by_lookup = Read(), Read()
+    lakes = Aws(Source(endpoint=cloud.url, activity=store))
+    found = by_query.once(lakes.activity((), by_query.going, LIMITS, now=NOW + timedelta(seconds=1)))
+    assert not by_query.gaps
+    assert len(found) == 130
+    plain = Aws(Source(endpoint=cloud.url, trail_calls_a_second=50))
+    by_lookup.once(plain.activity((), by_lookup.going, LIMITS, now=NOW + timedelta(seconds=1)))
+    assert sorted(by_query.uses) == sorted(by_lookup.uses)
+    assert by_query.once(lakes.activity((), by_query.going, LIMITS, now=NOW + timedelta(minutes=15))) == [
+        "e000",
+        "e001",
+        "e002",
+    ]
+    cloud.faults.deny("cloudtrail:StartQuery")
+    by_query.once(lakes.activity((), by_query.going, LIMITS, now=NOW + timedelta(minutes=30)))
+    assert [gap.reason for gap in by_query.gaps] == [f"AccessDeniedException: cloudtrail:StartQuery ({store})"]
+
+
+# -- Google ------------------------------------------------------------------------------------------------------------
+
+
+def test_google_audit_logs_tell_what_accounts_do_and_a_refusing_project_stops_no_other() -> None:
+    with Google(now=lambda: NOW) as google:
+        shop, walled = google.add_project("shop"), google.add_project("walled")
+        account, other = (
+            google.add_account(shop, "deploy", made_at=NOW),
+            google.add_account(walled, "batch", made_at=NOW),
+        )
+        key = google.add_key(account, made_at=NOW)
+        for number in range(3):
+            google.add_use(account, "storage.buckets.list", NOW - timedelta(hours=number), key=key.id)
+        google.add_use(account, "google.iam.admin.v1.CreateServiceAccountKey", NOW - timedelta(days=2), denied=True)
+        google.add_use(other, "storage.buckets.list", NOW)
+        google.refuse("logging.entries.list", '"projects/walled"')
+        identities = [_google_identity(one) for one in (account, other)]
+        read, source = Read(), Gcp(Source(provider="gcp", scope="projects/shop", endpoint=google.url))
+        assert len(read.once(source.activity(identities, read.going, LIMITS, now=NOW + timedelta(seconds=1)))) == 4
+        assert [(gap.scope, gap.hides) for gap in read.gaps] == [("gcp/walled", frozenset({Aspect.ACTIVITY}))]
+        newest = max(read.uses, key=lambda use: use.at)
+        assert (newest.who, newest.action, newest.credential) == (account.email, "storage:storage.buckets.list", key.id)
+        assert (newest.network, newest.agent) == ("198.51.100.0/24", "google-api-python-client")
+        assert [use.action for use in read.uses if use.denied] == ["iam:google.iam.admin.v1.CreateServiceAccountKey"]
+        off = Gcp(Source(provider="gcp", scope="projects/shop", endpoint=google.url, activity="off"))
+        assert read.once(off.activity(identities, read.going, LIMITS, now=NOW)) == []
+
+
+def _google_identity(account: Account) -> Identity:
+    return Identity(
+        provider="gcp",
+        kind="service_account",
+        account=account.project.id,
+        key=account.unique_id,
+        name=account.email,
+        principal=f"serviceAccount:{account.email}",
+        custody=Custody.OURS,
+        created_at=None,
+        last_used_at=None,
+    )
 
 
 def test_off_reads_nothing_and_costs_nothing(cloud: Cloud) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from demo.actor import Actor
 from demo.workspace import Workspace
@@ -182,6 +183,8 @@ def test_that_was_us_is_no_surprise_until_its_day(world: World, up: Up) -> None:
     answer(world, world.workspace.as_("ana"), "was_us", reason="We moved to a new runner.", until=until.isoformat())
     assert finding(world).status is FindingStatus.RESOLVED
     assert {row.facet for row in world.rows(LearnedRow)} == {"network", "agent", "action"}
+    with pytest.raises(DBAPIError, match="append-only"):
+        world.change(LearnedRow, {"until": world.clock() + timedelta(days=900)})
     world.clock.pass_by(days=1)
     stolen(world, "ci-deploy", key)
     assert work.activity_all(world.program).opened == 0

@@ -221,12 +221,22 @@ class Directory:
         return tuple({person.slack_id: person for person in able or found}.values())
 
     def nearest(self, points_to: str, policy: People) -> str | None:
-        """Return the address that a misspelt one may mean, to be offered and never assumed; None: none is near."""
+        """Return the address, or the team's name, that a misspelt one may mean, to be offered and never assumed.
+
+        None: none is near.
+        """
         wanted = next(iter(names_of(points_to, policy)), plain(points_to))
         able = {name: person.email for name, person in self._by_name.items() if "@" in name and person.may_own}
         able |= {name: who[0].email for name, who in self._by_login.items() if len(who) == 1 and who[0].may_own}
         near = difflib.get_close_matches(wanted, able, n=1, cutoff=0.85)
-        return able[near[0]] if near else None
+        return able[near[0]] if near else self._nearest_team(points_to)
+
+    def _nearest_team(self, points_to: str) -> str | None:
+        if "@" in points_to.lstrip("@"):
+            return None  # an address is nobody's short name
+        names = {name: team.name for form, team in self._teams.items() for name in (form, f"{form}-team")}
+        near = [found for form in team_forms(points_to) for found in difflib.get_close_matches(form, names, 1, 0.85)]
+        return names[near[0]] if near else None
 
 
 def team_forms(name: str) -> tuple[str, ...]:

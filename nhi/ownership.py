@@ -72,7 +72,7 @@ class Note:
     fit: Fit
     value: str  # what the fact names
     fact: Evidence
-    nearest: str | None = None  # an address that it may be a misspelling of; None: none is near
+    nearest: str | None = None  # an address or a team that it may be a misspelling of; None: none is near
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,7 +324,7 @@ def _notes(evidence: Facts, directory: Directory, people: People) -> Iterable[No
         fit = directory.resolve(fact.points_to, people).fit
         if fit in (Fit.PERSON, Fit.TEAM) or not fact.points_to:
             continue
-        nearest = directory.nearest(fact.points_to, people) if fit in (Fit.UNKNOWN, Fit.OUTSIDE) else None
+        nearest = directory.nearest(fact.points_to, people) if fit in (Fit.UNKNOWN, Fit.OUTSIDE, Fit.GROUP) else None
         yield Note(fit=fit, value=fact.points_to, fact=fact, nearest=nearest)
 
 

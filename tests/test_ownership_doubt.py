@@ -114,6 +114,14 @@ def test_the_nearest_match_of_a_misspelling_is_offered_and_never_assumed() -> No
     assert [(note.fit, note.nearest) for note in ranking.notes] == [(Fit.UNKNOWN, "kim.lee@example.com")]
 
 
+@pytest.mark.parametrize("value", ["paymets", "payments-tem", "Team Paymentts", "@acme/payment"])
+def test_the_nearest_team_of_a_misspelling_is_offered_and_never_assumed(value: str) -> None:
+    ranking = told(a_fact("tag", value))
+
+    assert (ranking.likely, ranking.possible) == ((), ())
+    assert [note.nearest for note in ranking.notes] == ["payments"]
+
+
 def test_what_is_like_nobody_is_offered_nobody() -> None:
     assert [note.nearest for note in told(a_fact("tag", "zz9@example.com")).notes] == [None]
 

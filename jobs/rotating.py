@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from bot import delivery
@@ -22,6 +22,8 @@ from nhi import authority, ledger, rotations, steps
 from nhi.answers import redraw
 from nhi.database import lock_writers
 from nhi.errors import NhiError, ProviderError
+from nhi.escalation import AskStatus
+from nhi.findings import FindingStatus
 from nhi.identity import Gap
 from nhi.preflight import Doubt, Stop, check
 from nhi.providers import CredentialState, Disables, Rotates, Target
@@ -37,7 +39,7 @@ from nhi.rotation import (
     hindrance,
     place_for,
 )
-from nhi.tables import RemediationRow, RotationRow, new_id
+from nhi.tables import AskRow, FindingRow, RemediationRow, RotationRow, new_id
 
 LOOK_EVERY = timedelta(hours=1)
 NATIVE_TAKES = timedelta(hours=1)  # at most; then the secret's own rotation counts as broken
@@ -256,8 +258,20 @@ def end(work: Work, state: State, why: str, stage: Stage | None, key_id: str | N
             row.stage, row.new_key = stage, row.new_key or key_id
         steps.advance(session, act, state, now, because=why)
         record(session, act, f"remediation.{state.value}", now, because=why, **({"lost": key_id} if key_id else {}))
+        reopen(session, act)
         redraw(session, act.ask_id)
     work.tally.refused.append((work.row.id, why))
+
+
+def reopen(session: Session, act: RemediationRow) -> None:
+    """Let the key be asked about again: what was answered is not done, and its card has no buttons any more."""
+    is_asked = select(AskRow.id).where(AskRow.identity_id == act.identity_id, AskRow.status == AskStatus.OPEN)
+    if session.scalar(is_asked.limit(1)) is None:
+        session.execute(
+            update(FindingRow)
+            .where(FindingRow.credential_id == act.credential_id, FindingRow.status == FindingStatus.ASKED)
+            .values(status=FindingStatus.OPEN)
+        )
 
 
 def rotation_of(session: Session, work: Work) -> RotationRow:

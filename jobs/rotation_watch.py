@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from bot.render import say
 from jobs import handling, rotating
 from jobs.handling import Work
@@ -15,6 +17,8 @@ from nhi.rotation import Key, Objection, Place, Stage, objection
 from nhi.tables import RotationRow
 
 # -- the watch ---------------------------------------------------------------------------------------------------------
+
+AGAIN_AFTER = timedelta(days=7)  # a card that waits for an answer is posted again
 
 
 def watch(work: Work, provider: Rotates) -> None:
@@ -34,6 +38,8 @@ def watch(work: Work, provider: Rotates) -> None:
             rotating.record(session, act, "rotation.ready", now, still_since=seen.still_since)
             rotating.tell(session, row, now)
             work.tally.ready.append(work.row.id)
+        elif seen.is_ready and rotations.told_at(session, row) <= now - AGAIN_AFTER:
+            rotating.tell(session, row, now)
         elif not seen.is_ready and row.stage is Stage.READY:
             row.stage, row.ready_at = Stage.WATCHING, None  # the old one was used again
 
@@ -83,6 +89,7 @@ def undo(work: Work, provider: Rotates) -> None:
         kept.stage, act.undone_at, act.claimed_until = Stage.TAKEN_BACK, now, None
         steps.advance(session, act, State.UNDONE, now, because=rotating.words("taken_back", key=row.new_key))
         rotating.record(session, act, "rotation.taken_back", now, new=row.new_key)
+        rotating.reopen(session, act)
         redraw(session, act.ask_id)
         rotations.redraw(session, kept)
     work.tally.undone.append(work.row.id)

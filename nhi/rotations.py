@@ -112,6 +112,13 @@ def add_card(session: Session, row: RotationRow, delivery_id: str) -> None:
     session.flush()
 
 
+def told_at(session: Session, row: RotationRow) -> datetime:
+    """Return when a card of it was last posted, or else when the new key was stored."""
+    cards = select(DeliveryRow.created_at).join(RotationCardRow, RotationCardRow.delivery_id == DeliveryRow.id)
+    newest = cards.where(RotationCardRow.rotation_id == row.id).order_by(DeliveryRow.created_at.desc()).limit(1)
+    return session.scalar(newest) or row.stored_at or row.began_at
+
+
 def of_delivery(session: Session, delivery_id: str) -> RotationRow:
     """Return the rotation that a message shows."""
     return session.get_one(RotationRow, session.get_one(RotationCardRow, delivery_id).rotation_id)

@@ -33,7 +33,7 @@ from nhi.identity import CredentialStatus
 from nhi.remediation import RemediationStatus
 from nhi.rotation import Stage
 from nhi.settings import Settings
-from nhi.tables import Base, FindingRow, OfferRow, PersonRow, RemediationRow, RotationRow
+from nhi.tables import Base, FindingRow, OfferRow, PersonRow, RemediationRow, RotationCardRow, RotationRow
 from tests.conftest import Clock, on_sqlite
 from tests.jobs_world import World, environment_of, open_world, use_stand_in_aws
 
@@ -256,6 +256,19 @@ def test_the_old_key_is_not_asked_about_while_it_is_used_or_the_new_one_is_not(w
 
 
 @on_sqlite
+def test_a_question_about_the_old_key_that_nobody_answers_is_posted_again_after_a_week(world: World) -> None:
+    old = asked(world)
+    world.remediate()
+    moved(world, old)
+    cards_then = len(world.rows(RotationCardRow))
+    pass_by(world, days=6)
+    assert len(world.rows(RotationCardRow)) == cards_then
+    pass_by(world, days=2)
+    assert len(world.rows(RotationCardRow)) == cards_then + 1
+    assert keys(world)[old] == "Active"  # silence turns nothing off
+
+
+@on_sqlite
 def test_an_old_key_that_is_used_again_is_not_offered_any_more_and_never_turned_off(world: World) -> None:
     old = asked(world)
     world.remediate()
@@ -313,6 +326,9 @@ def test_a_user_with_two_keys_is_refused_kindly_and_told_what_to_do(world: World
     assert other in told
     assert "AWS allows two" in told
     assert "delete it in AWS; then press Rotate again" in told
+    world.clock.now += timedelta(days=1)  # one message a day
+    world.ask()
+    assert ("ci-deploy", "ana") in world.asked()  # with a Rotate to press again
 
 
 @on_sqlite

@@ -38,6 +38,7 @@ from nhi.powers import Power, in_words
 
 # What the source of a use tells, by provider; said with every finding that rests on it.
 EXERCISE_SAYS = {
+    "gcp": "Google's recommender tells of roles given on projects, of at most 90 days, and of no other roles.",
     "aws": "AWS tells the last try to reach each service, denied ones too, of 400 days and about 4 hours late.",
 }
 # A credential is called by these words in sentences for people.
@@ -232,11 +233,15 @@ def _overprivileged(identity: Identity, patience: timedelta, now: datetime) -> I
         severity=raised(Severity.LOW, graver, Power.ADMIN in lost),
         owasp=OWASP[FindingKind.OVERPRIVILEGED],
         since=min(now, max(made_at or exercise.seen_from, exercise.seen_from) + patience),
-        why=f"Of {number_of(len(found.kept) + len(found.dropped), 'service')} that it may use it used {len(found.used)}"
-        f" in {span(patience)} ({_first(found.used)}). It has no need to {in_words(lost[:3], 'or')}.",
+        why=f"Of {number_of(len(found.kept) + len(found.dropped), _thing(identity))} that it may use it used"
+        f" {len(found.used)} in {span(patience)} ({_first(found.used)}). It has no need to {in_words(lost[:3], 'or')}.",
         coverage=f"{EXERCISE_SAYS.get(identity.provider, '')} {permissions.SAYS}".strip(),
         exact=False,
     )
+
+
+def _thing(identity: Identity) -> str:
+    return "role" if identity.provider == "gcp" else "service"
 
 
 def _first(names: Sequence[str], most: int = 4) -> str:

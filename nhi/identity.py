@@ -154,7 +154,8 @@ class Access:
 class Exercise:
     """What of its permissions an identity was seen to use.
 
-    A service is named as its actions begin (`s3`). One that is not in `services` is not known to be reachable.
+    A service is named as its actions begin (`s3`); in Google Cloud a role on a resource stands in its place
+    (`roles/editor on projects/shop`). One that is not in `services` is not known to be reachable.
     """
 
     services: Mapping[str, datetime | None]  # the last attempt to reach it; None: none in the time that is tracked
@@ -162,6 +163,7 @@ class Exercise:
     seen_from: datetime
     seen_until: datetime
     source: str  # "iam:GetServiceLastAccessedDetails"
+    instead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what would do in place of a role
 
 
 @dataclass(frozen=True, kw_only=True)

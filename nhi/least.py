@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from nhi import catalog, globs
-from nhi.identity import Access, Identity, Permission
+from nhi.identity import Access, Exercise, Identity, Permission
 from nhi.permissions import new_grants, services
 from nhi.powers import Held, held
 
@@ -40,7 +40,11 @@ def least(identity: Identity, since: datetime) -> Least | None:
     What was not used at all needs no smaller policy: it needs to be turned off.
     """
     access, exercise = identity.access, identity.exercise
-    if access is None or exercise is None or access.unread:
+    if access is None or exercise is None:
+        return None
+    if identity.provider == "gcp":
+        return _least_of_google(identity, access, exercise, since)
+    if access.unread:
         return None
     used = frozenset(name for name, at in exercise.services.items() if at is not None and at >= since)
     if not used:
@@ -52,6 +56,37 @@ def least(identity: Identity, since: datetime) -> Least | None:
     if new_grants(access.permissions, permissions):
         return None  # never offered: it is not certain that it grants nothing new
     return _result(identity, access, permissions, used)
+
+
+def google_key(role: str, resource: str) -> str:
+    """Return the name of a role on a resource, as an `Exercise` of Google Cloud has it."""
+    return f"{role} on {resource}"
+
+
+def _least_of_google(identity: Identity, access: Access, exercise: Exercise, since: datetime) -> Least | None:
+    """Take out roles that are not used, and put smaller ones in the place of others: those were looked into before."""
+    kept: list[Permission] = []
+    used: set[str] = set()
+    for one in access.permissions:
+        key = google_key(one.actions[0], one.resources[0])
+        at = exercise.services.get(key, since)
+        if one.condition or (at is not None and at >= since and key not in exercise.instead):
+            kept.append(one)
+            used |= {key} & exercise.services.keys()
+        elif key in exercise.instead:
+            kept += [replace(one, actions=(role,)) for role in exercise.instead[key]]
+            used.add(key)
+    before = {google_key(one.actions[0], one.resources[0]) for one in access.permissions}
+    after = {google_key(one.actions[0], one.resources[0]) for one in kept}
+    left = {one.power for one in _held(identity, replace(access, permissions=tuple(kept)))}
+    return Least(
+        before=access.permissions,
+        permissions=tuple(kept),
+        used=tuple(sorted(used)),
+        kept=tuple(sorted(after & before)),
+        dropped=tuple(sorted(before - after)),
+        lost=tuple(one for one in _held(identity, access) if one.power not in left),
+    )
 
 
 def _result(identity: Identity, access: Access, permissions: tuple[Permission, ...], used: frozenset[str]) -> Least:

@@ -181,6 +181,7 @@ def use_json(exercise: Exercise) -> Json:
         "seen_from": instant(exercise.seen_from),
         "seen_until": instant(exercise.seen_until),
         "source": exercise.source,
+        "instead": {storable(role): list(smaller) for role, smaller in sorted(exercise.instead.items())},
     }
 
 
@@ -196,6 +197,7 @@ def exercise_of(body: Json) -> Exercise:
         seen_from=datetime.fromisoformat(body["seen_from"]),
         seen_until=datetime.fromisoformat(body["seen_until"]),
         source=body["source"],
+        instead={role: tuple(smaller) for role, smaller in body.get("instead", {}).items()},
     )
 
 

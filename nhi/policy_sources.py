@@ -24,7 +24,7 @@ _OF_ONE_CLOUD = {
         *("role_arn", "external_id", "remediator_role_arn", "organization"),
         *("role_name", "remediator_role_name", "regions"),
     ),
-    "gcp": ("scope", "impersonate", "remediator_impersonate"),
+    "gcp": ("scope", "impersonate", "remediator_impersonate", "recommender"),
 }
 
 
@@ -44,6 +44,7 @@ class Source(Section):
     remediator_role_name: str | None = Field(default=None, pattern=_ROLE_NAME)  # None: the reader's role acts
     regions: tuple[Region, ...] = ()  # AWS: where to look for secrets, Roles Anywhere, and what runs as which role
     scope: str | None = None  # Google Cloud: organizations/1, folders/1 or projects/ID; None: the ambient project
+    recommender: bool = False  # Google Cloud: ask what of their roles accounts use; one call a project
     impersonate: str | None = None  # Google Cloud: the service account that reads; None: the ambient credentials
     remediator_impersonate: str | None = None  # Google Cloud: the service account that acts; None: the reader acts
     endpoint: str | None = None  # a test endpoint; None: the provider's own, or AWS_ENDPOINT_URL

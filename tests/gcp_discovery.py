@@ -23,6 +23,7 @@ DOCUMENTS = {
     "logging.googleapis.com": "logging.v2",
     "monitoring.googleapis.com": "monitoring.v3",
     "policyanalyzer.googleapis.com": "policyanalyzer.v1",
+    "recommender.googleapis.com": "recommender.v1",
 }
 
 

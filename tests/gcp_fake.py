@@ -25,7 +25,7 @@ from tests.gcp_discovery import Json, Method
 
 ORGANIZATION = "organizations/1234567890"
 _CRM, _IAM = "//cloudresourcemanager.googleapis.com/", "//iam.googleapis.com/"
-_CAPS = {"cloudasset": 500, "policyanalyzer": 1000, "logging": 1000, "monitoring": 100_000}
+_CAPS = {"cloudasset": 500, "policyanalyzer": 1000, "logging": 1000, "monitoring": 100_000, "recommender": 1000}
 _CODES = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
 _CODES |= {500: "INTERNAL", 503: "UNAVAILABLE"}
 
@@ -129,6 +129,8 @@ class Google:
         self.accounts: dict[str, Account] = {}  # by unique id
         self.others: list[Json] = []  # further assets
         self.policies: list[Json] = []
+        self.recommendations: dict[str, list[Json]] = {}  # by project
+        self.roles: dict[str, Sequence[str]] = {}  # what each holds
         self.organization_entries: list[Json] = []
         self.page_size = 1000  # at most, below Google's own caps
         self.named_by_email = False  # how the inventory names accounts
@@ -212,6 +214,31 @@ class Google:
     def _add_other(self, project: Project, kind: str, name: str, resource: Json, shown: str) -> None:
         told = {"displayName": shown, "state": resource.get("state", "ACTIVE")}
         self.others.append(self._asset(project, kind, name, resource, **told))
+
+    def recommend(self, account: Account, role: str, *instead: str, at: datetime) -> None:
+        """Let the recommender say that a role on its project is not used, or which smaller ones would do."""
+        member = f"serviceAccount:{account.email}"
+        resource = f"{_CRM}projects/{account.project.number.partition('/')[2]}"
+        path, role_path = "/iamPolicy/bindings/*/members/*", "/iamPolicy/bindings/*/role"
+        common = {"resource": resource, "resourceType": "cloudresourcemanager.googleapis.com/Project"}
+        operations: list[Json] = [
+            common
+            | {"action": "add", "path": "/iamPolicy/bindings/*/members/-", "value": member}
+            | {"pathFilters": {role_path: smaller}}
+            for smaller in instead
+        ]
+        filters = {path: member, role_path: role, "/iamPolicy/bindings/*/condition/expression": ""}
+        operations.append(common | {"action": "remove", "path": path, "pathFilters": filters})
+        self.recommendations.setdefault(account.project.id, []).append(
+            {
+                "name": f"{account.project.number}/locations/global/recommenders/google.iam.policy.Recommender/"
+                f"recommendations/{len(self.recommendations)}",
+                "recommenderSubtype": "REPLACE_ROLE" if instead else "REMOVE_ROLE",
+                "lastRefreshTime": written(at),
+                "stateInfo": {"state": "ACTIVE"},
+                "content": {"operationGroups": [{"operations": operations}]},
+            }
+        )
 
     def bind(self, role: str, *members: str, on: Project | Account | None = None) -> None:
         """Give a role on a project or account, or on the whole organisation."""
@@ -338,6 +365,12 @@ class Google:
                 return self._paged(method, asked, list(self._entries(body)), "entries")
             case "monitoring", "list":
                 return self._paged(method, query, self._series(method, dict(query)), "timeSeries")
+            case "recommender", "list":
+                found = self.recommendations.get(method.path["parent"].split("/")[1], [])
+                return self._paged(method, query, found, "recommendations")
+            case "iam", "get" if method.id == "iam.roles.get":
+                name = method.path["name"]
+                return {"name": name, "includedPermissions": list(self.roles.get(name, ()))}
             case "iam", verb:
                 return self._iam(method, verb)
             case _:

@@ -16,8 +16,8 @@ from datetime import datetime
 from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need
 from nhi.policy import Source
 from nhi.policy_activity import OFF, Activity
-from nhi.providers import Batch, CredentialState, Memory, Progress, Reading, Target
-from nhi.providers.gcp import acts, logs, owners, uses
+from nhi.providers import Batch, CredentialState, Exercised, Memory, Progress, Reading, Target
+from nhi.providers.gcp import acts, logs, owners, recommender, uses
 from nhi.providers.gcp.bindings import Bindings
 from nhi.providers.gcp.calls import Calls, CannotSee
 from nhi.providers.gcp.scan import EVERYTHING, Scan
@@ -59,6 +59,7 @@ class Gcp:
 
     name = "gcp"
     permissions: Sequence[Need] = PERMISSIONS
+    recommender_permissions: Sequence[Need] = recommender.PERMISSIONS  # where the source asks for it
     disable_permissions: Sequence[Need] = DISABLE_PERMISSIONS
     owner_sources: Sequence[str] = owners.SOURCES
     activity_coverage = (
@@ -68,6 +69,7 @@ class Gcp:
     def __init__(self, source: Source) -> None:
         self._scope = source.scope
         self._trail = source.activity
+        self._asks_recommender = source.recommender
         self._calls = Calls(source, impersonate=source.impersonate)
         self._acting = self._calls
         if source.remediator_impersonate is not None:
@@ -124,6 +126,15 @@ class Gcp:
             return
         try:
             yield from uses.read(self._calls, identities, reading, limits, now)
+        finally:
+            self._calls.close()
+
+    def exercises(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Exercised | Gap]:
+        """Yield what the recommender tells of these accounts' roles, where the source asks for it."""
+        if not self._asks_recommender:
+            return
+        try:
+            yield from recommender.Recommender(self._calls, now).exercises(identities)
         finally:
             self._calls.close()
 

@@ -1,0 +1,162 @@
+"""What accounts of Google Cloud may do, who can be them, and what the recommender says: against tests/gcp_fake.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from nhi import findings, paste
+from nhi.findings import FindingKind
+from nhi.identity import Gap, Identity, TrustKind
+from nhi.least import least
+from nhi.policy import Policy, Source
+from nhi.powers import Power, powers
+from nhi.providers import Exercised, Memory
+from nhi.providers.gcp import Gcp, connect
+from nhi.providers.gcp.recommender import LIST, ROLE
+from tests.gcp_fake import ORGANIZATION, Account, Google, Project
+
+NOW = datetime(2026, 11, 1, 9, tzinfo=UTC)
+EDITOR, VIEWER, ADMIN = "roles/editor", "roles/storage.objectViewer", "roles/storage.admin"
+
+
+@pytest.fixture
+def google() -> Iterator[Google]:
+    with Google(now=lambda: NOW) as running:
+        running.roles = {EDITOR: ["a.get", "a.set", "b.get"], VIEWER: ["a.get"], ADMIN: ["a.get", "a.setIamPolicy"]}
+        yield running
+
+
+@pytest.fixture
+def shop(google: Google) -> Project:
+    return google.add_project("shop-prod", folders=["folders/77"])
+
+
+@pytest.fixture
+def ci(google: Google, shop: Project) -> Account:
+    return google.add_account(shop, "ci", made_at=NOW - timedelta(days=900), last_used_at=NOW - timedelta(days=3))
+
+
+def opened(google: Google, *, recommender: bool = True) -> Gcp:
+    return connect(Source(provider="gcp", scope=ORGANIZATION, endpoint=google.url, recommender=recommender))
+
+
+def seen(google: Google, account: Account) -> Identity:
+    found = opened(google).scan(memory=Memory(credential_ids={}), matters=lambda *_: True, now=NOW)
+    return next(one for one in found if isinstance(one, Identity) and one.name == account.email)
+
+
+def told(google: Google, account: Account) -> tuple[Identity, list[Gap]]:
+    """Return the account with what the recommender tells of it."""
+    identity = seen(google, account)
+    answers = list(opened(google).exercises([identity], now=NOW))
+    gaps = [one for one in answers if isinstance(one, Gap)]
+    use = next((one.exercise for one in answers if isinstance(one, Exercised)), None)
+    return replace(identity, exercise=use), gaps
+
+
+def overprivileged(identity: Identity) -> findings.Finding | None:
+    found = findings.assess(identity, owner_active=True, gaps=(), policy=Policy(), now=NOW)
+    return next((one for one in found if one.kind is FindingKind.OVERPRIVILEGED), None)
+
+
+class TestWhatItMay:
+    def test_roles_given_above_are_inherited_and_said_with_where_they_were_given(
+        self, google: Google, ci: Account
+    ) -> None:
+        member = f"serviceAccount:{ci.email}"
+        google.bind("roles/viewer", member)
+        google.bind(EDITOR, member, on=ci.project)
+        identity = seen(google, ci)
+        assert identity.access is not None
+        given = {(one.actions[0], one.via) for one in identity.access.permissions}
+        assert given == {("roles/viewer", ORGANIZATION), (EDITOR, "projects/shop-prod")}
+        assert {one.power for one in powers(identity)} >= {Power.ADMIN, Power.DATA_WRITE, Power.CROSS_ACCOUNT}
+
+    def test_who_can_be_it_is_told_from_its_own_policy_its_project_s_and_those_above(
+        self, google: Google, ci: Account
+    ) -> None:
+        pool = f"principalSet://iam.googleapis.com/{ci.project.number}/locations/global/workloadIdentityPools/gh/*"
+        google.bind("roles/iam.workloadIdentityUser", pool, on=ci)
+        google.bind("roles/iam.serviceAccountTokenCreator", "user:ana@example.com", on=ci.project)
+        google.bind("roles/iam.serviceAccountUser", "serviceAccount:x@other.iam.gserviceaccount.com")
+        google.bind("roles/iam.serviceAccountUser", "deleted:user:gone@example.com?uid=1", on=ci.project)
+        google.bind("roles/viewer", "user:bea@example.com", on=ci.project)
+        access = seen(google, ci).access
+        assert access is not None
+        assert {(one.who, one.kind, one.outside) for one in access.trust} == {
+            (pool, TrustKind.FEDERATED, True),
+            ("user:ana@example.com", TrustKind.IDENTITY, False),
+            ("serviceAccount:x@other.iam.gserviceaccount.com", TrustKind.IDENTITY, True),
+        }
+
+    def test_what_a_custom_role_holds_is_not_known_and_said(self, google: Google, ci: Account) -> None:
+        custom = f"{ORGANIZATION}/roles/deployer"
+        google.bind(custom, f"serviceAccount:{ci.email}", on=ci.project)
+        access = seen(google, ci).access
+        assert access is not None
+        assert access.unread == (custom,)
+
+
+class TestTheRecommender:
+    def test_a_role_that_is_not_used_makes_it_overprivileged(self, google: Google, ci: Account) -> None:
+        member = f"serviceAccount:{ci.email}"
+        google.bind(EDITOR, member, on=ci.project)
+        google.bind("roles/logging.logWriter", member, on=ci.project)
+        google.recommend(ci, EDITOR, at=NOW - timedelta(days=1))
+        identity, gaps = told(google, ci)
+        assert gaps == []
+        finding = overprivileged(identity)
+        assert finding is not None
+        assert "Of 2 roles that it may use it used 1 in 90 days" in finding.why
+        found = least(identity, NOW - timedelta(days=90))
+        assert found is not None
+        assert [one.actions for one in found.permissions] == [("roles/logging.logWriter",)]
+        text = paste.terraform(identity, found.before, found.permissions)
+        assert "#   roles/editor on projects/shop-prod" in text
+
+    def test_a_smaller_role_takes_its_place_where_it_holds_nothing_new(self, google: Google, ci: Account) -> None:
+        google.bind(EDITOR, f"serviceAccount:{ci.email}", on=ci.project)
+        google.recommend(ci, EDITOR, VIEWER, at=NOW - timedelta(days=1))
+        identity, _ = told(google, ci)
+        found = least(identity, NOW - timedelta(days=90))
+        assert found is not None
+        assert [one.actions for one in found.permissions] == [(VIEWER,)]
+        text = paste.terraform(identity, found.before, found.permissions)
+        assert 'resource "google_project_iam_member" "ci_shop_prod_iam_gserviceaccount_com_1"' in text
+        assert overprivileged(identity) is not None
+
+    def test_one_that_would_hold_something_new_is_never_offered(self, google: Google, ci: Account) -> None:
+        google.bind(EDITOR, f"serviceAccount:{ci.email}", on=ci.project)
+        google.recommend(ci, EDITOR, ADMIN, at=NOW - timedelta(days=1))
+        identity, _ = told(google, ci)
+        found = least(identity, NOW - timedelta(days=90))
+        assert found is not None
+        assert not found.is_narrower
+        assert overprivileged(identity) is None
+
+    def test_without_advice_nothing_is_said(self, google: Google, ci: Account) -> None:
+        google.bind(EDITOR, f"serviceAccount:{ci.email}", on=ci.project)
+        identity, gaps = told(google, ci)
+        assert (overprivileged(identity), gaps) == (None, [])
+
+    def test_it_is_asked_only_where_the_source_says_so(self, google: Google, ci: Account) -> None:
+        identity = seen(google, ci)
+        assert list(opened(google, recommender=False).exercises([identity], now=NOW)) == []
+
+    @pytest.mark.parametrize(
+        ("method", "permission"),
+        [("recommender.projects.locations.recommenders.recommendations.list", LIST), ("iam.roles.get", ROLE)],
+    )
+    def test_a_refusal_is_a_gap_and_nothing_is_offered(
+        self, google: Google, ci: Account, method: str, permission: str
+    ) -> None:
+        google.bind(EDITOR, f"serviceAccount:{ci.email}", on=ci.project)
+        google.recommend(ci, EDITOR, VIEWER, at=NOW - timedelta(days=1))
+        google.refuse(method)
+        identity, gaps = told(google, ci)
+        assert [gap.reason for gap in gaps] == [f"PERMISSION_DENIED: {permission}"]
+        assert identity.exercise is None

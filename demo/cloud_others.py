@@ -24,6 +24,7 @@ LISTS = {
     "sso:ListApplications": ("Applications", "NextToken", "NextToken"),
     "lambda:ListFunctions": ("Functions", "NextMarker", "Marker"),
     "codebuild:ListProjects": ("projects", "nextToken", "nextToken"),
+    "access-analyzer:ListFindingsV2": ("findings", "nextToken", "nextToken"),
     "ecr:DescribeRepositoryCreationTemplates": ("repositoryCreationTemplates", "nextToken", "nextToken"),
 }
 
@@ -35,6 +36,7 @@ class Others:
     account: str
     listed: dict[tuple[str, str], list[Any]] = field(default_factory=lambda: defaultdict(list))  # by action and region
     builds: dict[str, Json] = field(default_factory=dict)  # CodeBuild's projects, by name
+    analyzed: dict[str, Json] = field(default_factory=dict)  # findings of Access Analyzer, by id
     page: int = 100  # items a page
 
     def add_secret(
@@ -77,6 +79,21 @@ class Others:
         self.listed["codebuild:ListProjects", region].append(name)
         self.builds[name] = {"name": name, "serviceRole": role_arn}
 
+    def add_unused(
+        self, resource: str, *services: str, actions: tuple[str, ...] = (), at: datetime, region: str = "eu-west-1"
+    ) -> None:
+        """Let Access Analyzer say which services an identity does not use, and which actions of one that it does."""
+        number = f"finding-{len(self.analyzed)}"
+        common = {"id": number, "resource": resource, "resourceType": "AWS::IAM::Role", "status": "ACTIVE"}
+        times = {"analyzedAt": iso(at), "createdAt": iso(at), "updatedAt": iso(at)}
+        told = common | times | {"findingType": "UnusedPermission", "resourceOwnerAccount": self.account}
+        self.listed["access-analyzer:ListFindingsV2", region].append(told)
+        details: list[Json] = [{"serviceNamespace": one} for one in services]
+        for service in sorted({action.partition(":")[0] for action in actions}):
+            mine = [{"action": action.partition(":")[2]} for action in actions if action.startswith(f"{service}:")]
+            details.append({"serviceNamespace": service, "actions": mine})
+        self.analyzed[number] = told | {"findingDetails": [{"unusedPermissionDetails": one} for one in details]}
+
     def add_template(self, prefix: str, role_arn: str, *, region: str = "eu-west-1") -> None:
         told = {"prefix": prefix, "customRoleArn": role_arn}
         self.listed["ecr:DescribeRepositoryCreationTemplates", region].append(told)
@@ -86,6 +103,8 @@ class Others:
         if asked.action == "codebuild:BatchGetProjects":
             names = json.loads(asked.parameters["body"])["names"]
             return _json({"projects": [self.builds[name] for name in names if name in self.builds]})
+        if asked.action == "access-analyzer:GetFindingV2":
+            return _json(self.analyzed[asked.parameters["id"]])
         if asked.action not in LISTS:
             return None
         name, following, ask = LISTS[asked.action]

@@ -49,6 +49,9 @@ def read_request(request: Request, body: bytes) -> Asked:
         told = json.loads(body)
         parameters = {"body": body.decode(), "Marker": told.get("NextToken") or told.get("nextToken") or ""}
         operation = target.rpartition(".")[2]
+    elif service == "access-analyzer":
+        operation = "ListFindingsV2" if request.method == "POST" else "GetFindingV2"
+        parameters = {"body": body.decode(), **request.args, "id": request.path.rpartition("/")[2]}
     elif (operation := REST.get((service, request.path.rstrip("/")), "")) != "":
         parameters = dict(request.args)
     else:

@@ -6,6 +6,7 @@ Each costs two calls or more, so the longest unasked have their turn first, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Select, or_, select
@@ -76,7 +77,11 @@ def _unasked(sessions: Sessions, provider: Provider, policy: Policy, now: dateti
     if not isinstance(provider, SpansAccounts):
         query = query.where(IdentityRow.account == provider.account)
     with reading(sessions) as session:
-        found = [(row.id, identity_of(row)) for row in session.scalars(query.limit(policy.permissions.lookups_a_scan))]
+        rows = list(session.scalars(query.limit(policy.permissions.lookups_a_scan)))
+        sets = permission_records.sets_in_force(session, [row.id for row in rows])
+        found = [
+            (row.id, replace(identity_of(row), access=permission_records.access_of(sets[row.id].body))) for row in rows
+        ]
     return [
         (row, one)
         for row, one in found

@@ -22,13 +22,16 @@ _GOOGLE_ACCOUNT = re.compile(r"[^@\s/]{1,64}@[a-z0-9.-]{1,253}\.gserviceaccount\
 _OF_ONE_CLOUD = {
     "aws": (
         *("role_arn", "external_id", "remediator_role_arn", "organization"),
-        *("role_name", "remediator_role_name", "regions"),
+        *("role_name", "remediator_role_name", "regions", "access_analyzers"),
     ),
     "gcp": ("scope", "impersonate", "remediator_impersonate", "recommender"),
 }
 
 
 Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+Analyzer = Annotated[
+    str, Field(pattern=r"^arn:aws[a-z-]*:access-analyzer:[a-z0-9-]+:\d{12}:analyzer/[A-Za-z0-9_.-]{1,255}$")
+]
 _ROLE_NAME = r"^[A-Za-z0-9+=,.@_/-]{1,128}$"
 
 
@@ -43,6 +46,7 @@ class Source(Section):
     role_name: str | None = Field(default=None, pattern=_ROLE_NAME)
     remediator_role_name: str | None = Field(default=None, pattern=_ROLE_NAME)  # None: the reader's role acts
     regions: tuple[Region, ...] = ()  # AWS: where to look for secrets, Roles Anywhere, and what runs as which role
+    access_analyzers: tuple[Analyzer, ...] = ()  # AWS: analyzers of unused access, by ARN
     scope: str | None = None  # Google Cloud: organizations/1, folders/1 or projects/ID; None: the ambient project
     recommender: bool = False  # Google Cloud: ask what of their roles accounts use; one call a project
     impersonate: str | None = None  # Google Cloud: the service account that reads; None: the ambient credentials

@@ -217,6 +217,37 @@ class TestOverprivileged:
         assert FindingKind.OVERPRIVILEGED not in kinds(world, "worker")
         assert told(world, "worker")["permissions"]["use"] is None
 
+    def test_an_analyzer_that_the_source_names_is_believed_and_iam_is_asked_about_the_others_alone(
+        self, world: World
+    ) -> None:
+        made_at = world.clock() - timedelta(days=500)
+        for name in ("analyzed", "other"):
+            world.cloud.add_role(name, created_at=made_at, last_used_at=world.clock())
+            world.cloud.put_policy("own", BOTH, role=name)
+        arn = f"arn:aws:iam::{world.cloud.account}:role/analyzed"
+        world.cloud.others.add_unused(arn, "secretsmanager", actions=("s3:DeleteBucket",), at=world.clock())
+        name_analyzer(world)
+        world.scan()
+        assert asked(world) == 1
+        assert FindingKind.OVERPRIVILEGED in kinds(world, "analyzed")
+        (statement,) = told(world, "analyzed")["permissions"]["least"]["policy"]["Statement"]
+        assert "s3:DeleteBucket" not in statement["Action"]
+        assert "s3:GetObject" in statement["Action"] or statement["Action"] == "s3:*"
+
+    @pytest.mark.parametrize("action", ["access-analyzer:ListFindingsV2", "access-analyzer:GetFindingV2"])
+    def test_an_analyzer_that_refuses_is_a_gap_and_iam_is_asked_instead(self, world: World, action: str) -> None:
+        world.cloud.add_role("worker", created_at=world.clock() - timedelta(days=500), last_used_at=world.clock())
+        world.cloud.put_policy("own", BOTH, role="worker")
+        reach(world, "worker", s3=3, secretsmanager=None)
+        arn = f"arn:aws:iam::{world.cloud.account}:role/worker"
+        world.cloud.others.add_unused(arn, "secretsmanager", at=world.clock())
+        world.cloud.faults.deny(action)
+        name_analyzer(world)
+        tally = world.scan()
+        reasons = [gap.reason for source in tally.sources for gap in source.gaps]
+        assert f"AccessDeniedException: {action} in eu-west-1" in reasons
+        assert FindingKind.OVERPRIVILEGED in kinds(world, "worker")
+
     def test_what_grew_since_somebody_answered_for_it_is_told_and_the_ledger_says_when(self, world: World) -> None:
         world.add_user("deploy", 1)
         world.cloud.put_policy("own", S3, user="deploy")
@@ -231,6 +262,13 @@ class TestOverprivileged:
         assert match["permissions"]["grew"]["powers"] == ["escalation"]
         assert [one["actions"] for one in match["permissions"]["grew"]["statements"]] == [["iam:PutUserPolicy"]]
         assert "permissions.changed" in [event["kind"] for event in match["history"]]
+
+
+def name_analyzer(world: World) -> None:
+    world.set_policy("")
+    policy = world.program.settings.nhi_policy
+    arn = f"arn:aws:access-analyzer:eu-west-1:{world.cloud.account}:analyzer/unused"
+    policy.write_text(f'{policy.read_text()}access_analyzers = ["{arn}"]\n')
 
 
 def asked(world: World) -> int:

@@ -27,13 +27,18 @@ def table(permissions: Sequence[Need]) -> str:
         ("activity", Aws.activity_permissions),
         ("regions", Aws.region_permissions),
         ("organization", organization.PERMISSIONS),
+        ("analyzer", Aws.analyzer_permissions),
         ("look", Aws.look_permissions),
         ("write", Aws.disable_permissions),
         ("rotate", Aws.rotate_permissions),
         ("gcp-read", Gcp.permissions),
+        ("gcp-recommender", Gcp.recommender_permissions),
         ("gcp-write", Gcp.disable_permissions),
     ],
-    ids=["read", "activity", "regions", "organization", "look", "write", "rotate", "gcp-read", "gcp-write"],
+    ids=[
+        *("read", "activity", "regions", "organization", "analyzer", "look", "write", "rotate"),
+        *("gcp-read", "gcp-recommender", "gcp-write"),
+    ],
 )
 def test_the_readme_lists_exactly_the_permissions_declared_beside_the_code(
     name: str, permissions: Sequence[Need]

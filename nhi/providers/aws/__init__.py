@@ -24,7 +24,19 @@ from nhi.own_power import Power
 from nhi.policy import Source
 from nhi.policy_activity import LOOKUP, OFF, Activity, bucket_of, folder_of
 from nhi.providers import Batch, Count, CredentialState, Exercised, Memory, Progress, Reading, Target
-from nhi.providers.aws import acts, audible, lake, lookups, others, own_power, roles, rotation, scope, trail_files
+from nhi.providers.aws import (
+    acts,
+    analyzer,
+    audible,
+    lake,
+    lookups,
+    others,
+    own_power,
+    roles,
+    rotation,
+    scope,
+    trail_files,
+)
 from nhi.providers.aws.calls import Calls, CannotSee, Scope, reading
 from nhi.providers.aws.creators import find_creators
 from nhi.providers.aws.exercise import find_exercises
@@ -81,6 +93,7 @@ class Aws:
     name = "aws"
     permissions: Sequence[Need] = PERMISSIONS
     region_permissions: Sequence[Need] = others.REGION_PERMISSIONS  # where the source names regions
+    analyzer_permissions: Sequence[Need] = analyzer.PERMISSIONS  # where the source names analyzers
     look_permissions: Sequence[Need] = acts.LOOK_PERMISSIONS  # the reader's, right before an act
     activity_permissions: Sequence[Need] = ACTIVITY_PERMISSIONS  # only for the trails that policy names
     disable_permissions: Sequence[Need] = DISABLE_PERMISSIONS
@@ -166,9 +179,17 @@ class Aws:
         return self._documents
 
     def exercises(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Exercised | Gap]:
-        """Yield what these users and roles reached of the services that they may reach."""
+        """Yield what these users and roles reached of the services that they may reach.
+
+        Where the source names analyzers, what those found comes first, and IAM is asked only about the others.
+        """
+        told: set[str] = set()
         try:
-            yield from find_exercises(self._calls, identities, now)
+            for found in analyzer.find_unused(self._calls, self._source.access_analyzers, identities, now):
+                told |= {found.identity_key} if isinstance(found, Exercised) else set()
+                yield found
+            users = [one for one in identities if one.kind in _SUMMARY and one.key not in told]
+            yield from find_exercises(self._calls, users, now)
         finally:
             self._calls.close()
 

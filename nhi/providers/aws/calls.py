@@ -42,8 +42,8 @@ _THROTTLED = frozenset(
 )
 _PASSING = _THROTTLED | {"ServiceFailure", "InternalFailure", "ServiceUnavailable", "ExpiredToken", "RequestTimeout"}
 # Where the name in a permission is not that of the SDK's client, or of its events.
-_CLIENTS = {"sso": "sso-admin"}
-_PERMISSIONS = {"sso-admin": "sso", "secrets-manager": "secretsmanager"}
+_CLIENTS = {"sso": "sso-admin", "access-analyzer": "accessanalyzer"}
+_PERMISSIONS = {"sso-admin": "sso", "secrets-manager": "secretsmanager", "accessanalyzer": "access-analyzer"}
 
 # The SDK logs whole requests and answers below this, and some of them hold a new secret.
 logging.getLogger("botocore").setLevel(logging.WARNING)

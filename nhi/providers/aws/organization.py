@@ -124,6 +124,7 @@ class Organization:
             yield from member.uses(theirs, now=now)
 
     def exercises(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Exercised | Gap]:
+        """Yield what each account tells; analyzers are those of accounts here, each asked about its own."""
         for member, theirs in self._by_account(identities):
             yield from member.exercises(theirs, now=now)
 
@@ -252,7 +253,8 @@ class Organization:
         own = {"role_arn": source.role_arn if number == here else arn(source.role_name)}
         acting = {"remediator_role_arn": arn(source.remediator_role_name)}
         through = None if number == here else source.role_arn
-        plain = {"organization": False, "role_name": None, "remediator_role_name": None}
+        analyzers = tuple(arn for arn in source.access_analyzers if arn.split(":")[4] == number)
+        plain = {"access_analyzers": analyzers, "organization": False, "role_name": None, "remediator_role_name": None}
         return Aws(source.model_copy(update={**own, **acting, **plain}), through=through)
 
 

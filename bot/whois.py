@@ -62,7 +62,9 @@ def full(facts: Json) -> Blocks:
     )
     coverages = [facts["identity"].get("coverage") or ""]
     known = say("card.known", use=last_use(facts), coverages=[words for words in coverages if words])
-    return [body.rich(), *_more_reasons(facts["owner"]), known.context(), *_history(facts["history"])]
+    least = (facts.get("permissions") or {}).get("least")
+    smaller = [say("whois.least", name=facts["identity"]["name"]).context()] if least else []
+    return [body.rich(), *_more_reasons(facts["owner"]), *smaller, known.context(), *_history(facts["history"])]
 
 
 def _owner(owner: Json) -> Words:

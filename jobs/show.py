@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from jobs import permitted
 from jobs.program import Program
 from nhi import facts
 from nhi.database import reading
@@ -170,6 +171,10 @@ def whois(matches: Sequence[Json]) -> None:
         say(f"[bold]{_shown(match['identity']['principal'])}[/]")
         for line in _about(match):
             say(f"  {_shown(line)}")
+        for line in permitted.lines(match):
+            say(f"  {_shown(line)}")
+        for line in permitted.smaller(match):
+            say(f"    {line}")
         for event in match["history"][:10]:
             kind = event["facts"].get("kind", "") if event["kind"].startswith("finding.") else ""
             say(f"  [dim]{event['at'][:19]}Z {event['kind']} {_shown(kind)}[/]".replace(" [/]", "[/]"))

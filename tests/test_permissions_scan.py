@@ -12,6 +12,7 @@ import pytest
 from bot import card
 from demo.cloud import Cloud
 from demo.workspace import Workspace
+from jobs import show
 from nhi import facts
 from nhi.database import reading
 from nhi.escalation import Verdict
@@ -156,7 +157,7 @@ def reach(world: World, name: str, **days: int | None) -> None:
 @on_sqlite
 class TestOverprivileged:
     def test_who_may_read_secrets_and_never_does_is_overprivileged_with_the_least_that_would_do(
-        self, world: World
+        self, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         world.cloud.add_role("worker", created_at=world.clock() - timedelta(days=500), last_used_at=world.clock())
         world.cloud.put_policy("own", BOTH, role="worker")
@@ -173,6 +174,10 @@ class TestOverprivileged:
         assert '-        "secretsmanager:*"' in may["least"]["diff"]
         assert 'resource "aws_iam_role_policy_attachment" "worker_least"' in may["least"]["terraform"]
         assert may["use"]["unused"] == ["secretsmanager"]
+        show.whois([told(world, "worker")])
+        printed = capsys.readouterr().out
+        assert "may read secrets, change data and read data" in printed
+        assert '-        "secretsmanager:*"' in printed
 
     def test_it_is_resolved_when_the_policy_is_cut(self, world: World) -> None:
         world.cloud.add_role("worker", created_at=world.clock() - timedelta(days=500), last_used_at=world.clock())

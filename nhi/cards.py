@@ -36,6 +36,7 @@ Json = dict[str, Any]
 # Of two findings as grave as each other, the one that tells more about whether the thing is needed comes first.
 ORDER = [
     FindingKind.ANOMALOUS,
+    FindingKind.EXPOSED,
     *(FindingKind.UNUSED, FindingKind.OVERPRIVILEGED, FindingKind.UNROTATED, FindingKind.CROSS_ENVIRONMENT),
     *(FindingKind.REUSED, FindingKind.HUMAN_USE),
     *(FindingKind.ORPHANED, FindingKind.UNOWNED),

@@ -17,6 +17,7 @@ class FindingKind(StrEnum):
     REUSED = "reused"
     HUMAN_USE = "human_use"
     ANOMALOUS = "anomalous"
+    EXPOSED = "exposed"
 
 
 # Found in what an identity did, not in what it is: only an answer, or its end, resolves it (nhi/anomalies.py).
@@ -55,6 +56,7 @@ OWASP = {
     FindingKind.CROSS_ENVIRONMENT: "NHI8",
     FindingKind.REUSED: "NHI9",
     FindingKind.HUMAN_USE: "NHI10",
+    FindingKind.EXPOSED: "NHI6",
 }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nhi import permissions, seasons
+from nhi.exposure import exposed
 from nhi.finding import OF_ACTIVITY as OF_ACTIVITY
 from nhi.finding import OWASP as OWASP
 from nhi.finding import OWNERSHIP as OWNERSHIP
@@ -36,6 +37,7 @@ from nhi.misuse import misused
 from nhi.policy import NEVER, Policy
 from nhi.powers import Power, in_words
 
+MISUSE = frozenset({FindingKind.CROSS_ENVIRONMENT, FindingKind.REUSED, FindingKind.HUMAN_USE, FindingKind.EXPOSED})
 # What the source of a use tells, by provider; said with every finding that rests on it.
 EXERCISE_SAYS = {
     "gcp": "Google's recommender tells of roles given on projects, of at most 90 days, and of no other roles.",
@@ -95,7 +97,8 @@ def assess(
     """
     if identity.service_linked or identity.custody is Custody.PLATFORM:
         return ()
-    return (*_findings(identity, owner_active, gaps, policy, now), *misused(identity, sessions, policy, now))
+    found = (*_findings(identity, owner_active, gaps, policy, now), *misused(identity, sessions, policy, now))
+    return (*found, *exposed(identity, now))
 
 
 def _findings(
@@ -305,7 +308,7 @@ def is_hidden(finding: Known, identity: Identity, gaps: Sequence[Gap]) -> bool:
     """Whether a scan, by a gap or by its nature, cannot tell if this finding still stands."""
     if finding.kind in OWNERSHIP:
         return False
-    if finding.kind in (FindingKind.CROSS_ENVIRONMENT, FindingKind.REUSED):
+    if finding.kind in (FindingKind.CROSS_ENVIRONMENT, FindingKind.REUSED, FindingKind.EXPOSED):
         return identity.access is None or any(gap.covers(identity.scope, Aspect.PERMISSIONS) for gap in gaps)
     if finding.kind is FindingKind.HUMAN_USE:
         return any(credential.use_gap is not None for credential in identity.credentials)
@@ -333,7 +336,7 @@ def _because(finding: Known, identity: Identity, current: Iterable[tuple[Finding
         return "The credential is gone."
     if credential is not None and credential.status is CredentialStatus.INACTIVE:
         return "The credential is turned off."
-    if finding.kind in (FindingKind.CROSS_ENVIRONMENT, FindingKind.REUSED, FindingKind.HUMAN_USE):
+    if finding.kind in MISUSE:
         return "It is not so any more."
     if finding.kind is FindingKind.OVERPRIVILEGED:
         return "It may do less now, uses more of it, or policy allows more now."

@@ -14,7 +14,7 @@ from nhi import findings, ledger, permission_records, roster
 from nhi.answers import redraw, resolve
 from nhi.escalation import AskStatus
 from nhi.findings import OWNERSHIP, Finding, FindingKind, FindingStatus, Known
-from nhi.identity import Evidence, Gap, Identity
+from nhi.identity import Access, Evidence, Gap, Identity
 from nhi.ownership import tag_evidence as evidence_of_tags
 from nhi.policy import Policy
 from nhi.records import evidence_of, identity_of
@@ -51,13 +51,16 @@ class Before:
             select(EvidenceRow).where(EvidenceRow.identity_id.in_(ids), EvidenceRow.source == "session")
         ):
             self._sessions[fact.identity_id].append(fact)
+        self._access: dict[str, Access] = {}
         self._sets = permission_records.sets_in_force(session, ids)
         self._uses = permission_records.uses(session, ids)
 
     def identity(self, row: IdentityRow) -> Identity:
         """Return the identity with what it may do and what of it it uses, where that is known."""
         found = self._sets.get(row.id)
-        access = permission_records.access_of(found.body) if found else None
+        if found is not None and found.digest not in self._access:  # many have the same
+            self._access[found.digest] = permission_records.access_of(found.body)
+        access = self._access[found.digest] if found is not None else None
         return replace(identity_of(row), access=access, exercise=self._uses.get(row.id))
 
     def sessions(self, row: IdentityRow) -> Sequence[Evidence]:

@@ -41,7 +41,8 @@ MISUSE = frozenset({FindingKind.CROSS_ENVIRONMENT, FindingKind.REUSED, FindingKi
 # What the source of a use tells, by provider; said with every finding that rests on it.
 EXERCISE_SAYS = {
     "gcp": "Google's recommender tells of roles given on projects, of at most 90 days, and of no other roles.",
-    "aws": "AWS tells the last try to reach each service, denied ones too, of 400 days and about 4 hours late.",
+    "aws": "AWS tells the last try to reach each service, denied ones too, of 400 days and about 4 hours late. It never"
+    " tells that a role was passed on.",
 }
 # A credential is called by these words in sentences for people.
 CREDENTIAL_WORDS = {

@@ -15,6 +15,8 @@ from nhi.identity import Access, Exercise, Identity, Permission
 from nhi.permissions import new_grants, services
 from nhi.powers import Held, held
 
+# Uses of these leave no trace in what AWS tells of its services: where one is named, it stays.
+_NEVER_TOLD = frozenset({"iam:passrole"})
 ACTIONS_AT_MOST = 120  # in place of one pattern; beyond that the pattern stays, since nobody would read the list
 
 
@@ -129,7 +131,9 @@ def _of_pattern(pattern: str, used: frozenset[str], known: frozenset[str], idle:
     if not globs.is_pattern(prefix):
         service = prefix.lower()
         # Of a service that the cloud does not track nothing tells that it is not used: what is named stays.
-        return _tracked(pattern, idle) if service in used or service not in known else ()
+        if service in used or service not in known:
+            return _tracked(pattern, idle)
+        return (pattern,) if pattern.lower() in _NEVER_TOLD else ()
     found = sorted(service for service in used if globs.fits(prefix, service, ignore_case=True))
     return [one for service in found for one in _tracked(f"{service}:{name}", idle)]
 

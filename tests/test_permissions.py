@@ -156,6 +156,12 @@ class TestTheLeastPolicy:
         assert found.permissions == (allow("s3:*", "newthing:*"),)
         assert not found.is_narrower
 
+    def test_passing_a_role_on_is_never_told_so_it_stays_where_it_is_named(self) -> None:
+        old = (allow("ec2:RunInstances", "iam:PassRole", "iam:PutRolePolicy"),)
+        found = least(identity(Access(permissions=old), exercise_of(ec2=NOW, iam=None)), SINCE)
+        assert found is not None
+        assert found.permissions == (allow("ec2:RunInstances", "iam:PassRole"),)
+
     def test_denials_stay_as_they_are(self) -> None:
         old = (allow("*"), deny("s3:DeleteObject"))
         found = least(identity(Access(permissions=old), exercise_of(s3=NOW)), SINCE)

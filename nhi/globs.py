@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 
+@lru_cache(maxsize=32_768)  # the same few hundred actions are held against the same patterns again and again
 def fits(pattern: str, text: str, *, ignore_case: bool = False) -> bool:
     """Whether the whole text fits the pattern."""
     if ignore_case:

@@ -83,32 +83,47 @@ def write(session: Session, row_ids: Sequence[str], identities: Sequence[Identit
     """Keep what each identity may do now; what nobody told stays as it was. Both lists are in the same order."""
     told = [(row, one, one.access) for row, one in zip(row_ids, identities, strict=True) if one.access is not None]
     by_row = dict(zip(row_ids, identities, strict=True))
-    sets = {row: _set(one, access) for row, one, access in told}
-    if not sets:
+    bodies = {row: body_of(access) for row, _, access in told}
+    if not bodies:
         return
-    known = _known_digests(session, {one.digest for one in sets.values()})
-    session.add_all({one.digest: one for one in sets.values() if one.digest not in known}.values())
-    session.flush()
-    in_force = {spell.identity_id: spell for spell in _in_force(session, list(sets))}
-    ended = [row for row, one in sets.items() if row in in_force and in_force[row].digest != one.digest]
+    digests = {row: _digest(by_row[row], body) for row, body in bodies.items()}
+    _add_sets(session, by_row, bodies, digests)
+    in_force = {spell.identity_id: spell for spell in _in_force(session, list(digests))}
+    ended = [row for row, digest in digests.items() if row in in_force and in_force[row].digest != digest]
     for row in ended:
         in_force.pop(row).ended_at = now
     session.flush()  # before the next ones begin: an identity has one set in force
-    for row, one in sets.items():
+    for row, digest in digests.items():
         if row not in in_force:
-            session.add(PermissionSpellRow(id=new_id(), identity_id=row, digest=one.digest, began_at=now))
+            session.add(PermissionSpellRow(id=new_id(), identity_id=row, digest=digest, began_at=now))
     for row in ended:
-        facts = {"powers": [one["power"] for one in sets[row].powers], "policies": by_row[row].policies}
+        found = session.get_one(PermissionSetRow, digests[row])
+        facts = {"powers": [one["power"] for one in found.powers], "policies": by_row[row].policies}
         ledger.record(session, "permissions.changed", now=now, identity_id=row, facts=facts)
         _forget_oldest(session, row)
 
 
-def _set(identity: Identity, access: Access) -> PermissionSetRow:
-    body = body_of(access)
+def _digest(identity: Identity, body: Json) -> str:
     named = json.dumps([identity.provider, identity.account, body], sort_keys=True, separators=(",", ":"))
-    held = powers.held(access, provider=identity.provider, account=identity.account)
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+def _add_sets(
+    session: Session, by_row: Mapping[str, Identity], bodies: Mapping[str, Json], digests: Mapping[str, str]
+) -> None:
+    """Write the sets that are not known yet; only of those it is worked out what is dangerous about them."""
+    known = _known_digests(session, set(digests.values()))
+    for row, digest in digests.items():
+        if digest not in known:
+            known.add(digest)
+            session.add(_set(by_row[row], bodies[row], digest))
+    session.flush()
+
+
+def _set(identity: Identity, body: Json, digest: str) -> PermissionSetRow:
+    held = powers.powers(identity)
     return PermissionSetRow(
-        digest=hashlib.sha256(named.encode()).hexdigest(),
+        digest=digest,
         body=body,
         powers=[power_json(one) for one in held],
         gravity=list(powers.Power).index(held[0].power) if held else HARMLESS,

@@ -11,6 +11,7 @@ from nhi.identity import Access, Identity, TrustKind
 from nhi.policy import Environment, Policy
 
 TAGS = ("environment", "env", "stage")  # compared without regard to case; also with "project:" before
+ACCOUNT_NAME = "aws:account-name"  # the tag by which an organisation's accounts tell their names
 # What people call them. A name of a policy's own that is none of these stands for itself.
 WORDS: Mapping[str, str] = {
     **dict.fromkeys(("prod", "production", "prd", "live"), "production"),
@@ -43,8 +44,9 @@ def belongs(identity: Identity, policy: Policy) -> Belongs | None:
         return Belongs(name=told, because=f"policy says so of account {identity.account}")
     if (tagged := _of_tags(identity.tags)) is not None:
         return tagged
-    if (name := _in_words([identity.account])) is not None:
-        return Belongs(name=name, because=f"its account is called {identity.account}")
+    called = identity.tags.get(ACCOUNT_NAME) or identity.account
+    if (name := _in_words([called])) is not None:
+        return Belongs(name=name, because=f"its account is called {called}")
     if (own := _of_name(identity.name, policy.environments)) is not None:
         return Belongs(name=own, because=f"it is called {identity.name}")
     return None

@@ -312,7 +312,8 @@ def is_hidden(finding: Known, identity: Identity, gaps: Sequence[Gap]) -> bool:
     if finding.kind in (FindingKind.CROSS_ENVIRONMENT, FindingKind.REUSED, FindingKind.EXPOSED):
         return identity.access is None or any(gap.covers(identity.scope, Aspect.PERMISSIONS) for gap in gaps)
     if finding.kind is FindingKind.HUMAN_USE:
-        return any(credential.use_gap is not None for credential in identity.credentials)
+        told = ("access_key", "console_password", "role")
+        return any(one.use_gap is not None for one in identity.credentials if one.kind in told)
     if finding.kind is FindingKind.OVERPRIVILEGED:
         return identity.access is None or identity.exercise is None or bool(identity.access.unread)
     credential = next((c for c in identity.credentials if c.key == finding.credential_key), None)

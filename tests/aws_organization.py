@@ -81,4 +81,9 @@ class Organization:
 
     def _account(self, number: str) -> dict[str, str]:
         arn = f"arn:aws:organizations::{self.clouds[0].account}:account/{ID}/{number}"
-        return {"Id": number, "Arn": arn, "Status": "SUSPENDED" if number in self.suspended else "ACTIVE"}
+        return {
+            "Id": number,
+            "Name": f"Harbour prod {number[-1]}",
+            "Arn": arn,
+            "Status": "SUSPENDED" if number in self.suspended else "ACTIVE",
+        }

@@ -10,10 +10,10 @@ import pytest
 
 from demo.cloud import Cloud
 from demo.workspace import Workspace
-from nhi import misuse
+from nhi import environment, misuse
 from nhi.errors import PolicyError
 from nhi.identity import Aspect, CredentialStatus, Custody, Gap, Identity
-from nhi.policy import Source, parse
+from nhi.policy import Policy, Source, parse
 from nhi.providers import Count, Memory, Rotates, SpansAccounts, Target, providers
 from nhi.providers.aws import Aws, connect, others
 from nhi.providers.aws.organization import Organization as Provider
@@ -67,6 +67,9 @@ class TestAnOrganization:
             f"user-{number}": cloud.account for number, cloud in enumerate(organization.clouds)
         }
         assert provider.account == ID
+        belongs = environment.belongs(found["user-1"], Policy())
+        assert belongs is not None
+        assert belongs.name == "production"
         assert provider.api_calls["organizations:ListAccounts"] == 2
         assert provider.api_calls["sts:AssumeRole"] == 2, "in its own account it takes no role"
 

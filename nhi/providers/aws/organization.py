@@ -10,11 +10,13 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from queue import Empty, Full, Queue
 from typing import Any, TypeVar
 
 from nhi.certificate import Caller
+from nhi.environment import ACCOUNT_NAME
 from nhi.errors import ProviderError
 from nhi.identity import Aspect, Credential, Evidence, Gap, Identity, Need, scope_of
 from nhi.policy import Source
@@ -55,6 +57,7 @@ class Organization:
         self._calls = Calls(source, role_arn=source.role_arn)
         self._members: dict[str, Aws] = {}
         self._closed: list[str] = []  # accounts that are suspended: nobody can look into them
+        self._names: dict[str, str] = {}  # what accounts are called, by number
         self._id: str | None = None  # "o-exampleorgid"; None: not listed yet
         self._documents: dict[str, Mapping[str, Any]] = {}
 
@@ -111,9 +114,14 @@ class Organization:
             yield Gap(scope=scope, reason=f"AccountSuspended: {LIST}", hides=frozenset(Aspect))
 
         def read(member: Aws) -> Iterator[Found]:
-            return member.scan(memory=memory, matters=matters, now=now, shared=self._documents)
+            found = member.scan(memory=memory, matters=matters, now=now, shared=self._documents)
+            return (self._named(one) if isinstance(one, Identity) else one for one in found)
 
         yield from _together([*self._members.values()], read)
+
+    def _named(self, identity: Identity) -> Identity:
+        name = self._names.get(identity.account)
+        return replace(identity, tags={**identity.tags, ACCOUNT_NAME: name}) if name else identity
 
     def creators(self, identities: Sequence[Identity], *, now: datetime) -> Iterator[Evidence | Gap]:
         for member, theirs in self._by_account(identities):
@@ -231,17 +239,19 @@ class Organization:
         here = str(self._calls.ask("sts:GetCallerIdentity")["Account"])
         members: dict[str, Aws] = {}
         closed: list[str] = []
+        names: dict[str, str] = {}
         organization = ""
         for page in _pages(self._calls):
             with reading(LIST):
                 for one in page["Accounts"]:
+                    names[str(one["Id"])] = str(one.get("Name") or "")
                     number, organization = str(one["Id"]), str(one["Arn"]).split("/")[1]
                     if (one.get("State") or one.get("Status")) in ("ACTIVE", "PENDING_CLOSURE"):
                         members[number] = self._open(number, str(one["Arn"]).split(":")[1], here)
                     else:
                         closed.append(number)
         self._calls.close()
-        self._members, self._closed, self._id = members, closed, organization
+        self._members, self._closed, self._names, self._id = members, closed, names, organization
 
     def _open(self, number: str, partition: str, here: str) -> Aws:
         """Open a member: as ourselves where we are already there, else by the role of the one name."""

@@ -24,6 +24,7 @@ from nhi.identity import Aspect, Gap, Identity
 from nhi.places import Places
 from nhi.policy import Policy, Source
 from nhi.profiles import EVENTS, FILES, Seen
+from nhi.profiles import name_in_trail as name_in_trail
 from nhi.providers import Batch, Connect, Provider, Reading, SpansAccounts, TellsActivity
 from nhi.records import identity_of, storable
 from nhi.tables import ActivityGapRow, IdentityRow, new_id
@@ -172,11 +173,6 @@ class _Reader:
                 profiles.move(session, place, position, self._now)
         self._tally.events += book.events
         self._tally.touched |= {(self._provider.name, who, day) for who, day in book.profiles}
-
-
-def name_in_trail(identity: Identity | IdentityRow) -> str:
-    """Return what an audit trail calls an identity: its unique id, or, in Google's, its e-mail."""
-    return identity.name if identity.provider == "gcp" else identity.key
 
 
 def _tells_of_others(policy: Policy) -> bool:

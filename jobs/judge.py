@@ -10,11 +10,12 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from nhi import findings, ledger, permission_records, roster
+from nhi import findings, ledger, permission_records, profiles, roster
 from nhi.answers import redraw, resolve
 from nhi.escalation import AskStatus
 from nhi.findings import OWNERSHIP, Finding, FindingKind, FindingStatus, Known
 from nhi.identity import Access, Evidence, Gap, Identity
+from nhi.misuse import CONDUCT_OF
 from nhi.ownership import tag_evidence as evidence_of_tags
 from nhi.policy import Policy
 from nhi.records import evidence_of, identity_of
@@ -51,6 +52,7 @@ class Before:
             select(EvidenceRow).where(EvidenceRow.identity_id.in_(ids), EvidenceRow.source == "session")
         ):
             self._sessions[fact.identity_id].append(fact)
+        self.conduct = profiles.lately(session, rows, (now - CONDUCT_OF).date())
         self._access: dict[str, Access] = {}
         self._sets = permission_records.sets_in_force(session, ids)
         self._uses = permission_records.uses(session, ids)
@@ -77,7 +79,15 @@ def judge(
     keys = {credential.id: credential.key for credential in row.credentials}
     known = [_known(finding, keys) for finding in open_rows.values()]
     active, sessions = before.owner_active.get(row.id), before.sessions(row)
-    assessed = findings.assess(identity, owner_active=active, gaps=gaps, policy=policy, now=now, sessions=sessions)
+    assessed = findings.assess(
+        identity,
+        owner_active=active,
+        gaps=gaps,
+        policy=policy,
+        now=now,
+        sessions=sessions,
+        conduct=before.conduct.get(row.id),
+    )
     changes = findings.reconcile(assessed, known, identity=identity, gaps=gaps, now=now)
     for finding in changes.opened:
         _open_finding(session, row, finding, before, now)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nhi import permissions, seasons
+from nhi.activity import Profile
 from nhi.exposure import exposed
 from nhi.finding import OF_ACTIVITY as OF_ACTIVITY
 from nhi.finding import OWASP as OWASP
@@ -89,16 +90,17 @@ def assess(
     policy: Policy,
     now: datetime,
     sessions: Sequence[Evidence] = (),
+    conduct: Profile | None = None,
 ) -> tuple[Finding, ...]:
     """Return every rule that this identity breaks at `now`.
 
     `owner_active` tells of the confirmed owner: True active, False gone, None there is none; `sessions` who took it
-    lately, as far as a trail was asked. Identities made and used
+    lately, as far as a trail was asked, and `conduct` what it did. Identities made and used
     by the platform (service-linked) break no rule: nobody here can own, use or rotate them.
     """
     if identity.service_linked or identity.custody is Custody.PLATFORM:
         return ()
-    found = (*_findings(identity, owner_active, gaps, policy, now), *misused(identity, sessions, policy, now))
+    found = (*_findings(identity, owner_active, gaps, policy, now), *misused(identity, sessions, policy, now, conduct))
     return (*found, *exposed(identity, now))
 
 

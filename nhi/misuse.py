@@ -7,28 +7,39 @@ role, and a person's own user is no machine's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from nhi import environment
+from nhi.activity import Facet, Profile
 from nhi.finding import OWASP, Finding, FindingKind, Severity, raised
 from nhi.identity import Credential, CredentialStatus, Evidence, Identity, TrustKind
 from nhi.policy import Policy
 
 LATELY = timedelta(days=90)
+CONDUCT_OF = timedelta(days=30)  # what it did in this time counts
+_STEADY_DAYS = 5
+_PEOPLES_TOOLS = ("mozilla", "console", "signin", "aws-console", "awsconsole", "cloudshell")
+_DESKTOPS = (" on macos", " on windows", " on darwin")
 USED_BY = "aws:used-by"  # the tag that tells what runs as a role: nhi/providers/aws/others.py
 _KUBERNETES = re.compile(r"serviceAccount:[^\[]+\.svc\.id\.goog\[([^/\]]+)/([^\]]+)\]")
 _NAMED_AT_MOST = 3
 _ACCESS_SAYS = "Read from who may take it and from its own policies; not from what it was used for."
-_RUNS_SAYS = "What runs as it is read from the services that were looked at; other services may run as it too."
-_PEOPLE_SAYS = "Sign-ins are told by IAM, and sessions by CloudTrail's last 90 days, a few at a time."
+_RUNS_SAYS = "Read from the services that were looked at and, where its trail is read, from its last 30 days."
+_PEOPLE_SAYS = "Sign-ins are told by IAM, sessions and tools by audit trails, as far as those are read."
 
 
-def misused(identity: Identity, sessions: Sequence[Evidence], policy: Policy, now: datetime) -> Iterator[Finding]:
-    """Yield what an identity is misused for. `sessions` tell who took it lately."""
+def misused(
+    identity: Identity, sessions: Sequence[Evidence], policy: Policy, now: datetime, conduct: Profile | None = None
+) -> Iterator[Finding]:
+    """Yield what an identity is misused for.
+
+    `sessions` tell who took it lately, `conduct` what it did in the last days; None: its trail is not read.
+    """
     yield from _across(identity, policy, now)
-    yield from _reused(identity, now)
-    yield from _by_people(identity, sessions, now)
+    yield from _reused(identity, conduct, now)
+    yield from _by_people(identity, sessions, conduct, policy, now)
 
 
 def _across(identity: Identity, policy: Policy, now: datetime) -> Iterator[Finding]:
@@ -49,9 +60,11 @@ def _across(identity: Identity, policy: Policy, now: datetime) -> Iterator[Findi
     )
 
 
-def _reused(identity: Identity, now: datetime) -> Iterator[Finding]:
+def _reused(identity: Identity, conduct: Profile | None, now: datetime) -> Iterator[Finding]:
     found = workloads(identity)
     if len({_first_word(one) for one in found}) < 2:
+        found = _programs(conduct)
+    if not found:
         return
     yield _finding(
         FindingKind.REUSED,
@@ -79,8 +92,54 @@ def _first_word(workload: str) -> str:
     return re.split(r"[^a-z0-9]+", name.lower())[0]
 
 
-def _by_people(identity: Identity, sessions: Sequence[Evidence], now: datetime) -> Iterator[Finding]:
+def _programs(conduct: Profile | None) -> list[str]:
+    """Return programs that use it side by side: at least two, from at least two networks, each on many days."""
+    if conduct is None:
+        return []
+    steady = {facet: _steady(conduct.values(facet)) for facet in (Facet.AGENT, Facet.NETWORK)}
+    agents = [one for one in steady[Facet.AGENT] if not _is_interactive(one) and not one.startswith("cloud:")]
+    networks = [one for one in steady[Facet.NETWORK] if not one.startswith(("aws:", "gcp:"))]
+    if len(agents) < 2 or len(networks) < 2:
+        return []
+    return [f"{agent} (from {len(networks)} networks)" for agent in agents]
+
+
+def _steady(values: Mapping[str, list[int]]) -> list[str]:
+    return sorted(value for value, (_, days, *_) in values.items() if days >= _STEADY_DAYS)
+
+
+def _is_interactive(agent: str) -> bool:
+    """Whether a person works with this tool: a browser, the console, or anything on a desktop's system."""
+    return agent.lower().startswith(_PEOPLES_TOOLS) or agent.endswith(_DESKTOPS)
+
+
+def _seen_at_work(conduct: Profile | None, policy: Policy) -> Iterator[str]:
+    """Yield people's tools, and networks that policy calls an office's, from which it was used lately."""
+    if conduct is None:
+        return
+    for agent in conduct.values(Facet.AGENT):
+        if _is_interactive(agent):
+            yield f"it was used with {agent}"
+    offices = [ip_network(one) for one in policy.people.office_networks]
+    for network in conduct.values(Facet.NETWORK):
+        if any(_lies_in(network, office) for office in offices):
+            yield f"it was used from the office ({network})"
+
+
+def _lies_in(network: str, office: IPv4Network | IPv6Network) -> bool:
+    try:
+        found = ip_network(network)
+    except ValueError:
+        return False  # a service of the cloud, which has no network of its own
+    return found.version == office.version and found.overlaps(office)
+
+
+def _by_people(
+    identity: Identity, sessions: Sequence[Evidence], conduct: Profile | None, policy: Policy, now: datetime
+) -> Iterator[Finding]:
     facts = [*_signs_in(identity, now), *_taken_by(identity, sessions, now)]
+    if _has_machine_credentials(identity):
+        facts += _seen_at_work(conduct, policy)
     if not facts:
         return
     yield _finding(
@@ -100,6 +159,11 @@ def _signs_in(identity: Identity, now: datetime) -> Iterator[str]:
     for password in used:
         if password.kind == "console_password" and keys and password.last_used_at is not None:
             yield f"somebody signed in with its password on {password.last_used_at:%-d %B %Y}"
+
+
+def _has_machine_credentials(identity: Identity) -> bool:
+    machine = ("access_key", "service_specific_credential", "service_account_key")
+    return any(one.kind in machine for one in identity.credentials)
 
 
 def _is_in_use(credential: Credential, now: datetime) -> bool:

@@ -32,7 +32,7 @@ from nhi.policy_rotation import Rotation
 from nhi.policy_sources import Section
 from nhi.policy_sources import Source as Source
 from nhi.policy_words import NEVER as NEVER
-from nhi.policy_words import Duration, Hours, Mail, Moment, Patience, Rung, Who, problem_in_words
+from nhi.policy_words import Duration, Hours, Mail, Moment, Network, Patience, Rung, Who, problem_in_words
 from nhi.policy_words import parse_duration as parse_duration
 from nhi.policy_words import parse_end as parse_end
 from nhi.policy_words import parse_hours as parse_hours
@@ -156,6 +156,7 @@ class People(Section):
     teams: tuple[PeopleTeam, ...] = ()
     claim_within: Duration = timedelta(days=4)  # what a team has to claim; then its default person is asked
     leaver_notice: Duration = timedelta(days=14)  # before the last day, a leaver is asked to hand over
+    office_networks: tuple[Network, ...] = ()  # where people work: what is used from there is used by a person
     scim_url: str | None = None  # where SCIM 2.0's `/Users` is; its token is NHI_SCIM_TOKEN
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from ipaddress import ip_network
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
@@ -103,8 +104,16 @@ def _like(pattern: str, words: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ValueError('a network looks like "203.0.113.0/24" or "2001:db8::/32"') from None
+
+
 _MAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
 Mail = Annotated[str, _like(_MAIL, "an e-mail address looks like ana@example.com")]
+Network = Annotated[str, AfterValidator(_network)]
 Who = Annotated[str, _like(rf"{_MAIL}|[UW][A-Z0-9]+", "a person is an e-mail address or a Slack id, like U012AB3CD")]
 Rung = Annotated[
     str,

@@ -13,8 +13,9 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from nhi.activity import Profile, body_of, fold, instant, join
+from nhi.identity import Identity
 from nhi.policy_activity import Activity
-from nhi.tables import ActivityPositionRow, ActivityProfileRow, ActivitySeenRow, LearnedRow, new_id
+from nhi.tables import ActivityPositionRow, ActivityProfileRow, ActivitySeenRow, IdentityRow, LearnedRow, new_id
 
 EVENTS, FILES = "events", "files"
 REMEMBERED = {EVENTS: 1_000_000, FILES: 200_000}  # the newest of a source: 8 bytes each
@@ -181,6 +182,26 @@ def history(session: Session, provider: str, who: str, before: date, since: date
         ActivityProfileRow.unlike.is_(False),
     )
     return [profile_of(row) for row in session.scalars(rows.order_by(ActivityProfileRow.day))]
+
+
+def lately(session: Session, identities: Sequence[IdentityRow], since: date) -> dict[str, Profile]:
+    """Return what these identities did since then, each in one profile, by their row ids."""
+    ids = {(row.provider, name_in_trail(row)): row.id for row in identities}
+    found: dict[str, list[Profile]] = defaultdict(list)
+    names = sorted({who for _, who in ids})
+    for start in range(0, len(names), _TOGETHER):
+        rows = select(ActivityProfileRow).where(
+            ActivityProfileRow.who.in_(names[start : start + _TOGETHER]), ActivityProfileRow.day >= since
+        )
+        for row in session.scalars(rows):
+            if (row_id := ids.get((row.provider, row.who))) is not None:
+                found[row_id].append(profile_of(row))
+    return {row_id: fold(told) for row_id, told in found.items()}
+
+
+def name_in_trail(identity: Identity | IdentityRow) -> str:
+    """Return what an audit trail calls an identity: its unique id, or, in Google's, its e-mail."""
+    return identity.name if identity.provider == "gcp" else identity.key
 
 
 def of_day(session: Session, provider: str, who: str, day: date) -> ActivityProfileRow | None:

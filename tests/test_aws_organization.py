@@ -14,7 +14,8 @@ from nhi import environment, misuse
 from nhi.errors import PolicyError
 from nhi.identity import Aspect, CredentialStatus, Custody, Gap, Identity
 from nhi.policy import Policy, Source, parse
-from nhi.providers import Count, Memory, Rotates, SpansAccounts, Target, providers
+from nhi.policy_activity import Activity
+from nhi.providers import Count, Memory, Reading, Rotates, SpansAccounts, Target, providers
 from nhi.providers.aws import Aws, connect, others
 from nhi.providers.aws.organization import Organization as Provider
 from nhi.rotation import Place
@@ -116,6 +117,22 @@ class TestAnOrganization:
         assert organization.clouds[1].key_status(key) == "Inactive"
         provider.enable(target)
         assert organization.clouds[1].key_status(key) == "Active"
+
+    def test_what_is_done_is_read_of_each_account(self, organization: Organization) -> None:
+        provider = opened(organization)
+        found, _ = seen_by(provider)
+        for number, cloud in enumerate(organization.clouds):
+            who = found[f"user-{number}"]
+            cloud.add_call(
+                "ListBuckets", at=NOW - timedelta(hours=1), user=who.name, key_id=str(who.credentials[0].external_id)
+            )
+        reading = Reading(positions={}, is_read=lambda _: False, ends=lambda: False)
+        batches = [
+            one
+            for one in provider.activity([*found.values()], reading, Activity(), now=NOW)
+            if not isinstance(one, Gap)
+        ]
+        assert {one.place.split("/")[1] for one in batches} == {cloud.account for cloud in organization.clouds}
 
     def test_the_count_is_that_of_all_accounts(self, organization: Organization) -> None:
         counts = {one.kind: one.number for one in opened(organization).counts() if isinstance(one, Count)}

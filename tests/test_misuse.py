@@ -11,6 +11,8 @@ import pytest
 
 from demo.workspace import Workspace
 from nhi import environment
+from nhi.activity import Facet, Profile
+from nhi.errors import PolicyError
 from nhi.finding import Finding, FindingKind, Severity
 from nhi.identity import (
     Access,
@@ -178,6 +180,51 @@ class TestPeople:
         assert not found(machine, replace(fact, at=NOW - timedelta(days=91)))
         saml = Trust(who="arn:aws:iam::1:saml-provider/okta", kind=TrustKind.FEDERATED, outside=True)
         assert not found(replace(machine, access=Access(trust=(saml,))), fact)
+
+
+def conduct(agents: dict[str, int], networks: dict[str, int]) -> Profile:
+    """Return what was done in thirty days: how many of them each agent and network was seen on."""
+
+    def counted(days: dict[str, int]) -> dict[str, list[int]]:
+        return {name: [10 * number, number, 0] for name, number in days.items()}
+
+    seen = {Facet.AGENT.value: counted(agents), Facet.NETWORK.value: counted(networks)}
+    return Profile(who="AIDA1", day=NOW.date() - timedelta(days=30), days=30, seen=seen)
+
+
+def judged(did: Profile, policy: Policy = POLICY) -> set[FindingKind]:
+    user = identity(kind="iam_user", credentials=(credential("access_key", 1),))
+    return {finding.kind for finding in misused(user, (), policy, NOW, did)}
+
+
+class TestWhatATrailTells:
+    two_networks = {"198.51.100.0/24": 20, "203.0.113.0/24": 20}
+
+    @pytest.mark.parametrize(("days", "is_found"), [(5, True), (4, False)])
+    def test_two_programs_from_two_networks_on_many_days_are_two_workloads(self, days: int, is_found: bool) -> None:
+        did = conduct({"Boto3 on linux": 20, "aws-sdk-go on linux": days}, self.two_networks)
+        assert (FindingKind.REUSED in judged(did)) is is_found
+
+    def test_one_program_or_one_network_is_one_workload(self) -> None:
+        assert judged(conduct({"Boto3 on linux": 20}, self.two_networks)) == set()
+        both = {"Boto3 on linux": 20, "aws-sdk-go on linux": 20}
+        assert judged(conduct(both, {"198.51.100.0/24": 20, "aws:cloudformation": 20})) == set()
+
+    @pytest.mark.parametrize(
+        ("agent", "is_person"),
+        [("Mozilla on macos", True), ("aws-cli on windows", True), ("aws-cli on linux", False), ("cloud:ec2", False)],
+    )
+    def test_a_browser_or_a_desktop_is_a_person(self, agent: str, is_person: bool) -> None:
+        assert (FindingKind.HUMAN_USE in judged(conduct({agent: 1}, {"198.51.100.0/24": 1}))) is is_person
+
+    def test_the_networks_that_policy_calls_offices_are_people_s(self) -> None:
+        did = conduct({"aws-cli on linux": 1}, {"198.51.100.0/24": 1})
+        office = parse({"people": {"office_networks": ["198.51.100.0/22"]}})
+        elsewhere = parse({"people": {"office_networks": ["192.0.2.0/24", "2001:db8::/32"]}})
+        assert FindingKind.HUMAN_USE in judged(did, office)
+        assert FindingKind.HUMAN_USE not in judged(did, elsewhere)
+        with pytest.raises(PolicyError, match=r'a network looks like "203\.0\.113\.0/24"'):
+            parse({"people": {"office_networks": ["the office"]}})
 
 
 @pytest.fixture

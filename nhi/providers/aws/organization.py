@@ -20,7 +20,8 @@ from nhi.environment import ACCOUNT_NAME
 from nhi.errors import ProviderError
 from nhi.identity import Aspect, Credential, Evidence, Gap, Identity, Need, scope_of
 from nhi.policy import Source
-from nhi.providers import Count, CredentialState, Exercised, Memory, Progress, Target
+from nhi.policy_activity import LOOKUP, Activity
+from nhi.providers import Batch, Count, CredentialState, Exercised, Memory, Progress, Reading, Target
 from nhi.providers.aws import Aws
 from nhi.providers.aws import connect as connect_account
 from nhi.providers.aws.calls import Calls, CannotSee, reading
@@ -47,6 +48,7 @@ class Organization:
     """All accounts of one organisation, as every protocol that `Aws` is, and SpansAccounts."""
 
     name = "aws"
+    activity_coverage = Aws.activity_coverage
     permissions: Sequence[Need] = (*PERMISSIONS, *Aws.permissions)
     disable_permissions: Sequence[Need] = Aws.disable_permissions
     rotate_permissions: Sequence[Need] = Aws.rotate_permissions
@@ -135,6 +137,19 @@ class Organization:
         """Yield what each account tells; analyzers are those of accounts here, each asked about its own."""
         for member, theirs in self._by_account(identities):
             yield from member.exercises(theirs, now=now)
+
+    def activity(
+        self, identities: Sequence[Identity], reading: Reading, limits: Activity, *, now: datetime
+    ) -> Iterator[Batch | Gap]:
+        """Yield what was done: from the one trail that the source names, or by LookupEvents of each account."""
+        if (self._source.activity or LOOKUP) != LOOKUP:
+            plain = {"organization": False, "role_name": None, "remediator_role_name": None}
+            yield from Aws(self._source.model_copy(update=plain)).activity(identities, reading, limits, now=now)
+            return
+        for member, theirs in self._by_account(identities):
+            if reading.ends():
+                return
+            yield from member.activity(theirs, reading, limits, now=now)
 
     def counts(self) -> Iterator[Count | Gap]:
         """Yield the sum over all accounts; where one cannot be counted, a gap, and the sum of the others."""

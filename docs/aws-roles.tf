@@ -64,6 +64,8 @@ data "aws_iam_policy_document" "reads" {
     effect    = "Allow"
     resources = ["*"]
     actions = [
+      "access-analyzer:GetFindingV2",
+      "access-analyzer:ListFindingsV2",
       "cloudtrail:LookupEvents",
       "codebuild:BatchGetProjects",
       "codebuild:ListProjects",

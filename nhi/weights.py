@@ -105,7 +105,7 @@ DEFAULTS: dict[str, Worth] = {
     SINGLE: Worth(-0.01),
     SPAN: Worth(0.32),
     CODE_OF_LEAD: Worth(-2.8),  # as `codeowners`
-    TAGGED_MAKER: Worth(-1.4),
+    TAGGED_MAKER: Worth(-1.4),  # a little below the fit: to agree must never count against both
     FIRST: Worth(0.22),
     BREADTH: Worth(2.04),
     # Somebody whom policy names is asked, and is no owner for that.

@@ -4,7 +4,8 @@ This shares no code with the ranking: it knows how organisations leave traces, a
 It imports plain nouns alone. Its rates are guesses at an ordinary company of five hundred that tags most things, keeps
 most of them as code, and is untidy in the ordinary ways. How often a trace is wrong was set before the first
 measurement and is the same for all companies; how many traces there are is told by `Traces`: ORDINARY has about ten
-facts an identity, SPARSE a third of that.
+facts an identity, SPARSE a third of that. SHOWS_AWAY and LEAD_COVERS came when managers began to be asked instead of
+who is away, for which there was no rate before; they too were set before that was measured.
 """
 
 from __future__ import annotations

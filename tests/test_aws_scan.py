@@ -432,6 +432,7 @@ def test_a_scan_makes_only_declared_calls_and_writes_nothing(cloud: Cloud, aws: 
     list(aws.creators([*identities.values()], now=NOW))
     list(aws.exercises([*identities.values()], now=NOW))
     list(aws.counts())
+    list(aws.powers())
     declared = {permission.action for permission in aws.permissions if not permission.writes}
     asked = {one.action for one in cloud.requests}
     assert asked == declared

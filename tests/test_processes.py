@@ -27,7 +27,7 @@ from jobs.program import open_program
 from nhi import database
 from nhi.remediation import RemediationStatus
 from nhi.settings import Settings
-from nhi.tables import DeliveryRow, IdentityRow, RemediationRow, RunRow, ScanRow
+from nhi.tables import DeliveryRow, GateRow, IdentityRow, RemediationRow, RunRow, ScanRow
 from tests.conftest import PEOPLE, Clock
 from tests.jobs_world import POLICY, World, environment_of, use_stand_in_aws
 
@@ -154,6 +154,7 @@ class Machine:
         with self.world() as world, world.sessions.begin() as session:
             for table in (RunRow, DeliveryRow, RemediationRow):
                 session.execute(update(table).where(table.claimed_until.is_not(None)).values(claimed_until=past))
+            session.execute(update(GateRow).values(not_before=past))  # a channel is held as long as the claim
 
 
 @pytest.fixture

@@ -215,7 +215,7 @@ def _scanned(program: Program) -> Check:
     if gaps:
         more = f", and {len(gaps) - 3} more" if len(gaps) > 3 else ""
         detail = f"the last one, {when}, could not see {'; '.join(gaps[:3])}{more}"
-        fix = "Nothing there is called gone or unused. README lists the permission that each call needs."
+        fix = "Nothing there is called gone or unused. README and docs/permissions.md list what each call needs."
         return Check(name="scan", status="warn", detail=detail, fix=fix)
     if last.finished_at < program.clock() - timedelta(days=2):
         fix = "`nhi up` (or `python -m jobs`) scans once a day; or run `nhi scan`."

@@ -1,18 +1,24 @@
-"""The README promises what the code declares."""
+"""README and docs promise what the code declares."""
 
 from __future__ import annotations
 
 import re
+import textwrap
+import tomllib
 from collections.abc import Sequence
 
 import pytest
 
+from nhi import policy
 from nhi.database import ROOT
 from nhi.identity import Need
+from nhi.policy import Policy
 from nhi.providers.aws import Aws, organization
 from nhi.providers.gcp import Gcp
 
 README = (ROOT / "README.md").read_text()
+PERMISSIONS = README + (ROOT / "docs" / "permissions.md").read_text()
+POLICIES = README + (ROOT / "docs" / "policy.md").read_text()
 
 
 def table(permissions: Sequence[Need]) -> str:
@@ -40,10 +46,10 @@ def table(permissions: Sequence[Need]) -> str:
         *("gcp-read", "gcp-recommender", "gcp-write"),
     ],
 )
-def test_the_readme_lists_exactly_the_permissions_declared_beside_the_code(
+def test_readme_and_docs_list_exactly_the_permissions_declared_beside_the_code(
     name: str, permissions: Sequence[Need]
 ) -> None:
-    found = re.search(rf"<!-- permissions: {name} -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
+    found = re.search(rf"<!-- permissions: {name} -->\n(.*?)\n<!-- end -->", PERMISSIONS, re.DOTALL)
     assert found is not None
     assert found[1] == table(permissions)
 
@@ -58,3 +64,14 @@ def test_the_readme_opens_with_the_two_commands_that_do_all_the_set_up() -> None
     first = re.search(r"```sh\n(.*?)```", README, re.DOTALL)
     assert first is not None
     assert [line.split("#")[0].strip() for line in first[1].splitlines()] == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("written", re.findall(r"```toml\n(.*?)```", POLICIES, re.DOTALL))
+def test_every_policy_that_is_shown_reads_well(written: str) -> None:
+    assert policy.parse(tomllib.loads(textwrap.dedent(written))) != Policy()
+
+
+def test_the_policy_reference_names_every_section() -> None:
+    shown = (ROOT / "docs" / "policy.md").read_text()
+    for section in Policy.model_fields:
+        assert re.search(rf"^\[+{section}[\].]", shown, re.MULTILINE), section

@@ -24,6 +24,7 @@ from nhi.remediation import RemediationStatus, State
 from nhi.tables import RemediationRow
 
 LATER = timedelta(minutes=10)
+TAKEN_BACK = (RemediationStatus.UNDOING, RemediationStatus.UNDONE)
 SOON = timedelta(seconds=20)  # of what turns something on again: who waits for that waits for work to go on
 
 
@@ -81,7 +82,7 @@ def postpone(
     with sessions.begin() as session:
         row = steps.locked(session, work_row.id)
         row.claimed_until = None
-        if row.status is not work_row.status:
+        if row.status in TAKEN_BACK and row.status is not work_row.status:
             return  # somebody pressed Undo meanwhile: that is due at once
         row.due_at = now + after
         if row.because != why:

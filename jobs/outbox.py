@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 
 from bot import delivery
 from bot.slack import ALL_SENDING, reopen_if_mended, why_shut
@@ -35,7 +35,14 @@ def say_now(program: Program, since: datetime) -> Counter[str]:
 
 def _left(program: Program, since: datetime) -> Counter[str]:
     """Count what is not posted, by reason; "busy" is what can be in a moment, or what a worker is just posting."""
-    query = select(DeliveryRow.error).where(DeliveryRow.created_at >= since, DeliveryRow.state != delivery.POSTED)
+    now, row = program.clock(), DeliveryRow
+    is_due = and_(row.state == delivery.WAITING, row.not_before <= now)
+    query = select(row).where(row.state != delivery.POSTED, or_(row.created_at >= since, is_due))
     with reading(program.sessions) as session:
-        shut = why_shut(session, ALL_SENDING, program.clock())
-        return Counter(error or shut or "busy" for error in session.scalars(query))
+        shut = why_shut(session, ALL_SENDING, now)
+        rows = session.scalars(query.where(or_(row.state != delivery.DEAD, row.created_at >= since)))
+        return Counter(shut or (each.error if _must_wait(each, now) else None) or "busy" for each in rows)
+
+
+def _must_wait(row: DeliveryRow, now: datetime) -> bool:
+    return row.state == delivery.DEAD or row.not_before > now

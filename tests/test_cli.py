@@ -32,13 +32,10 @@ from tests.jobs_world import POLICY, ROOT, environment_of
 
 Json = dict[str, Any]
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-# Questions are asked in working hours only, and tests run on Sundays too: a process may be given a Monday noon.
-AT_MONDAY_NOON = """
-from freezegun import freeze_time
-freeze_time("2026-11-23T12:00:00Z", tick=True).start()
-from jobs.cli import main
-main()
-"""
+# Questions are asked in working hours only, and tests run on Sundays too: a process may be given a Monday noon. It was
+# noon when the tests began, so that for one process after another time never runs back.
+MONDAY_NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+BEGAN = datetime.now(UTC)
 FORMULAS = ("=1+1", "+2", "-3", "@sum")
 
 
@@ -58,10 +55,18 @@ class Nursery:
     """A process that has `nhi` imported, and runs each command in a child of its own: importing takes a second."""
 
     PROGRAM = """
-import json, os, sys
-from jobs.cli import main
+import gc, json, os, sys
+from datetime import datetime
+from importlib import import_module
+import bot.app, boto3, google.auth
+from alembic import command
+from freezegun import freeze_time
+from jobs.cli import COMMANDS, main
 from nhi.providers import providers
+for where in COMMANDS.values():
+    import_module(where.partition(":")[0])
 providers()
+gc.freeze()  # a child that looked at all of it would first have to copy it
 for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()
@@ -71,7 +76,19 @@ for line in sys.stdin:
         os.environ.update(asked["environment"])
         for number, name in enumerate((os.devnull, asked["out"], asked["err"])):
             os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-        main(args=asked["words"], prog_name="nhi")
+        if asked["now"]:
+            freeze_time(datetime.fromisoformat(asked["now"]), tick=True).start()
+        status = 0
+        try:
+            main(args=asked["words"], prog_name="nhi")
+        except SystemExit as ended:
+            status = ended.code
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            status = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
@@ -86,10 +103,13 @@ for line in sys.stdin:
             text=True,
         )
 
-    def run(self, words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Ran:
+    def run(
+        self, words: Sequence[str], folder: Path, environment: Mapping[str, str], now: datetime | None = None
+    ) -> Ran:
+        """Run a command; `now` is what it takes for the time, None: the time."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = {"words": words, "folder": str(folder), "environment": environment}
+        asked = {"words": words, "folder": str(folder), "environment": environment, "now": now and now.isoformat()}
         self._process.stdin.write(json.dumps(asked | {"out": str(self._out), "err": str(self._err)}) + "\n")
         self._process.stdin.flush()
         status = int(self._process.stdout.readline())
@@ -119,18 +139,8 @@ class Desk:
     def nhi(self, *words: str, at_monday_noon: bool = False, **environment: str) -> Ran:
         """Run `nhi` with these words; keyword arguments set, or with "" unset, settings."""
         env = {name: value for name, value in {**self.environment, **environment}.items() if value}
-        if not at_monday_noon:
-            return self.nursery.run(words, self.folder, env)
-        ran = subprocess.run(
-            [sys.executable, "-c", AT_MONDAY_NOON, *words],
-            check=False,
-            cwd=self.folder,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=90,
-        )
-        return Ran(ran.returncode, ran.stdout, ran.stderr)
+        now = MONDAY_NOON + (datetime.now(UTC) - BEGAN) if at_monday_noon else None
+        return self.nursery.run(words, self.folder, env, now)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from sqlalchemy import select
 from werkzeug.wrappers import Response
@@ -418,8 +419,11 @@ def _patient(program: Program) -> Program:
 @contextmanager
 def walking(seed: int, template: Path, folder: Path) -> Iterator[Walk]:
     """Open one run on a copy of an empty, migrated database."""
-    os.environ.update(AWS)
-    acts._PAUSE = 0.0
+    with patch.dict(os.environ, AWS), patch.object(acts, "_PAUSE", 0.0):
+        yield from _walking(seed, template, folder)
+
+
+def _walking(seed: int, template: Path, folder: Path) -> Iterator[Walk]:
     clock, database = Clock(), folder / f"walk-{seed}.db"
     shutil.copy(template, database)
     with Cloud(now=clock) as cloud:

@@ -48,13 +48,37 @@ on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 # What waits for processes and browsers begins first, so that no worker is left alone with it at the end.
-LONGEST = ("test_processes", "test_cli", "test_demo", "test_jobs_remediate", "test_jobs_scan", "test_bot_server")
+LONGEST = (
+    *("test_processes", "test_cli", "test_demo", "test_jobs_remediate", "test_jobs_rotate", "test_jobs_screaming"),
+    *("test_messages", "test_jobs_scan", "test_bot_server", "test_bot_actions", "test_aws_organization"),
+)
+
+
+# What these are about is no engine's: PostgreSQL would only show it again. What many do at once is shown on both.
+ON_ONE_ENGINE = frozenset(
+    {
+        *("test_leavers", "test_not_mine", "test_facts", "test_people_directory", "test_bot_commands", "test_findings"),
+        *("test_jobs_ask", "test_people_escalation", "test_evidence_job", "test_pack_review", "test_bot_directory"),
+    }
+)
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Move the longest modules to the front; within a module, and among the others, the order stays random."""
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    again = [item for item in items if _is_shown_already(item)]
+    config.hook.pytest_deselected(items=again)
+    shown = set(again)
+    left = [item for item in items if item not in shown]
+    items[:] = sorted(
+        left, key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+    )
+
+
+def _is_shown_already(item: pytest.Item) -> bool:
+    if item.path.stem not in ON_ONE_ENGINE or "at_once" in item.name:
+        return False
+    return item.get_closest_marker("postgres") is not None
 
 
 class Clock:

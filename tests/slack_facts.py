@@ -16,7 +16,7 @@ from nhi.remediation import RemediationStatus
 
 # Worlds are large, and making a failing one smaller can take minutes: it is shown as it was found.
 THOROUGH = settings(
-    max_examples=60,
+    max_examples=25,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

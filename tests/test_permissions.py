@@ -97,7 +97,7 @@ def deny(*actions: str, on: str = "*", condition: str = "") -> Permission:
 
 
 class TestTheLeastPolicy:
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(old=policies, exercise=exercises, conditions=st.sets(st.sampled_from(("c1", "c2"))))
     def test_it_never_grants_what_the_old_one_did_not(
         self, old: tuple[Permission, ...], exercise: Exercise, conditions: set[str]
@@ -111,7 +111,7 @@ class TestTheLeastPolicy:
                 if allows(found.permissions, action, place, conditions.__contains__):
                     assert allows(old, action, place, conditions.__contains__)
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(old=policies, exercise=exercises, conditions=st.sets(st.sampled_from(("c1", "c2"))))
     def test_it_still_covers_all_use_that_was_seen(
         self, old: tuple[Permission, ...], exercise: Exercise, conditions: set[str]
@@ -204,7 +204,7 @@ class TestEvaluation:
         theirs = PermissionResult.DENIED not in answers and PermissionResult.PERMITTED in answers
         assert allows(unconditional, action, place) is theirs
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(old=policies, boundary=st.none() | policies, action=st.sampled_from(ACTIONS), place=st.sampled_from(PLACES))
     def test_what_is_out_of_reach_is_allowed_on_no_resource(
         self, old: tuple[Permission, ...], boundary: tuple[Permission, ...] | None, action: str, place: str
@@ -216,7 +216,7 @@ class TestEvaluation:
         if reach(access, action) is Reach.ALL and not any(one.but_resources for one in (*old, *(boundary or ()))):
             assert allows(old, action, place, lambda _: False)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(inner=st.text("ab*?", max_size=6), outer=st.text("ab*?", max_size=6), text=st.text("abc", max_size=6))
     def test_a_pattern_within_another_fits_nothing_that_the_other_does_not(
         self, inner: str, outer: str, text: str
@@ -295,7 +295,7 @@ class TestCreep:
         other = Trust(who="arn:aws:iam::2:root", kind=TrustKind.IDENTITY, outside=True)
         assert grew(Access(), Access(trust=(other,))).trust == ("arn:aws:iam::2:root",)
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(before=policies, now=policies, conditions=st.sets(st.sampled_from(("c1", "c2"))))
     def test_nothing_that_is_newly_allowed_goes_untold(
         self, before: tuple[Permission, ...], now: tuple[Permission, ...], conditions: set[str]

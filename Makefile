@@ -5,8 +5,8 @@ SHELL  := /bin/sh
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
-# Six for the two cores that the five-minute promise is made for: many a test waits for a server or a process.
-WORKERS ?= 6
+# Four for the two cores that the five-minute promise is made for: many a test waits for a server or a process.
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 # The checks run in the order they are named, cheapest first, whatever -j says.

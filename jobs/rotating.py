@@ -112,7 +112,9 @@ def doubt(work: Work, provider: Rotates, keys: tuple[Key, ...] | Gap | None) -> 
 
 def _hindered(work: Work, why: Hindered) -> str:
     others = [{"id": key.id, "used": key.last_used_at, "status": key.status.value} for key in why.others]
-    return words(f"hindered_{why.why.value}", name=work.row.identity.name, others=others)
+    most = work.provider.keys_at_most if isinstance(work.provider, Rotates) else len(others) + 1
+    about = {"name": work.row.identity.name, "provider": work.row.identity.provider, "most": most}
+    return words(f"hindered_{why.why.value}", others=others, **about)
 
 
 def _seen(target: Target, keys: tuple[Key, ...] | Gap | None) -> looking.Seen:

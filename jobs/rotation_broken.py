@@ -35,7 +35,7 @@ def resume(work: Work, provider: Rotates) -> None:
         session.expunge(row)
     place = Place(**row.place)
     try:
-        stored = provider.stored(work.target, place, row.version)
+        stored = provider.stored(work.target, place, row.version, row.former)
     except ProviderError as error:
         handling.later(work, rotating.words("unsure", error=str(error)))
         return

@@ -25,7 +25,8 @@ SETTLES = timedelta(minutes=10)  # by then a list of keys shows what was made be
 TRAIL_TELLS = timedelta(hours=1)  # by then CloudTrail tells who made a key; it usually takes 15 minutes
 OURS_WITHIN = timedelta(minutes=5)  # between the row that says we begin and the time of a key that we made
 CLOCKS_DIFFER = timedelta(minutes=1)
-_NOT_IN_NAMES = r"[^A-Za-z0-9/_+=.@-]"  # of secrets
+_NOT_IN_NAMES = {"aws": r"[^A-Za-z0-9/_+=.@-]", "gcp": r"[^A-Za-z0-9_-]"}  # of secrets
+_IN_PROJECT = re.compile(r"projects/([^/]+)/secrets/(.+)", re.DOTALL)
 USE_LAGS = timedelta(hours=4)  # how late a use of a key may show
 
 
@@ -50,7 +51,7 @@ STORED = frozenset({Stage.WATCHING, Stage.READY, Stage.OFF})
 class Place:
     """Where one new secret goes. Holds names only, and is kept in the database."""
 
-    secret: str  # its name or ARN
+    secret: str  # its name or ARN; of Google Cloud its full name, "projects/PROJECT/secrets/ID"
     mark: str  # whose it is; only a secret that carries this mark, or is made for it, is written to
     region: str | None = None
     kms_key: str | None = None
@@ -77,23 +78,31 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """The place can be written to. `former` is the version that is current now; None: it holds nothing yet."""
+    """The place can be written to. `former` tells the version that is current now; None: it holds nothing yet."""
 
-    former: str | None
-    acting_as: str  # the provider's own name of who makes the key, by which its trail can be asked
+    former: str | None  # in the provider's own words, which only it reads
+    acting_as: str  # the provider's own name of who makes the key, by which its trail can be asked; "": not known
 
 
 def place_for(identity: Identity, destination: Destination) -> Place:
     """Return where an identity's new secret goes, with the holes of its name filled in."""
     holes = {"account": identity.account, "name": identity.name, "provider": identity.provider}
-    secret = re.sub(r"\{(\w+)\}", lambda hole: re.sub(_NOT_IN_NAMES, "-", holes[hole[1]]), destination.secret)
+    no_name = _NOT_IN_NAMES.get(identity.provider, _NOT_IN_NAMES["aws"])
+    secret = re.sub(r"\{(\w+)\}", lambda hole: re.sub(no_name, "-", holes[hole[1]]), destination.secret)
     return Place(
-        secret=secret,
+        secret=_in_project(secret, identity.account) if identity.provider == "gcp" else secret,
         mark=identity.principal,
         region=destination.region,
         kms_key=destination.kms_key,
         native=destination.native,
     )
+
+
+def _in_project(secret: str, project: str) -> str:
+    """Return a Google secret's full name: in the identity's own project, unless policy names another."""
+    named = _IN_PROJECT.fullmatch(secret)
+    where, name = (named[1], named[2]) if named else (project, secret)
+    return f"projects/{where}/secrets/{re.sub(_NOT_IN_NAMES['gcp'], '-', name)}"
 
 
 # -- before ------------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from nhi.tables import (
 
 Json = dict[str, Any]
 # What a provider can make a second one of; jobs ask the provider itself (nhi.providers.Rotates) before they do.
-ROTATED = frozenset({("aws", "access_key")})
+ROTATED = frozenset({("aws", "access_key"), ("gcp", "service_account_key")})
 _OFF_CAN_BE_UNDONE = (
     RemediationStatus.AWAITING,
     RemediationStatus.PLANNED,

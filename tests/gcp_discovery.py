@@ -24,6 +24,7 @@ DOCUMENTS = {
     "monitoring.googleapis.com": "monitoring.v3",
     "policyanalyzer.googleapis.com": "policyanalyzer.v1",
     "recommender.googleapis.com": "recommender.v1",
+    "secretmanager.googleapis.com": "secretmanager.v1",
 }
 
 

@@ -7,6 +7,7 @@ has the days up to two days ago, pages may be small, and any call can be refused
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
@@ -27,7 +28,7 @@ ORGANIZATION = "organizations/1234567890"
 _CRM, _IAM = "//cloudresourcemanager.googleapis.com/", "//iam.googleapis.com/"
 _CAPS = {"cloudasset": 500, "policyanalyzer": 1000, "logging": 1000, "monitoring": 100_000, "recommender": 1000}
 _CODES = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
-_CODES |= {500: "INTERNAL", 503: "UNAVAILABLE"}
+_CODES |= {409: "ALREADY_EXISTS", 500: "INTERNAL", 503: "UNAVAILABLE"}
 
 
 def written(moment: datetime) -> str:
@@ -60,6 +61,7 @@ class Fault:
     status: int = 403
     reason: str | None = None  # ErrorInfo's: SERVICE_DISABLED
     retry_after: str | None = None
+    lost: bool = False  # it is carried out, and only the answer is lost
     raw: bytes | None = None  # sent as it is, with `status`
 
     def takes(self, method: str, place: str, page: int) -> bool:
@@ -119,6 +121,15 @@ class Account:
     keys: dict[str, Key] = field(default_factory=dict)
 
 
+@dataclass
+class Secret:
+    """One secret of Secret Manager, with what is really in its versions."""
+
+    about: Json
+    versions: list[Json] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+
+
 class Google:
     """The stand-in: fill it, start it, set its faults, and look at what it was asked."""
 
@@ -132,6 +143,9 @@ class Google:
         self.recommendations: dict[str, list[Json]] = {}  # by project
         self.roles: dict[str, Sequence[str]] = {}  # what each holds
         self.organization_entries: list[Json] = []
+        self.secrets: dict[str, Secret] = {}  # by "projects/PROJECT/secrets/ID"
+        self.acts_as = "nhi-remediator@audit.iam.gserviceaccount.com"  # whom the audit log names of what is asked here
+        self.private_keys: dict[str, str] = {}  # of keys made here, by their id
         self.page_size = 1000  # at most, below Google's own caps
         self.named_by_email = False  # how the inventory names accounts
         self.tells_key_types = True  # whether the inventory has the keys' full resource
@@ -337,9 +351,22 @@ class Google:
             }
         )
 
+    def held(self, secret: str, version: str = "latest") -> Json | None:
+        """Return what a secret really holds; None: nothing that can be read."""
+        found = self.secrets.get(secret)
+        number = self._numbered(found, version) if found else 0
+        if found is None or not number or found.versions[number - 1]["state"] != "ENABLED":
+            return None
+        told: Json = json.loads(found.payloads[number - 1])
+        return told
+
     def refuse(self, method: str, place: str = "", **more: Any) -> None:
         """Answer such requests with an error from now on; 403 unless another `status` is given."""
         self.faults.append(Fault(method=method, place=place, **more))
+
+    def lose(self, method: str, *, times: int) -> None:
+        """Carry such requests out, and answer as if the other side had broken down in between."""
+        self.faults.append(Fault(method=method, times=times, status=503, lost=True))
 
     # What is asked of it
 
@@ -371,8 +398,12 @@ class Google:
             case "iam", "get" if method.id == "iam.roles.get":
                 name = method.path["name"]
                 return {"name": name, "includedPermissions": list(self.roles.get(name, ()))}
+            case "iam", "create":
+                return self._make_key(self._find(method.path["name"].split("/")[3]))
             case "iam", verb:
                 return self._iam(method, verb)
+            case "secretmanager", verb:
+                return self._secretmanager(method.path, verb, dict(query), body)
             case _:
                 raise Answer(404, method.id)
 
@@ -550,6 +581,57 @@ class Google:
         found = self._key(account, key) if key else self._account(account)
         return self._as_read(method.path["name"], found)
 
+    def _make_key(self, account: Account) -> Json:
+        key = self.add_key(account, made_at=self.now(), by=self.acts_as)
+        told = self._key(account, key)
+        account.project.entries[-1]["protoPayload"]["response"]["name"] = told["name"]
+        private = f"-----BEGIN PRIVATE KEY-----\n{key.id[::-1]}\n-----END PRIVATE KEY-----\n"
+        self.private_keys[key.id] = private
+        document = {"type": "service_account", "private_key_id": key.id, "private_key": private}
+        data = base64.b64encode(json.dumps(document).encode()).decode()
+        return told | {"privateKeyType": "TYPE_GOOGLE_CREDENTIALS_FILE", "privateKeyData": data}
+
+    def _secretmanager(self, path: Mapping[str, str], verb: str, query: Mapping[str, str], body: Any) -> Json:
+        name, _, version = (path.get("name") or path["parent"]).partition("/versions/")
+        if verb == "create":
+            return self._make_secret(f"{name}/secrets/{query['secretId']}", body)
+        found = self.secrets.get(name)
+        if found is None:
+            raise Answer(404, "no such secret")
+        if verb == "addVersion":
+            about = {"name": f"{name}/versions/{len(found.versions) + 1}", "state": "ENABLED"}
+            found.versions.append(about | {"createTime": written(self.now())})
+            found.payloads.append(base64.b64decode(body["payload"]["data"]))
+            return found.versions[-1]
+        if verb == "patch":
+            if body["etag"] != found.about["etag"]:
+                raise Answer(400, "the secret changed meanwhile")
+            found.about |= {query["updateMask"]: body[query["updateMask"]], "etag": f'"{len(self.asked)}"'}
+            return found.about
+        if not version:
+            return found.about
+        number = self._numbered(found, version)
+        if not number:
+            raise Answer(404, "no such version")
+        if verb == "disable":
+            found.versions[number - 1]["state"] = "DISABLED"
+        return found.versions[number - 1]
+
+    def _make_secret(self, name: str, body: Json) -> Json:
+        if not re.fullmatch(r"projects/[^/]+/secrets/[A-Za-z0-9_-]{1,255}", name):
+            raise Answer(400, "no name of a secret")
+        if name in self.secrets:
+            raise Answer(409, "it is there already")
+        self.secrets[name] = Secret({"name": name, "createTime": written(self.now()), "etag": '"0"', **body})
+        return self.secrets[name].about
+
+    @staticmethod
+    def _numbered(secret: Secret, version: str) -> int:
+        """Return a version's number; 0: there is none such. `latest` is the newest, whatever its state."""
+        told = secret.about.get("versionAliases", {}).get(version, version)
+        number = len(secret.versions) if told == "latest" else int(told) if told.isdigit() else 0
+        return number if number <= len(secret.versions) else 0
+
     def _as_read(self, name: str, found: Json) -> Json:
         left, was = self._stale.get(name, (0, False))
         if left:
@@ -593,6 +675,8 @@ class Google:
         fault = next((one for one in self.faults if one.takes(method.id, place, 2 if token else 1)), None)
         if fault is not None:
             headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+            if fault.lost:
+                self.answer(method, query, body)
             if fault.raw is not None:
                 return fault.status, headers, fault.raw
             return fault.status, headers, json.dumps(Answer(fault.status, "refused", reason=fault.reason).body).encode()
@@ -664,7 +748,7 @@ def _handler(google: Google) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
             self.wfile.flush()
 
-        do_GET = do_POST = _serve  # noqa: N815  # as http.server names them
+        do_GET = do_POST = do_PATCH = _serve  # noqa: N815  # as http.server names them
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             return format_datetime(google.now(), usegmt=True)

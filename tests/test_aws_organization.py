@@ -245,7 +245,7 @@ def test_a_rotation_is_done_in_the_users_own_account_and_by_the_remediator_of_it
     made: list[str] = []
     stored = aws.make(at, place, "v" * 32, made.append)
     assert stored is not None
-    assert aws.stored(at, place, "v" * 32) == stored
+    assert aws.stored(at, place, "v" * 32, None) == stored
     assert f":{cloud.account}:secret:nhi/it" in stored.where
     keys = aws.keys(at)
     assert isinstance(keys, tuple)

@@ -24,18 +24,17 @@ from werkzeug.wrappers import Response
 from demo.cloud_faults import Asked, Fault, refuse
 from demo.workspace import Workspace
 from jobs.remediate import Tally
-from nhi import answers, cards, decisions
 from nhi.database import reading
 from nhi.errors import OutOfDate
-from nhi.escalation import Verdict
 from nhi.findings import FindingKind
 from nhi.identity import CredentialStatus
 from nhi.remediation import RemediationStatus
 from nhi.rotation import Stage
 from nhi.settings import Settings
-from nhi.tables import Base, FindingRow, OfferRow, PersonRow, RemediationRow, RotationCardRow, RotationRow
+from nhi.tables import Base, FindingRow, OfferRow, RemediationRow, RotationCardRow, RotationRow
 from tests.conftest import Clock, on_sqlite
 from tests.jobs_world import World, environment_of, open_world, use_stand_in_aws
+from tests.rotation_world import act, killed, newest_card, pass_by, rotate, rotation, turn_off
 
 CREATE, PUT = "iam:CreateAccessKey", "secretsmanager:PutSecretValue"
 POLICY = """
@@ -77,24 +76,6 @@ def asked(world: World, name: str = "ci-deploy", *used: int | None) -> str:
     return old
 
 
-def rotate(world: World, name: str, key_id: str) -> str:
-    now, policy = world.clock(), world.program.policy()
-    with world.sessions.begin() as session:
-        question = world.open_ask(session, name)
-        assert question is not None
-        shown = {"facts": cards.of_ask(session, question, policy, now), "blocks": []}
-        offer = cards.offer(session, shown, identity_id=question.identity_id, ask_id=question.id, now=now)
-        assert offer is not None
-        who = session.scalars(select(PersonRow).where(PersonRow.email == "ana@example.com")).one()
-        answering = answers.begin(session, offer.id, Verdict.ROTATE, slack_id=who.slack_id, policy=policy, now=now)
-        credential = next(one for one in question.identity.credentials if one.external_id == key_id)
-        planned = decisions.rotate(
-            session, answering, credential_id=credential.id, also_claim=True, policy=policy, now=now
-        )
-        assert planned.remediation_id is not None
-        return planned.remediation_id
-
-
 def keys(world: World, name: str = "ci-deploy") -> dict[str, str]:
     """Return the keys that the user really has, each with its status."""
     return {str(key.access_key_id): str(key.status) for key in world.cloud.iam.users[name].access_keys}
@@ -117,39 +98,15 @@ def add_secret(world: World, name: str, value: str, *, region: str = "eu-west-1"
     return backend
 
 
-def rotation(world: World) -> RotationRow:
-    (row,) = world.rows(RotationRow)
-    assert isinstance(row, RotationRow)
-    return row
-
-
-def act(world: World) -> RemediationRow:
-    (row,) = world.rows(RemediationRow, kind="rotate")
-    assert isinstance(row, RemediationRow)
-    return row
-
-
 def new_key(world: World, old: str) -> str:
     (found,) = [key for key in keys(world) if key != old]
     return found
-
-
-def pass_by(world: World, **by: float) -> Tally:
-    world.clock.now += timedelta(**by)
-    return world.remediate()
 
 
 def moved(world: World, old: str, *, days: float = 8) -> Tally:
     """Let everything use the new key from now on, and the days go by."""
     world.cloud.record_use(new_key(world, old), world.clock() + timedelta(minutes=1))
     return pass_by(world, days=days)
-
-
-def card(world: World) -> dict[str, Any]:
-    """Return the newest rotation card that Ana sees."""
-    world.deliver()
-    found = [one for one in world.messages("ana") if "New key" in f"{one['blocks']}"]
-    return found[-1]
 
 
 # -- by policy alone ---------------------------------------------------------------------------------------------------
@@ -189,13 +146,13 @@ def test_a_key_is_rotated_from_the_answer_to_the_old_ones_end_and_back(world: Wo
         "AWS_SECRET_ACCESS_KEY": world.cloud.iam.access_keys[new].secret_access_key,
     }
     assert (rotation(world).stage, rotation(world).new_key) == (Stage.WATCHING, new)
-    assert new in f"{card(world)['blocks']}"
-    assert f"nhi/{world.cloud.account}/ci-deploy" in f"{card(world)['blocks']}"
-    assert "nhi:disable" not in f"{card(world)['blocks']}"
-    assert "no use is known" not in f"{card(world)['blocks']}"  # the old one was used yesterday
+    assert new in f"{newest_card(world)['blocks']}"
+    assert f"nhi/{world.cloud.account}/ci-deploy" in f"{newest_card(world)['blocks']}"
+    assert "nhi:disable" not in f"{newest_card(world)['blocks']}"
+    assert "no use is known" not in f"{newest_card(world)['blocks']}"  # the old one was used yesterday
 
     assert moved(world, old).ready == [act(world).id]
-    shown = card(world)
+    shown = newest_card(world)
     assert "The old key can go" in f"{shown['blocks']}"
     offer = next(one for one in world.rows(OfferRow, used_at=None) if "rotation" in one.shown["facts"])
     turn_off(world, offer.id)
@@ -203,7 +160,7 @@ def test_a_key_is_rotated_from_the_answer_to_the_old_ones_end_and_back(world: Wo
     assert keys(world) == {old: "Inactive", new: "Active"}
     assert rotation(world).stage is Stage.OFF
     assert FindingKind.UNROTATED not in [kind for _, kind in world.findings("ci-deploy")]
-    assert "Turn it on again" in f"{card(world)['blocks']}"
+    assert "Turn it on again" in f"{newest_card(world)['blocks']}"
 
     off = next(one for one in world.rows(RemediationRow, kind="disable"))
     world.undo(off.id)
@@ -221,21 +178,12 @@ def test_a_key_is_rotated_from_the_answer_to_the_old_ones_end_and_back(world: Wo
     ]
 
 
-def turn_off(world: World, offer_id: str, *, by: str = "ana") -> None:
-    now, policy = world.clock(), world.program.policy()
-    with world.sessions.begin() as session:
-        who = session.scalars(select(PersonRow).where(PersonRow.email == f"{by}@example.com")).one()
-        answering = answers.begin(session, offer_id, Verdict.DISABLE, slack_id=who.slack_id, policy=policy, now=now)
-        credential = answering.offer.shown["facts"]["credentials"][0]["row"]
-        decisions.disable(session, answering, credential_id=credential, also_claim=False, policy=policy, now=now)
-
-
 @on_sqlite
 def test_thirty_days_after_the_old_key_is_off_the_rotation_is_closed(world: World) -> None:
     old = asked(world)
     world.remediate()
     moved(world, old)
-    card(world)
+    newest_card(world)
     turn_off(world, next(one.id for one in world.rows(OfferRow, used_at=None) if "rotation" in one.shown["facts"]))
     world.remediate()
     pass_by(world, days=31)
@@ -273,7 +221,7 @@ def test_an_old_key_that_is_used_again_is_not_offered_any_more_and_never_turned_
     old = asked(world)
     world.remediate()
     moved(world, old)
-    card(world)
+    newest_card(world)
     offer = next(one.id for one in world.rows(OfferRow, used_at=None) if "rotation" in one.shown["facts"])
     world.cloud.record_use(old, world.clock())
     turn_off(world, offer)  # pressed before the card was drawn anew
@@ -281,7 +229,7 @@ def test_an_old_key_that_is_used_again_is_not_offered_any_more_and_never_turned_
     pass_by(world, hours=2)
     assert keys(world)[old] == "Active"
     assert rotation(world).stage is Stage.WATCHING
-    assert "nhi:disable" not in f"{card(world)['blocks']}"
+    assert "nhi:disable" not in f"{newest_card(world)['blocks']}"
 
 
 # -- no secret anywhere ------------------------------------------------------------------------------------------------
@@ -433,7 +381,7 @@ def test_a_rotation_is_not_taken_back_once_the_old_key_is_off(world: World) -> N
     old = asked(world)
     world.remediate()
     moved(world, old)
-    card(world)
+    newest_card(world)
     turn_off(world, next(one.id for one in world.rows(OfferRow, used_at=None) if "rotation" in one.shown["facts"]))
     world.remediate()
     with pytest.raises(OutOfDate, match="undo that first"):
@@ -441,10 +389,6 @@ def test_a_rotation_is_not_taken_back_once_the_old_key_is_off(world: World) -> N
 
 
 # -- a run that is killed ----------------------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """What no handler of ours may catch, as a real kill is caught by none."""
 
 
 @on_sqlite
@@ -476,28 +420,6 @@ def test_killed_at_any_moment_the_next_runs_find_what_was_made_and_lose_nothing(
     else:
         pytest.fail("the run never came to its end")
     assert ends == {Stage.WATCHING, Stage.LOST}
-
-
-def killed(world: World, turn: int) -> bool:
-    """Run once and kill it at its clock's reading of this number; return whether it came that far."""
-    count, real = 0, type(world.clock).__call__
-
-    class Deadly:
-        def __call__(self) -> datetime:
-            nonlocal count
-            count += 1
-            if count == turn + 1:
-                raise Killed
-            return real(world.clock)
-
-    from jobs import rotate as job
-
-    program = world.program
-    try:
-        job.run(program.sessions, program.policy(), program.providers, clock=Deadly(), tally=Tally())
-    except Killed:
-        return True
-    return False
 
 
 @on_sqlite

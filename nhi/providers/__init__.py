@@ -311,8 +311,11 @@ class Rotates(Protocol):
         Raises ProviderError: `permanent` where nothing was made, else it must be found out what was.
         """
 
-    def stored(self, target: Target, place: Place, version: str) -> Stored | None:
-        """Return where this version is, if it is the current one of its place. Raises ProviderError."""
+    def stored(self, target: Target, place: Place, version: str, former: str | None) -> Stored | None:
+        """Return where this version is, if it is the current one of its place. Raises ProviderError.
+
+        `former` is what `prepare` told; a provider that names its versions by itself knows the new one by it.
+        """
 
     def put_back(self, target: Target, place: Place, version: str, former: str | None) -> None:
         """Let the place's former version be the current one again. Raises ProviderError."""

@@ -304,7 +304,7 @@ class Aws:
         with self._acting(session) as acting, self._acting(session, once=True) as once:
             return rotation.make(once, acting, target, place, version, made)
 
-    def stored(self, target: Target, place: Place, version: str) -> Stored | None:
+    def stored(self, target: Target, place: Place, version: str, former: str | None) -> Stored | None:
         with self._acting(scope.of_rotation(target, place)) as acting:
             return rotation.stored(acting, place, version)
 

@@ -217,8 +217,8 @@ class Organization:
     def make(self, target: Target, place: Place, version: str, made: Callable[[str], None]) -> Stored | None:
         return self._acting(target).make(target, place, version, made)
 
-    def stored(self, target: Target, place: Place, version: str) -> Stored | None:
-        return self._acting(target).stored(target, place, version)
+    def stored(self, target: Target, place: Place, version: str, former: str | None) -> Stored | None:
+        return self._acting(target).stored(target, place, version, former)
 
     def put_back(self, target: Target, place: Place, version: str, former: str | None) -> None:
         self._acting(target).put_back(target, place, version, former)

@@ -5,7 +5,8 @@ time; when an account was made, only for those never used; who made it, only for
 
 scan.py reads a scope; assets.py, bindings.py, activity.py and logs.py make sense of answers; shapes.py makes identities
 of them; keys.py lists the keys of one account where the inventory falls short; owners.py tells what speaks for owners;
-acts.py turns accounts and keys off and on; calls.py is the way out to Google.
+acts.py turns accounts and keys off and on; rotation.py makes a second key and stores it; calls.py is the way out to
+Google.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Id
 from nhi.policy import Source
 from nhi.policy_activity import OFF, Activity
 from nhi.providers import Batch, CredentialState, Exercised, Memory, Progress, Reading, Target
-from nhi.providers.gcp import acts, logs, owners, recommender, uses
+from nhi.providers.gcp import acts, logs, owners, recommender, rotation, uses
 from nhi.providers.gcp.bindings import Bindings
 from nhi.providers.gcp.calls import Calls, CannotSee
 from nhi.providers.gcp.scan import EVERYTHING, Scan
+from nhi.rotation import Key, Place, Ready, Stored
 
 PERMISSIONS = tuple(
     Need(action=action, why=why)
@@ -55,12 +57,14 @@ def connect(source: Source) -> Gcp:
 
 
 class Gcp:
-    """One scope of Google Cloud, as Provider, TellsCreators, TellsActivity, TellsOwners, SpansAccounts and Disables."""
+    """One scope of Google Cloud, as the protocols of nhi/providers/__init__.py that it has the methods of."""
 
     name = "gcp"
     permissions: Sequence[Need] = PERMISSIONS
     recommender_permissions: Sequence[Need] = recommender.PERMISSIONS  # where the source asks for it
     disable_permissions: Sequence[Need] = DISABLE_PERMISSIONS
+    rotate_permissions: Sequence[Need] = rotation.PERMISSIONS
+    keys_at_most = rotation.KEYS_AT_MOST
     owner_sources: Sequence[str] = owners.SOURCES
     activity_coverage = (
         "Google's admin activity audit logs, minutes late. Reads of data are in it only where the project logs them."
@@ -161,6 +165,27 @@ class Gcp:
 
     def enable(self, target: Target) -> None:
         acts.switch(self._acting, self._calls, target, CredentialStatus.ACTIVE)
+
+    def rotates(self, credential_kind: str) -> bool:
+        return credential_kind == "service_account_key"
+
+    def keys(self, target: Target) -> tuple[Key, ...] | Gap | None:
+        return rotation.read_keys(self._calls, target)
+
+    def prepare(self, target: Target, place: Place) -> Ready:
+        return rotation.prepare(self._acting, place)
+
+    def make(self, target: Target, place: Place, version: str, made: Callable[[str], None]) -> Stored | None:
+        return rotation.make(self._acting, target, place, made)
+
+    def stored(self, target: Target, place: Place, version: str, former: str | None) -> Stored | None:
+        return rotation.stored(self._acting, place, former)
+
+    def put_back(self, target: Target, place: Place, version: str, former: str | None) -> None:
+        rotation.put_back(self._acting, place, former)
+
+    def made_by(self, target: Target, key_id: str, acting_as: str, since: datetime) -> bool | None:
+        return rotation.made_by(self._calls, target, key_id, acting_as, since)
 
     def _known_scope(self) -> str:
         if self._scope is None:

@@ -8,6 +8,7 @@ for the days that the analyser has not seen yet. An act is believed when two rea
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -45,19 +46,35 @@ def look(calls: Calls, target: Target) -> CredentialState | Gap | None:
     """Read one account or key right now. None: it is not there any more."""
     kind = target.credential_kind
     if kind not in SWITCHED:
-        return _gap(target, f"NotSupported: {kind}")
+        return gap(target, f"NotSupported: {kind}")
     try:
         found, now = calls.get_dated(_GET[kind], _url(target), **_QUERY.get(kind, {}))
     except CannotSee as fault:
-        return None if fault.code == "NOT_FOUND" else _gap(target, fault.reason)
+        return None if fault.code == "NOT_FOUND" else gap(target, fault.reason)
     try:
-        used = _used(calls, target)
-        since = used.period.end or now - _UNSEEN
-        recent = _recently_used_at(calls, target, since, now)
+        last, period, since = last_use(calls, target, now)
     except CannotSee as fault:
-        return _gap(target, fault.reason)
-    last = max((at for at in (used.at, recent) if at is not None), default=None)
-    return CredentialState(status=_status(found), last_used_at=last, reads=_reads(kind, used.period, since))
+        return gap(target, fault.reason)
+    return CredentialState(status=_status(found), last_used_at=last, reads=_reads(kind, period, since))
+
+
+def key_of(target: Target, key_id: str) -> Target:
+    """Return the target for another key of the same account."""
+    return replace(target, credential_kind="service_account_key", credential_id=key_id)
+
+
+def last_use(
+    calls: Calls, target: Target, now: datetime, to_the_minute: timedelta = timedelta()
+) -> tuple[datetime | None, Period, datetime]:
+    """Return the last use (None: never), the time that the analyser has seen, and since when Monitoring was asked.
+
+    `now` is what time it is for Google. The analyser tells days; `to_the_minute` is how far back Monitoring, which is
+    more exact, is asked at least. Raises CannotSee.
+    """
+    used = _used(calls, target)
+    since = min(used.period.end or now - _UNSEEN, now - to_the_minute)
+    recent = _recently_used_at(calls, target, since, now)
+    return max((at for at in (used.at, recent) if at is not None), default=None), used.period, since
 
 
 def switch(acting: Calls, reading_calls: Calls, target: Target, status: CredentialStatus) -> None:
@@ -153,6 +170,7 @@ def _failure(message: str, fault: CannotSee) -> ProviderError:
     return ProviderError(message, code=fault.code, permanent=not fault.passing)
 
 
-def _gap(target: Target, reason: str) -> Gap:
+def gap(target: Target, reason: str) -> Gap:
+    """Return the gap of an account whose keys and their use could not be seen."""
     scope = scope_of("gcp", target.account, "service_account", target.identity_name)
     return Gap(scope=scope, reason=reason, hides=frozenset({Aspect.CREDENTIALS, Aspect.USE}))

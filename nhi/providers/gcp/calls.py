@@ -6,6 +6,7 @@ of a `Gap`. Calls are named by the permission that they need. Neither bodies nor
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -38,16 +39,20 @@ _QUOTAS = {"cloudasset.googleapis.com": (6.0, 30.0), "logging.googleapis.com": (
 _TELLING = ("assetTypes", "readMask", "pageSize", "orderBy", "keyTypes", "publicKeyType", "view")
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
+# Google's library logs requests below this, and some of them hold a new secret.
+logging.getLogger("google.auth").setLevel(logging.WARNING)
+
 
 class CannotSee(Exception):
     """A call that did not answer. `reason` is a Gap's reason: "PERMISSION_DENIED: iam.serviceAccountKeys.list"."""
 
-    def __init__(self, code: str, action: str, *, passing: bool) -> None:
+    def __init__(self, code: str, action: str, *, passing: bool, said_no: bool = False) -> None:
         super().__init__(f"{code}: {action}")
         self.reason = f"{code}: {action}"
         self.code = code
         self.action = action
         self.passing = passing  # the same call may answer later
+        self.said_no = said_no  # Google itself refused, so that the call surely changed nothing
 
 
 @contextmanager
@@ -92,9 +97,22 @@ class Calls:
         with reading(action):
             return answer, parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
 
-    def post(self, action: str, url: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Make one POST and return its answer. Raises CannotSee."""
-        return self._ask(action, "POST", url, body=body)[0]
+    def post(
+        self, action: str, url: str, body: Mapping[str, Any], *, once: bool = False, **query: Any
+    ) -> dict[str, Any]:
+        """Make one POST and return its answer; with `once` it is never sent a second time. Raises CannotSee."""
+        return self._ask(action, "POST", url, query=query, body=body, attempts=1 if once else _ATTEMPTS)[0]
+
+    def patch(self, action: str, url: str, body: Mapping[str, Any], **query: Any) -> dict[str, Any]:
+        """Make one PATCH and return its answer. Raises CannotSee."""
+        return self._ask(action, "PATCH", url, query=query, body=body)[0]
+
+    def acts_as(self) -> str:
+        """Return the e-mail of the account that asks; "": it is not known here. Raises CannotSee."""
+        if self._impersonate is not None:
+            return self._impersonate
+        told = str(getattr(self._open().credentials, "service_account_email", None) or "")
+        return told if "@" in told else ""
 
     def pages(self, action: str, url: str, **query: Any) -> Iterator[dict[str, Any]]:
         """Yield the pages of a list that is read by GET. Raises CannotSee."""
@@ -142,19 +160,20 @@ class Calls:
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        attempts: int = _ATTEMPTS,
     ) -> tuple[dict[str, Any], Response]:
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(attempts):
             wait = _BACK_OFF * 2**attempt
             try:
                 response = self._send(action, method, url, query, body)
             except CannotSee as lost:
-                if not lost.passing or attempt + 1 == _ATTEMPTS:
+                if not lost.passing or attempt + 1 == attempts:
                     raise
             else:
                 if response.ok:
                     return _document(response, action), response
                 refusal = _refusal(response, action)
-                if not refusal.passing or attempt + 1 == _ATTEMPTS:
+                if not refusal.passing or attempt + 1 == attempts:
                     raise refusal
                 wait = _retry_after(response, wait)
                 if response.status_code == 429:
@@ -238,7 +257,8 @@ def _refusal(response: Response, action: str) -> CannotSee:
         code = str(telling or said.get("status") or response.status_code)
     except (ValueError, TypeError, KeyError, AttributeError):
         code = str(response.status_code)
-    return CannotSee(code, action, passing=response.status_code in _AGAIN or code == "RATE_LIMIT_EXCEEDED")
+    passing = response.status_code in _AGAIN or code == "RATE_LIMIT_EXCEEDED"
+    return CannotSee(code, action, passing=passing, said_no=400 <= response.status_code < 500 and not passing)
 
 
 def _retry_after(response: Response, otherwise: float) -> float:

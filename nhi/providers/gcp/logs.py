@@ -72,6 +72,17 @@ def _made(calls: Calls, projects: Sequence[str], methods: Sequence[str], now: da
             yield event
 
 
+def makers_of(calls: Calls, project: str, key_id: str, since: datetime) -> Iterator[str]:
+    """Yield who made a key, as the project's log tells of the time since then. Raises CannotSee."""
+    told = f'log_id("cloudaudit.googleapis.com/activity") AND protoPayload.methodName=("{KEY_CREATED}")'
+    for entry in _entries(calls, [f"projects/{project}"], told, since + KEPT):
+        with reading(ACTION):
+            payload = entry["protoPayload"]
+            made = str(payload.get("response", {}).get("name", "")).rpartition("/keys/")[2]
+            if made == key_id and not payload.get("status", {}).get("code"):
+                yield str(payload.get("authenticationInfo", {}).get("principalEmail", ""))
+
+
 def _entries(calls: Calls, resources: Sequence[str], told: str, now: datetime) -> Iterator[Mapping[str, Any]]:
     body = {
         "resourceNames": list(resources),

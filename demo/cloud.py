@@ -18,10 +18,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 from xml.etree import ElementTree as Xml
 
+from moto.backends import list_of_moto_modules
 from moto.iam.models import AccessKeyLastUsed, iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.secretsmanager.models import secretsmanager_backends
@@ -66,25 +68,33 @@ class Cloud:
         self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), port: int = 0, external_id: str | None = None
     ) -> None:
         self.account = str(next(_ACCOUNTS))
-        self.requests: deque[Asked] = deque(maxlen=100_000)  # a demo may run for weeks
-        self.faults = Faults()
         self._now = now
         self._port = port
         self._external_id = external_id  # what AssumeRole must bring; None: nothing
+        self._server: BaseWSGIServer | None = None
+        self._thread: threading.Thread | None = None
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Be an account with nothing in it and nothing wrong with it, of the same number and at the same address."""
+        self._forget()
+        self.requests: deque[Asked] = deque(maxlen=100_000)  # a demo may run for weeks
+        self.faults = Faults()
         self.iam = iam_backends[self.account]["aws"]  # moto's own state, for what has no method here
         self._passwords: dict[str, datetime] = {}  # when each was last changed, by user id
         self._services: dict[str, dict[str, str]] = {}  # service-specific credentials, by id
         self.others = Others(account=self.account)
-        self.acts = Acts(services=self._services, now=now)
+        self.acts = Acts(services=self._services, now=self._now)
         self._events: list[dict[str, Any]] = []
         self._queries: dict[str, str] = {}  # statements put to CloudTrail Lake, by their ids
         self._report: tuple[datetime, bytes] | None = None
         self._polls = 0
         self._whole = b""  # moto's answer of GetAccountAuthorizationDetails, which pages are cut from
         self._lagging: list[list[Any]] = []  # [reads left, key, status]
-        self._moto = DomainDispatcherApplication(create_backend_app)
-        self._server: BaseWSGIServer | None = None
-        self._thread: threading.Thread | None = None
+
+    def _forget(self) -> None:
+        iam_backends[self.account].pop("aws", None)
+        secretsmanager_backends[self.account].clear()
 
     # The server
 
@@ -106,8 +116,7 @@ class Cloud:
             self._thread.join()
             self._server.server_close()
             self._server = None
-        iam_backends[self.account].pop("aws", None)
-        secretsmanager_backends[self.account].clear()
+        self._forget()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -346,7 +355,7 @@ class Cloud:
         asked = read_request(request, body)
         self.requests.append(asked)
         answer = self.faults.meet(asked) or self._own_answer(asked, environ)
-        return answer(environ, start_response) if answer else self._moto(environ, start_response)
+        return answer(environ, start_response) if answer else _moto(asked)(environ, start_response)
 
     def _own_answer(self, asked: Asked, environ: dict[str, Any]) -> Response | None:
         """Return this layer's answer; None: moto answers."""
@@ -378,7 +387,7 @@ class Cloud:
     def _details(self, asked: Asked, environ: dict[str, Any]) -> Response:
         """Cut moto's one long answer, made for the first page, into pages of MaxItems."""
         if asked.page == 1:
-            self._whole = Response.from_app(self._moto, environ).get_data()
+            self._whole = Response.from_app(_moto(asked), environ).get_data()
         whole = Xml.fromstring(self._whole)  # noqa: S314  # our own XML
         result = whole.find(f"{{{NS}}}GetAccountAuthorizationDetailsResult")
         assert result is not None
@@ -502,6 +511,19 @@ class Cloud:
         if first + size < len(fitting):
             body["NextToken"] = str(first + size)
         return Response(json.dumps(body), mimetype="application/x-amz-json-1.1")
+
+
+@cache
+def _moto_of(service: str) -> Any:
+    """Return moto's application of one service. It knows no account: each request names its own."""
+    if service in list_of_moto_modules():
+        return create_backend_app(service)  # type: ignore[arg-type, unused-ignore]
+    return DomainDispatcherApplication(create_backend_app)
+
+
+def _moto(asked: Asked) -> Any:
+    """Return who answers for moto. Its own dispatcher lists a folder at each request, and is made for each cloud."""
+    return _moto_of(asked.action.partition(":")[0])
 
 
 def _trust(statement: Mapping[str, Any] | None) -> str:

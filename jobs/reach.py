@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nhi.policy import Policy
+from nhi.policy import Policy, Source
 from nhi.providers import Connect, EndsSessions, Provider, SpansAccounts, Target
 from nhi.records import identity_of
 from nhi.remediation import RemediationKind, RemediationStatus
@@ -12,6 +12,27 @@ from nhi.tables import IdentityRow, RemediationRow
 
 Providers = Mapping[str, Connect]
 BEGUN = (RemediationStatus.ACTING, RemediationStatus.TESTING, RemediationStatus.UNDOING)
+
+
+def opened_once(providers: Providers) -> Providers:
+    """Return the same providers, which open each source only once: for one run, whose acts share its session.
+
+    What an act itself does still goes out by a session of its own, narrowed to what the act is about.
+    """
+    return {name: _once(connect) for name, connect in providers.items()}
+
+
+def _once(connect: Connect) -> Connect:
+    opened: list[tuple[Source, Provider]] = []  # a policy's sources are few
+
+    def connect_once(source: Source) -> Provider:
+        found = next((provider for known, provider in opened if known == source), None)
+        if found is None:
+            found = connect(source)
+            opened.append((source, found))
+        return found
+
+    return connect_once
 
 
 def open_source(row: RemediationRow, policy: Policy, providers: Providers) -> Provider | None:

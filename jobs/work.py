@@ -27,6 +27,7 @@ from jobs import (
     seconds,
 )
 from jobs.program import Program
+from jobs.reach import opened_once
 from nhi.database import reading
 from nhi.errors import NhiError
 from nhi.identity import Gap
@@ -100,8 +101,9 @@ def remediate_all(
 ) -> remediate.Tally:
     """Do what was decided and is due: turn off, turn on again, rotate."""
     sessions, policy, clock = program.sessions, program.policy(), program.clock
-    tally = remediate.run(sessions, policy, program.providers, clock=clock, dry_run=dry_run, progress=progress)
-    rotate.run(sessions, policy, program.providers, clock=clock, tally=tally, dry_run=dry_run)
+    providers = opened_once(program.providers)
+    tally = remediate.run(sessions, policy, providers, clock=clock, dry_run=dry_run, progress=progress)
+    rotate.run(sessions, policy, providers, clock=clock, tally=tally, dry_run=dry_run)
     if not dry_run:
         seconds.tell(sessions, policy, clock())
     return tally

@@ -387,21 +387,55 @@ class Clock:
         self.time += timedelta(**later)
 
 
-class _Still:
-    def __init__(self, now: datetime) -> None:
-        self._now = now
-
-    def __call__(self) -> datetime:
-        return self._now
-
-
 def remediate_once(settings: Settings, now: datetime) -> None:
     """Be a worker that lives for one run; for a process of its own."""
     os.environ.update(AWS)
     acts._PAUSE = 0.0
-    program = open_program(settings, clock=_Still(now))
+    program = open_program(settings, clock=lambda: now)
     with suppress(Exception):
         work.remediate_all(program)
+
+
+class Stage:
+    """What many runs share, since to make it costs more than a run: the program opened on one file, and its cloud.
+
+    Each run begins with a copy of an empty, migrated database, an account with nothing in it, and a clock set back.
+    """
+
+    def __init__(self, template: Path, folder: Path) -> None:
+        self.clock = Clock()
+        self._template, self._database = template, folder / "walk.db"
+        self._cloud = Cloud(now=self.clock).start()
+        shutil.copy(template, self._database)
+        policy = folder / "walk.toml"
+        policy.write_text(POLICY.format(endpoint=self._cloud.url))
+        settings = Settings(_env_file=None, database_url=f"sqlite:///{self._database}", nhi_policy=policy)
+        self.program = _patient(open_program(settings, clock=self.clock))
+
+    def walk(self, seed: int) -> Walk:
+        """Begin one run."""
+        self.program.engine.dispose()
+        for path in self._database.parent.glob(f"{self._database.name}-*"):
+            path.unlink()
+        shutil.copy(self._template, self._database)
+        self.clock.time = BEGINS
+        self._cloud.begin_anew()
+        return Walk(seed, self._cloud, self.program, self.clock)
+
+    def close(self) -> None:
+        self.program.engine.dispose()
+        self._cloud.stop()
+
+
+@contextmanager
+def staged(template: Path, folder: Path) -> Iterator[Stage]:
+    """Open a stage for runs in this process."""
+    with patch.dict(os.environ, AWS), patch.object(acts, "_PAUSE", 0.0):
+        stage = Stage(template, folder)
+        try:
+            yield stage
+        finally:
+            stage.close()
 
 
 def _patient(program: Program) -> Program:
@@ -410,30 +444,9 @@ def _patient(program: Program) -> Program:
 
     def connect_once(source: Source) -> Provider:
         if source.provider not in opened:
-            opened[source.provider] = program.providers[source.provider](source)
+            aws = program.providers[source.provider](source)
+            aws._calls.close = lambda: None  # type: ignore[attr-defined]  # keeps its clients
+            opened[source.provider] = aws
         return opened[source.provider]
 
     return replace(program, providers={"aws": connect_once})
-
-
-@contextmanager
-def walking(seed: int, template: Path, folder: Path) -> Iterator[Walk]:
-    """Open one run on a copy of an empty, migrated database."""
-    with patch.dict(os.environ, AWS), patch.object(acts, "_PAUSE", 0.0):
-        yield from _walking(seed, template, folder)
-
-
-def _walking(seed: int, template: Path, folder: Path) -> Iterator[Walk]:
-    clock, database = Clock(), folder / f"walk-{seed}.db"
-    shutil.copy(template, database)
-    with Cloud(now=clock) as cloud:
-        policy = folder / f"walk-{seed}.toml"
-        policy.write_text(POLICY.format(endpoint=cloud.url))
-        settings = Settings(_env_file=None, database_url=f"sqlite:///{database}", nhi_policy=policy)
-        program = _patient(open_program(settings, clock=clock))
-        try:
-            yield Walk(seed, cloud, program, clock)
-        finally:
-            program.engine.dispose()
-            for path in folder.glob(f"walk-{seed}.*"):
-                path.unlink()

@@ -8,15 +8,15 @@ import pytest
 
 from jobs import acting
 from nhi import preflight
-from tests.acts_walk import Broken, walking
+from tests.acts_walk import Broken, staged
 
 
 @pytest.mark.parametrize("seed", [1])
 def test_whatever_happens_no_key_used_after_its_card_stays_off_and_no_other_changes(
     seed: int, migrated_sqlite: Path, tmp_path: Path
 ) -> None:
-    with walking(seed, migrated_sqlite, tmp_path) as walk:
-        walk.play(30)
+    with staged(migrated_sqlite, tmp_path) as stage:
+        stage.walk(seed).play(30)
 
 
 def test_a_walk_notices_a_look_that_forgets_to_ask_whether_it_was_used(
@@ -24,7 +24,8 @@ def test_a_walk_notices_a_look_that_forgets_to_ask_whether_it_was_used(
 ) -> None:
     for module in (preflight, acting):
         monkeypatch.setattr(module, "was_used_since", lambda *_: False)
-    with walking(9, migrated_sqlite, tmp_path) as walk:
+    with staged(migrated_sqlite, tmp_path) as stage:
+        walk = stage.walk(9)
         walk.decide(scream_test=False)
         walk.use_decided()
         walk.remediate()

@@ -361,8 +361,10 @@ def test_over_policys_acts_an_hour_the_rest_waits(world: World) -> None:
     world.ask()
     for name, key_id in keys.items():
         world.decide(name, key_id)
+    world.cloud.requests.clear()
     tally = world.remediate()
     assert (len(tally.done), [why for _, why in tally.waiting]) == (2, ["Policy allows 2 acts an hour."])
+    assert [asked.action for asked in world.cloud.requests].count("sts:GetCallerIdentity") == 1  # opened once a run
     assert sorted(world.status(key_id) for key_id in keys.values()) == ["Active", "Inactive", "Inactive"]
     world.clock.pass_by(minutes=59)
     assert world.remediate().done == []

@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 # Four for the two cores that the five-minute promise is made for: many a test waits for a server or a process.
 WORKERS ?= 4
+# Compiled once and not by every worker, also where the environment says otherwise.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 # The checks run in the order they are named, cheapest first, whatever -j says.

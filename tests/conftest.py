@@ -15,7 +15,10 @@ from alembic import command
 from pydantic import SecretStr
 from slack_bolt import App
 from slack_sdk import WebClient
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.util import LRUCache
 
 from bot.app import build_app
 from bot.server import SLACK_PATH, Serving, serve
@@ -125,6 +128,21 @@ def policy() -> Policy:
 
 
 # -- databases ---------------------------------------------------------------------------------------------------------
+
+# Each test has a database of its own, so an engine and a dialect too, and would put every statement into SQL anew, and
+# wait for a disk that nobody will pull the plug of. Both are the same for all tests; a fifth of their time is saved.
+_STATEMENTS: LRUCache[Any, Any] = LRUCache(3_000)
+for _dialect in (SQLiteDialect_pysqlite, PGDialect_psycopg):
+    _dialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
+    _dialect.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign]
+
+
+@event.listens_for(Engine, "engine_connect")
+def _hurry(connection: Connection) -> None:
+    connection.engine._compiled_cache = _STATEMENTS
+    if connection.dialect.name == "sqlite" and not connection.info.get("hurries"):
+        connection.connection.cursor().execute("PRAGMA synchronous=OFF")
+        connection.info["hurries"] = True
 
 
 @pytest.fixture(scope="session")

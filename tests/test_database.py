@@ -193,6 +193,16 @@ def test_alembic_itself_takes_the_address_from_the_env_file_too(tmp_path: Path) 
 # -- units of work -----------------------------------------------------------------------------------------------------
 
 
+def test_what_was_acknowledged_is_on_the_disk(tmp_path: Path) -> None:
+    engine = database.open_engine(f"sqlite:///{tmp_path}/new.db")
+    connection = engine.raw_connection()  # as it comes: tests/conftest.py hurries the others
+    cursor = connection.cursor()
+    assert cursor.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+    engine.dispose()
+
+
 def test_rows_stay_readable_after_the_commit(sessions: Sessions) -> None:
     with sessions.begin() as session:
         ana = make_person(session)

@@ -225,7 +225,7 @@ def _unrotated(identity: Identity, credential: Credential, patience: timedelta, 
 
 def _overprivileged(identity: Identity, patience: timedelta, now: datetime) -> Iterator[Finding]:
     """Judge what it may do against what it was seen to use, up to where that is told. One that is new has its grace."""
-    exercise, made_at = identity.exercise, identity.created_at
+    access, exercise, made_at = identity.access, identity.exercise, identity.created_at
     if exercise is None or patience == NEVER or (made_at is not None and exercise.seen_until - made_at < patience):
         return
     found = least(identity, exercise.seen_until - patience)
@@ -241,7 +241,7 @@ def _overprivileged(identity: Identity, patience: timedelta, now: datetime) -> I
         since=min(now, max(made_at or exercise.seen_from, exercise.seen_from) + patience),
         why=f"Of {number_of(len(found.kept) + len(found.dropped), _thing(identity))} that it may use it used"
         f" {len(found.used)} in {span(patience)} ({_first(found.used)}). It has no need to {in_words(lost[:3], 'or')}.",
-        coverage=f"{EXERCISE_SAYS.get(identity.provider, '')} {permissions.SAYS}".strip(),
+        coverage=f"{EXERCISE_SAYS.get(identity.provider, '')} {permissions.says(identity.provider, access)}".strip(),
         exact=False,
     )
 

@@ -63,12 +63,13 @@ def _of_one(
         "powers": [permission_records.power_json(one) for one in powers.powers(identity)],
         "statements": found.body["permissions"],
         "boundary": found.body["boundary"],
+        "ceilings": found.body.get("ceilings"),
         "trust": found.body["trust"],
         "unread": found.body["unread"],
         "use": _use(access, use, policy, identity),
         "least": _least(identity, policy),
         "grew": _grew(session, row, access),
-        "coverage": permissions.SAYS,
+        "coverage": permissions.says(row.provider, access),
     }
 
 

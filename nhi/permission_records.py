@@ -33,6 +33,8 @@ def body_of(access: Access) -> Json:
         "unread": list(access.unread),
         "boundary": None if access.boundary is None else [permission_json(one) for one in access.boundary],
     }
+    if access.ceilings is not None:
+        found["ceilings"] = [[permission_json(one) for one in each] for each in access.ceilings]
     cleaned: Json = _cleaned(found)
     return cleaned
 
@@ -65,12 +67,13 @@ def _cleaned(value: Any) -> Any:
 
 def access_of(body: Json) -> Access:
     """Return the value of a stored set."""
-    boundary = body["boundary"]
+    boundary, ceilings = body["boundary"], body.get("ceilings")
     return Access(
         permissions=tuple(_permission(one) for one in body["permissions"]),
         boundary=None if boundary is None else tuple(_permission(one) for one in boundary),
         trust=tuple(Trust(**{**one, "kind": TrustKind(one["kind"])}) for one in body["trust"]),
         unread=tuple(body["unread"]),
+        ceilings=None if ceilings is None else tuple(tuple(_permission(one) for one in each) for each in ceilings),
     )
 
 

@@ -1,22 +1,38 @@
 """What an identity may really do: statements weighed against each other, as the clouds themselves weigh them. Pure.
 
 A denial wins over whatever allows, a boundary allows at most what it says. A condition is not judged but kept: what is
-allowed under one counts as allowed in part, and a denial under one does not count, since it may not apply. Source:
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html. Policies of resources and of
-organisations are not seen here; whoever shows a result says so.
+allowed under one counts as allowed in part, and a denial under one does not count, since it may not apply. What the
+organisation limits is a ceiling, as a boundary is, at each of its levels. Source:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html. Policies of resources are not
+seen here; whoever shows a result says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import lru_cache
 
 from nhi import catalog, globs
 from nhi.identity import Access, Permission
 
 OWN_NAME = "${"  # a resource that holds a policy variable is the identity's own, or of its own kind
-SAYS = "Read from its own policies, its groups' and its boundary; not from policies of resources and organisations."
+_NO_RESOURCES = "not from policies of resources (buckets, keys, queues)"
+_SAYS = {
+    (
+        "aws",
+        True,
+    ): f"Read from its own policies, its groups', its boundary and service control policies; {_NO_RESOURCES}.",
+    ("aws", False): f"Read from its own policies, its groups' and its boundary; {_NO_RESOURCES} and organisations.",
+    ("gcp", True): f"Read from roles on projects and what is above them, and deny policies; {_NO_RESOURCES}.",
+    ("gcp", False): f"Read from roles on projects and what is above them; {_NO_RESOURCES}, nor deny policies.",
+}
+
+
+def says(provider: str, access: Access | None) -> str:
+    """Return what is seen of what an identity may do, and what is not, in a sentence."""
+    return _SAYS.get((provider, access is not None and access.ceilings is not None), "")
 
 
 class Reach(IntEnum):
@@ -54,9 +70,17 @@ def allows(
 
 
 def reach(access: Access, action: str) -> Reach:
-    """Return how far an identity may do an action, its boundary considered."""
+    """Return how far an identity may do an action, its boundary and what stands above it considered."""
     own = _reach(access.permissions, action)
-    return own if access.boundary is None else min(own, _reach(access.boundary, action))
+    if access.boundary is not None:
+        own = min(own, _reach(access.boundary, action))
+    return min([own, *(_ceiling(one, action) for one in access.ceilings or ())]) if own is not Reach.NONE else own
+
+
+@lru_cache(maxsize=50_000)
+def _ceiling(permissions: tuple[Permission, ...], action: str) -> Reach:
+    """Return the same of one ceiling: kept, because all of an account have it."""
+    return _reach(permissions, action)
 
 
 def _reach(permissions: Iterable[Permission], action: str) -> Reach:
@@ -82,7 +106,7 @@ def _is_everywhere(permission: Permission) -> bool:
 def reach_of_others(access: Access, action: str) -> Reach:
     """Return the same, leaving out what is allowed on the identity's own name alone (`user/${aws:username}`)."""
     kept = tuple(one for one in access.permissions if not one.allows or not _is_own(one))
-    return reach(Access(permissions=kept, boundary=access.boundary), action)
+    return reach(replace(access, permissions=kept), action)
 
 
 def _is_own(permission: Permission) -> bool:
@@ -115,7 +139,8 @@ def grew(before: Access, now: Access) -> Grown:
     """Return the statements that allow something new, and the newly trusted.
 
     A statement is new if nothing certain that allowed it stood there before. One that only moved from a policy to
-    another is not, nor is one that was cut. A denial or a boundary that is gone lets everything under it grow.
+    another is not, nor is one that was cut. A denial, a boundary or a ceiling that is gone lets everything under it
+    grow; where what stands above was not told, then or now, nothing is judged by it.
     """
     loosened = _is_loosened(before, now)
     new = [one for one in now.permissions if one.allows and (loosened or not is_covered(one, before.permissions))]
@@ -127,12 +152,18 @@ def grew(before: Access, now: Access) -> Grown:
 
 
 def _is_loosened(before: Access, now: Access) -> bool:
-    if before.boundary is not None:
-        if now.boundary is None or not all(is_covered(one, before.boundary) for one in now.boundary if one.allows):
-            return True
-        if not _denials(before.boundary) <= _denials(now.boundary):
-            return True
+    if before.boundary is not None and (now.boundary is None or not _is_as_tight(now.boundary, before.boundary)):
+        return True
+    if before.ceilings is not None and now.ceilings is not None:
+        for old in before.ceilings:
+            if not any(_is_as_tight(new, old) for new in now.ceilings):
+                return True
     return not _denials(before.permissions) <= _denials(now.permissions)
+
+
+def _is_as_tight(new: Sequence[Permission], old: Sequence[Permission]) -> bool:
+    """Whether it is certain that a boundary or ceiling lets nothing through that the old one did not."""
+    return all(is_covered(one, old) for one in new if one.allows) and _denials(old) <= _denials(new)
 
 
 def _denials(permissions: Iterable[Permission]) -> frozenset[tuple[object, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -13,8 +14,10 @@ from demo.workspace import Workspace
 from nhi import environment, misuse
 from nhi.errors import PolicyError
 from nhi.identity import Aspect, CredentialStatus, Custody, Gap, Identity
+from nhi.permissions import says
 from nhi.policy import Policy, Source, parse
 from nhi.policy_activity import Activity
+from nhi.powers import Power, powers
 from nhi.providers import Count, Memory, Reading, Rotates, SpansAccounts, Target, providers
 from nhi.providers.aws import Aws, connect, others
 from nhi.providers.aws.organization import Organization as Provider
@@ -100,6 +103,48 @@ class TestAnOrganization:
         assert (found, [gap.scope for gap in gaps]) == ({}, ["aws"])
         assert isinstance(provider, SpansAccounts)
         assert not provider.holds(known["user-0"])
+
+    def test_what_the_organisation_forbids_is_no_power_and_only_the_management_account_is_free_of_it(
+        self, organization: Organization
+    ) -> None:
+        everything = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        no_keys = {"Statement": [{"Effect": "Deny", "Action": ["iam:*", "sts:*"], "Resource": "*"}]}
+        only_s3 = {"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+        management, in_unit, in_root = organization.clouds
+        for number, cloud in enumerate(organization.clouds):
+            cloud.iam.users[f"user-{number}"].put_policy("all", json.dumps(everything))
+        organization.units = {"ou-a": "r-root", "ou-b": "ou-a", "ou-c": "ou-a"}
+        organization.lies_in = {in_unit.account: "ou-b"}
+        organization.add_scp("FullAWSAccess", everything, "r-root", "ou-a", "ou-c", management.account, in_root.account)
+        organization.add_scp("NoKeys", no_keys, "r-root")
+        organization.add_scp("OnlyS3", only_s3, "ou-b", management.account)
+        found, gaps = seen_by(opened(organization))
+        held = {name: {one.power for one in powers(identity)} for name, identity in found.items()}
+        assert gaps == []
+        assert held["user-0"] == set(Power)
+        assert Power.SECRETS in held["user-2"]
+        assert not held["user-2"] & {Power.ADMIN, Power.CROSS_ACCOUNT}
+        assert held["user-1"] == {Power.DATA_READ, Power.DATA_WRITE}
+        levels = found["user-1"].access.ceilings if found["user-1"].access else None
+        assert [sorted({one.via for one in level}) for level in levels or ()] == [
+            ["SCP FullAWSAccess", "SCP NoKeys"],
+            ["SCP OnlyS3"],
+        ]
+
+    @pytest.mark.parametrize("why", ["refused", "not in force"])
+    def test_limits_that_cannot_be_read_hide_nothing_and_are_told(self, organization: Organization, why: str) -> None:
+        no_iam = {"Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]}
+        organization.add_scp("Nothing", no_iam, "r-root")
+        organization.limits = why == "refused"
+        organization.refuses = {"organizations:DescribePolicy"}
+        found, gaps = seen_by(opened(organization))
+        told = [(gap.scope, gap.reason, gap.hides) for gap in gaps]
+        refused: list[object] = [("aws", "AccessDeniedException: organizations:DescribePolicy", frozenset())]
+        assert told == (refused if why == "refused" else [])
+        access = found["user-1"].access
+        assert access is not None
+        assert access.ceilings == (None if why == "refused" else ())
+        assert ("and organisations" in says("aws", access)) is (why == "refused")
 
     def test_an_act_goes_to_the_account_of_its_credential(self, organization: Organization) -> None:
         provider = opened(organization, remediator_role_name="nhi-remediator")

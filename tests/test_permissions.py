@@ -265,6 +265,24 @@ class TestPowers:
     def test_each_class_holds_what_it_says_and_nothing_else(self, access: Access, expected: set[Power]) -> None:
         assert {one.power for one in powers.powers(identity(access))} == expected
 
+    @settings(max_examples=60, deadline=None)
+    @given(old=policies, above=st.lists(policies, max_size=2), more=policies, denial=permissions())
+    def test_a_ceiling_or_a_denial_more_never_adds_a_power(
+        self,
+        old: tuple[Permission, ...],
+        above: list[tuple[Permission, ...]],
+        more: tuple[Permission, ...],
+        denial: Permission,
+    ) -> None:
+        def held(access: Access) -> set[tuple[Power, bool]]:
+            found = powers.powers(identity(access))
+            return {(one.power, far) for one in found for far in ((False, True) if one.everywhere else (False,))}
+
+        access = Access(permissions=old, ceilings=tuple(above))
+        assert held(replace(access, ceilings=(*above, more))) <= held(access) <= held(Access(permissions=old))
+        assert held(replace(access, permissions=(*old, replace(denial, allows=False)))) <= held(access)
+        assert not grew(access, replace(access, ceilings=(*above, more))).permissions
+
     def test_google_roles_are_classed_by_name_and_an_admin_of_one_bucket_is_none(self) -> None:
         def given(role: str, on: str) -> set[Power]:
             access = Access(permissions=(Permission(allows=True, actions=(role,), resources=(on,)),))
@@ -287,6 +305,10 @@ class TestCreep:
 
     def test_a_denial_or_a_boundary_that_is_gone_is_growth(self) -> None:
         assert grew(Access(permissions=(allow("*"), deny("iam:*"))), Access(permissions=(allow("*"),))).permissions
+        limited = Access(permissions=(allow("*"),), ceilings=((allow("*"), deny("iam:*")),))
+        assert grew(limited, Access(permissions=(allow("*"),), ceilings=())).permissions
+        assert not grew(limited, replace(limited, ceilings=((allow("s3:*"), deny("iam:*")), (allow("*"),)))).permissions
+        assert not grew(limited, Access(permissions=(allow("*"),))).permissions  # not told any more is no growth
         bounded = Access(permissions=(allow("*"),), boundary=(allow("s3:*"),))
         assert grew(bounded, Access(permissions=(allow("*"),))).permissions
         assert not grew(Access(permissions=(allow("*"),)), bounded).permissions

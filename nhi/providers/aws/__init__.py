@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from nhi.certificate import Caller
-from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need, scope_of
+from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need, Permission, scope_of
 from nhi.own_power import Power
 from nhi.policy import Source
 from nhi.policy_activity import LOOKUP, OFF, Activity, bucket_of, folder_of
@@ -155,10 +155,12 @@ class Aws:
         matters: Callable[[Identity, Credential], bool],
         now: datetime,
         shared: dict[str, Mapping[str, Any]] | None = None,
+        ceilings: tuple[tuple[Permission, ...], ...] | None = None,
     ) -> Iterator[Identity | Gap | Progress]:
         """Yield all identities, and a gap for everything that could not be seen. A cloud's fault never raises.
 
-        `shared` are AWS's own policies that scans of other accounts read meanwhile, and this one adds to.
+        `shared` are AWS's own policies that scans of other accounts read meanwhile, and this one adds to; `ceilings`
+        what the account's organisation lets it do at most (None: nobody told).
         """
         try:
             account = self._known_account()
@@ -167,7 +169,16 @@ class Aws:
             yield Gap(scope=scope, reason=fault.reason, hides=frozenset(Aspect))
             return
         documents = {} if shared is None else shared
-        scan = Scan(self._calls, account, memory, matters, now, regions=self._source.regions, documents=documents)
+        scan = Scan(
+            self._calls,
+            account,
+            memory,
+            matters,
+            now,
+            regions=self._source.regions,
+            documents=documents,
+            ceilings=ceilings,
+        )
         self._documents = documents
         try:
             yield from scan.run()

@@ -58,6 +58,9 @@ class Details:
 
     account: str
     now: datetime
+    ceilings: tuple[tuple[Permission, ...], ...] | None = (
+        None  # of the account, as its organisation tells; None: not told
+    )
     _seen: list[_Seen] = field(default_factory=list)
     _groups: dict[str, _Grants] = field(default_factory=dict)
     _admin_policies: set[str] = field(default_factory=set)
@@ -130,7 +133,14 @@ class Details:
         if seen.boundary is not None:
             boundary = self._managed(seen.boundary, f"boundary {_name(seen.boundary)}")
             missing += [f"boundary {_name(seen.boundary)}"] if boundary is None else []
-        return Access(permissions=tuple(found), boundary=boundary, trust=seen.trust, unread=(*unread, *missing))
+        return Access(
+            permissions=tuple(found),
+            boundary=boundary,
+            trust=seen.trust,
+            unread=(*unread, *missing),
+            # Service control policies leave service-linked roles alone.
+            ceilings=() if self.ceilings is not None and seen.identity.service_linked else self.ceilings,
+        )
 
     def _managed(self, arn: str, via: str) -> tuple[Permission, ...] | None:
         """Return a managed policy's statements, one tuple for all who have it; None: its words are not known."""

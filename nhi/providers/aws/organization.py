@@ -22,14 +22,14 @@ from nhi.identity import Aspect, Credential, Evidence, Gap, Identity, Need, scop
 from nhi.policy import Source
 from nhi.policy_activity import LOOKUP, Activity
 from nhi.providers import Batch, Count, CredentialState, Exercised, Memory, Progress, Reading, Target
-from nhi.providers.aws import Aws
+from nhi.providers.aws import Aws, control
 from nhi.providers.aws import connect as connect_account
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.rotation import Key, Place, Ready, Stored
 from nhi.screaming import Hearing
 
 LIST = "organizations:ListAccounts"
-PERMISSIONS = (Need(action=LIST, why="lists the organisation's accounts"),)
+PERMISSIONS = (Need(action=LIST, why="lists the organisation's accounts"), *control.PERMISSIONS)
 EVERYTHING = "aws"  # gaps are weighed against what is known of their own source
 AT_ONCE = 8  # accounts being read
 _WAITING = 2000  # things that were read and not yet taken
@@ -115,8 +115,18 @@ class Organization:
             scope = scope_of("aws", number)
             yield Gap(scope=scope, reason=f"AccountSuspended: {LIST}", hides=frozenset(Aspect))
 
+        ceilings, numbers = None, {id(member): number for number, member in self._members.items()}
+        try:
+            ceilings = control.read(self._calls)
+        except CannotSee as fault:
+            # It hides nothing that may be: what is read without them is at most more than what may really be done.
+            yield Gap(scope=EVERYTHING, reason=fault.reason, hides=frozenset())
+        finally:
+            self._calls.close()
+
         def read(member: Aws) -> Iterator[Found]:
-            found = member.scan(memory=memory, matters=matters, now=now, shared=self._documents)
+            above = None if ceilings is None else ceilings.get(numbers[id(member)], ())
+            found = member.scan(memory=memory, matters=matters, now=now, shared=self._documents, ceilings=above)
             return (self._named(one) if isinstance(one, Identity) else one for one in found)
 
         yield from _together([*self._members.values()], read)

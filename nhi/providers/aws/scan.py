@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody, Gap, Identity, scope_of
+from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody, Gap, Identity, Permission, scope_of
 from nhi.misuse import USED_BY
 from nhi.providers import Memory, Progress
 from nhi.providers.aws.calls import AT_ONCE, Calls, CannotSee, reading
@@ -41,18 +41,20 @@ class Scan:
         *,
         regions: Sequence[str] = (),
         documents: dict[str, Mapping[str, Any]] | None = None,
+        ceilings: tuple[tuple[Permission, ...], ...] | None = None,
     ) -> None:
         self._calls = calls
         self._account = account
         self._memory = memory
         self._matters = matters
         self._now = now
+        self._ceilings = ceilings
         self._managed = Managed(calls, account, memory.documents, {} if documents is None else documents)
         self._others = Others(calls, account, regions)
         self._by_service: dict[str, list[Credential]] = defaultdict(list)  # service-specific ones, by user name
 
     def run(self) -> Iterator[Identity | Gap | Progress]:
-        details = Details(self._account, self._now)
+        details = Details(self._account, self._now, self._ceilings)
         try:  # asked for first, so that AWS makes the report while the account is being read
             state: str | CannotSee = self._ask_for_report()
         except CannotSee as fault:

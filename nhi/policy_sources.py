@@ -24,7 +24,7 @@ _OF_ONE_CLOUD = {
         *("role_arn", "external_id", "remediator_role_arn", "organization"),
         *("role_name", "remediator_role_name", "regions", "access_analyzers"),
     ),
-    "gcp": ("scope", "impersonate", "remediator_impersonate", "recommender"),
+    "gcp": ("scope", "impersonate", "remediator_impersonate", "recommender", "deny_policies"),
 }
 
 
@@ -49,6 +49,7 @@ class Source(Section):
     access_analyzers: tuple[Analyzer, ...] = ()  # AWS: analyzers of unused access, by ARN
     scope: str | None = None  # Google Cloud: organizations/1, folders/1 or projects/ID; None: the ambient project
     recommender: bool = False  # Google Cloud: ask what of their roles accounts use; one call a project
+    deny_policies: bool = False  # Google Cloud: read what denies; one call an organisation, folder and project
     impersonate: str | None = None  # Google Cloud: the service account that reads; None: the ambient credentials
     remediator_impersonate: str | None = None  # Google Cloud: the service account that acts; None: the reader acts
     endpoint: str | None = None  # a test endpoint; None: the provider's own, or AWS_ENDPOINT_URL

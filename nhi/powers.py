@@ -139,6 +139,48 @@ _GOOGLE: Mapping[Power, tuple[str, ...]] = {
     ),
 }
 _WHOLE = ("organizations/", "folders/", "projects/")
+_KMS = "cloudkms.googleapis.com/cryptoKeyVersions.useToDecrypt"
+_SIGNS = ("getAccessToken", "getOpenIdToken", "implicitDelegation", "signBlob", "signJwt")
+# What a role comes down to in a class: to whom all of it is denied, the role gives that power no more. A role that is
+# not here (owner, editor, custom ones) gives too much to tell, and no denial takes its powers away.
+ROLE_NEEDS: Mapping[Power, Mapping[str, tuple[str, ...]]] = {
+    Power.ADMIN: {
+        "roles/resourcemanager.projectIamAdmin": ("cloudresourcemanager.googleapis.com/projects.setIamPolicy",),
+        "roles/resourcemanager.folderIamAdmin": ("cloudresourcemanager.googleapis.com/folders.setIamPolicy",),
+    },
+    Power.ESCALATION: {
+        "roles/iam.serviceAccountUser": ("iam.googleapis.com/serviceAccounts.actAs",),
+        "roles/iam.serviceAccountTokenCreator": tuple(f"iam.googleapis.com/serviceAccounts.{one}" for one in _SIGNS),
+        "roles/iam.workloadIdentityUser": tuple(f"iam.googleapis.com/serviceAccounts.{one}" for one in _SIGNS[:2]),
+        "roles/iam.serviceAccountOpenIdTokenCreator": (f"iam.googleapis.com/serviceAccounts.{_SIGNS[1]}",),
+        "roles/iam.serviceAccountKeyAdmin": ("iam.googleapis.com/serviceAccountKeys.create",),
+        "roles/resourcemanager.projectIamAdmin": ("cloudresourcemanager.googleapis.com/projects.setIamPolicy",),
+        "roles/resourcemanager.folderIamAdmin": ("cloudresourcemanager.googleapis.com/folders.setIamPolicy",),
+    },
+    Power.SECRETS: {
+        "roles/secretmanager.secretAccessor": ("secretmanager.googleapis.com/versions.access",),
+        "roles/secretmanager.admin": (
+            "secretmanager.googleapis.com/versions.access",
+            "secretmanager.googleapis.com/secrets.setIamPolicy",
+        ),
+        "roles/cloudkms.cryptoKeyDecrypter": (_KMS,),
+        "roles/cloudkms.cryptoKeyEncrypterDecrypter": (_KMS,),
+        "roles/cloudkms.cryptoKey*DecrypterViaDelegation": (f"{_KMS}ViaDelegation",),
+    },
+    Power.DATA_WRITE: {
+        "roles/storage.objectCreator": ("storage.googleapis.com/objects.create",),
+        "roles/storage.objectUser": tuple(
+            f"storage.googleapis.com/objects.{one}" for one in ("create", "delete", "update")
+        ),
+        "roles/pubsub.publisher": ("pubsub.googleapis.com/topics.publish",),
+    },
+    Power.DATA_READ: {
+        "roles/storage.objectViewer": ("storage.googleapis.com/objects.get",),
+        "roles/storage.objectUser": ("storage.googleapis.com/objects.get",),
+        "roles/bigquery.dataViewer": ("bigquery.googleapis.com/tables.getData",),
+        "roles/pubsub.subscriber": ("pubsub.googleapis.com/subscriptions.consume",),
+    },
+}
 
 
 def powers(identity: Identity) -> tuple[Held, ...]:
@@ -214,6 +256,7 @@ def _of_google(access: Access, account: str) -> Iterator[Held]:
     roles = [one for one in access.permissions if one.allows]
     for power, patterns in _GOOGLE.items():
         fitting = [one for one in roles if any(fits_any(patterns, role) for role in one.actions)]
+        fitting = [one for one in fitting if not _is_denied(access, power, one)]
         if power is Power.ADMIN:  # of one bucket or topic the owner is no administrator
             fitting = [one for one in fitting if any(_is_whole(place) for place in one.resources)]
         if fitting:
@@ -221,6 +264,20 @@ def _of_google(access: Access, account: str) -> Iterator[Held]:
     elsewhere = [one for one in roles if any(_is_elsewhere(place, account) for place in one.resources)]
     if elsewhere:
         yield Held(power=Power.CROSS_ACCOUNT, by=_roles(elsewhere), everywhere=any(map(_is_on_all, elsewhere)))
+
+
+def _is_denied(access: Access, power: Power, given: Permission) -> bool:
+    """Whether all that a role comes down to in a class is surely denied, wherever it is given."""
+    comes_down = ROLE_NEEDS.get(power, {})
+    needed = next((needs for role, needs in comes_down.items() if fits_any((role,), given.actions[0])), ())
+    if not needed or not access.ceilings:
+        return False
+    denials = [one for each in access.ceilings for one in each if not one.allows and not one.condition]
+    return all(
+        any(place in one.resources and names(one, action) for one in denials)
+        for action in needed
+        for place in given.resources
+    )
 
 
 def _roles(permissions: Iterable[Permission]) -> tuple[str, ...]:

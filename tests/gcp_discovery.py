@@ -20,6 +20,7 @@ Json = dict[str, Any]
 DOCUMENTS = {
     "cloudasset.googleapis.com": "cloudasset.v1",
     "iam.googleapis.com": "iam.v1",
+    "iam.googleapis.com/v2": "iam.v2",
     "logging.googleapis.com": "logging.v2",
     "monitoring.googleapis.com": "monitoring.v3",
     "policyanalyzer.googleapis.com": "policyanalyzer.v1",
@@ -68,6 +69,8 @@ def _pattern(about: Json) -> re.Pattern[str]:
 
 def find(host: str, http_method: str, path: str) -> Method | None:
     """Return the method that this address is of; None: Google has none such."""
+    if f"{host}/{path.partition('/')[0]}" in DOCUMENTS:
+        host = f"{host}/{path.partition('/')[0]}"
     if host not in DOCUMENTS:
         return None
     for pattern, about in _methods(host):

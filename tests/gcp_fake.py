@@ -19,14 +19,21 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests import gcp_discovery
 from tests.gcp_discovery import Json, Method
 
 ORGANIZATION = "organizations/1234567890"
 _CRM, _IAM = "//cloudresourcemanager.googleapis.com/", "//iam.googleapis.com/"
-_CAPS = {"cloudasset": 500, "policyanalyzer": 1000, "logging": 1000, "monitoring": 100_000, "recommender": 1000}
+_CAPS = {
+    "cloudasset": 500,
+    "policyanalyzer": 1000,
+    "logging": 1000,
+    "monitoring": 100_000,
+    "recommender": 1000,
+    "iam": 1000,
+}
 _CODES = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
 _CODES |= {409: "ALREADY_EXISTS", 500: "INTERNAL", 503: "UNAVAILABLE"}
 
@@ -140,6 +147,7 @@ class Google:
         self.accounts: dict[str, Account] = {}  # by unique id
         self.others: list[Json] = []  # further assets
         self.policies: list[Json] = []
+        self.denials: dict[str, list[Json]] = {}  # deny policies, by place: "projects/100000"
         self.recommendations: dict[str, list[Json]] = {}  # by project
         self.roles: dict[str, Sequence[str]] = {}  # what each holds
         self.organization_entries: list[Json] = []
@@ -279,6 +287,16 @@ class Google:
                 found |= {"folders": list(on.project.folders)}
         self.policies.append(found)
 
+    def deny(
+        self, place: str, *permissions: str, to: Sequence[str] = ("principalSet://goog/public:all",), **more: Any
+    ) -> None:
+        """Hang a deny policy of one rule on a place; `more` are further fields of the rule."""
+        parent = f"policies/cloudresourcemanager.googleapis.com%2F{place.replace('/', '%2F')}/denypolicies"
+        hanging = self.denials.setdefault(place, [])
+        rule = {"deniedPermissions": list(permissions), "deniedPrincipals": list(to), **more}
+        about = {"name": f"{parent}/deny-{len(hanging)}", "kind": "DenyPolicy", "rules": [{"denyRule": rule}]}
+        hanging.append(about)
+
     def delegate(self, client: str, scopes: Sequence[str], *, at: datetime, withdrawn: bool = False) -> None:
         """Let Workspace's admin log tell that a client may, or may no longer, act for its people."""
         verb = "remove" if withdrawn else "authorize"
@@ -398,8 +416,8 @@ class Google:
             case "iam", "get" if method.id == "iam.roles.get":
                 name = method.path["name"]
                 return {"name": name, "includedPermissions": list(self.roles.get(name, ()))}
-            case "iam", "create":
-                return self._make_key(self._find(method.path["name"].split("/")[3]))
+            case "iam", _ if method.id.startswith("iam.policies."):
+                return self._deny_policies(method, query)
             case "iam", verb:
                 return self._iam(method, verb)
             case "secretmanager", verb:
@@ -565,7 +583,17 @@ class Google:
         interval = {"startTime": written(used), "endTime": written(used)}
         return [{"points": [{"interval": interval, "value": {"int64Value": "3"}}]}]
 
+    def _deny_policies(self, method: Method, query: Sequence[tuple[str, str]]) -> Json:
+        place, _, name = unquote(method.path.get("parent") or method.path["name"]).partition("/denypolicies")
+        hanging = self.denials.get("/".join(place.split("/")[2:]), [])
+        if method.id.endswith("listPolicies"):
+            told = [{key: one[key] for key in ("name", "kind")} for one in hanging]
+            return self._paged(method, query, told, "policies")
+        return next(one for one in hanging if one["name"].endswith(name))
+
     def _iam(self, method: Method, verb: str) -> Json:
+        if verb == "create":
+            return self._make_key(self._find(method.path["name"].split("/")[3]))
         pieces = method.path["name"].split("/")
         account = self._find(pieces[3])
         if method.id.endswith("keys.list"):

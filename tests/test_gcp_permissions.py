@@ -7,19 +7,26 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nhi import findings, paste
 from nhi.findings import FindingKind
-from nhi.identity import Gap, Identity, TrustKind
+from nhi.identity import Access, Gap, Identity, Permission, TrustKind
 from nhi.least import least
+from nhi.permissions import says
 from nhi.policy import Policy, Source
-from nhi.powers import Power, powers
+from nhi.powers import ROLE_NEEDS, Power, powers
+from nhi.powers import held as powers_of
 from nhi.providers import Exercised, Memory
 from nhi.providers.gcp import Gcp, connect
 from nhi.providers.gcp.recommender import LIST, ROLE
+from tests.gcp_discovery import Json
 from tests.gcp_fake import ORGANIZATION, Account, Google, Project
 
 NOW = datetime(2026, 11, 1, 9, tzinfo=UTC)
+ROLES = {role for roles in ROLE_NEEDS.values() for role in roles if "*" not in role}
+NEEDED = sorted({need for roles in ROLE_NEEDS.values() for needs in roles.values() for need in needs})
 EDITOR, VIEWER, ADMIN = "roles/editor", "roles/storage.objectViewer", "roles/storage.admin"
 
 
@@ -40,12 +47,13 @@ def ci(google: Google, shop: Project) -> Account:
     return google.add_account(shop, "ci", made_at=NOW - timedelta(days=900), last_used_at=NOW - timedelta(days=3))
 
 
-def opened(google: Google, *, recommender: bool = True) -> Gcp:
-    return connect(Source(provider="gcp", scope=ORGANIZATION, endpoint=google.url, recommender=recommender))
+def opened(google: Google, *, recommender: bool = True, denials: bool = False) -> Gcp:
+    wanted = {"recommender": recommender, "deny_policies": denials}
+    return connect(Source.model_validate({"provider": "gcp", "scope": ORGANIZATION, "endpoint": google.url, **wanted}))
 
 
-def seen(google: Google, account: Account) -> Identity:
-    found = opened(google).scan(memory=Memory(credential_ids={}), matters=lambda *_: True, now=NOW)
+def seen(google: Google, account: Account, *, denials: bool = False) -> Identity:
+    found = opened(google, denials=denials).scan(memory=Memory(credential_ids={}), matters=lambda *_: True, now=NOW)
     return next(one for one in found if isinstance(one, Identity) and one.name == account.email)
 
 
@@ -99,6 +107,100 @@ class TestWhatItMay:
         access = seen(google, ci).access
         assert access is not None
         assert access.unread == (custom,)
+
+
+ACCESS, ACT_AS = "secretmanager.googleapis.com/versions.access", "iam.googleapis.com/serviceAccounts.actAs"
+HERE = "principalSet://cloudresourcemanager.googleapis.com/folders/77/type/ServiceAccount"
+THERE = "principalSet://cloudresourcemanager.googleapis.com/folders/78/type/ServiceAccount"
+ITSELF = "principal://iam.googleapis.com/projects/-/serviceAccounts/ci@shop-prod.iam.gserviceaccount.com"
+GROUP = "principalSet://goog/group/ci@example.com"
+
+
+class TestDenyPolicies:
+    @pytest.mark.parametrize(
+        ("place", "permissions", "to", "more", "denied"),
+        [
+            ("folders/77", [ACCESS], [HERE], {}, True),
+            ("folders/77", ["secretmanager.googleapis.com/*.*"], [ITSELF], {}, True),
+            (ORGANIZATION, [ACCESS, ACT_AS], ["principalSet://goog/public:all"], {}, True),
+            ("folders/77", [ACT_AS], [HERE], {}, False),
+            ("folders/77", [ACCESS], [THERE], {}, False),
+            ("folders/77", [ACCESS], [GROUP], {}, None),
+            ("folders/77", [ACCESS], [HERE], {"exceptionPrincipals": [ITSELF]}, False),
+            ("folders/77", [ACCESS], [HERE], {"exceptionPrincipals": [GROUP]}, None),
+            (
+                "folders/77",
+                [ACCESS],
+                [HERE],
+                {"denialCondition": {"expression": "resource.matchTag('a/b', 'c')"}},
+                None,
+            ),
+            ("folders/77", ["secretmanager.googleapis.com/*.*"], [HERE], {"exceptionPermissions": [ACCESS]}, None),
+            ("folders/77", [ACCESS, ACT_AS], [HERE], {"exceptionPermissions": [ACCESS]}, False),
+        ],
+    )
+    def test_what_is_surely_denied_is_no_power_and_what_is_perhaps_is_told(
+        self,
+        google: Google,
+        ci: Account,
+        place: str,
+        permissions: list[str],
+        to: list[str],
+        more: Json,
+        denied: bool | None,
+    ) -> None:
+        google.bind("roles/secretmanager.secretAccessor", f"serviceAccount:{ci.email}", on=ci.project)
+        google.deny(place, *permissions, to=to, **more)
+        identity = seen(google, ci, denials=True)
+        assert identity.access is not None
+        told = [one for each in identity.access.ceilings or () for one in each if not one.allows]
+        assert ({one.power for one in powers(identity)} == {Power.SECRETS}) is (denied is not True)
+        assert [one.condition != "" for one in told if ACCESS in one.actions or "*" in one.actions[0]] == (
+            [] if denied is False else [denied is None]
+        )
+        assert "deny policies" not in identity.coverage.says
+        assert "and deny policies" in says("gcp", identity.access)
+
+    def test_a_denial_below_where_the_role_is_given_leaves_the_power_elsewhere(
+        self, google: Google, ci: Account
+    ) -> None:
+        google.bind("roles/secretmanager.secretAccessor", f"serviceAccount:{ci.email}")
+        google.deny(ci.project.number, ACCESS)
+        assert Power.SECRETS in {one.power for one in powers(seen(google, ci, denials=True))}
+
+    def test_they_are_read_only_where_the_source_says_so_and_a_refusal_hides_nothing(
+        self, google: Google, ci: Account
+    ) -> None:
+        google.bind("roles/secretmanager.secretAccessor", f"serviceAccount:{ci.email}", on=ci.project)
+        access = seen(google, ci).access
+        assert access is not None
+        assert (access.ceilings, google.calls("iam.policies.listPolicies")) == (None, {})
+        google.refuse("iam.policies.listPolicies", "folders")
+        gcp = opened(google, denials=True)
+        found = gcp.scan(memory=Memory(credential_ids={}), matters=lambda *_: True, now=NOW)
+        gaps = [one for one in found if isinstance(one, Gap)]
+        assert [(one.reason, one.hides) for one in gaps] == [
+            ("PERMISSION_DENIED: iam.denypolicies.list on folders/77", frozenset())
+        ]
+        assert google.calls("iam.policies.listPolicies") == {"iam.policies.listPolicies": 3}
+
+    @settings(max_examples=50, deadline=None)
+    @given(
+        given=st.lists(st.sampled_from(sorted(ROLES)), min_size=1, max_size=4),
+        denied=st.lists(st.sampled_from((*NEEDED, "*", "iam.googleapis.com/*.*", "storage.googleapis.com/objects.*"))),
+        condition=st.sampled_from(("", "c")),
+    )
+    def test_a_denial_never_adds_a_power(self, given: list[str], denied: list[str], condition: str) -> None:
+        def held(denials: list[str]) -> set[Power]:
+            place = ("projects/shop",)
+            roles = tuple(Permission(allows=True, actions=(role,), resources=place) for role in given)
+            said = Permission(allows=False, actions=tuple(denials), resources=place, condition=condition)
+            access = Access(permissions=roles, ceilings=((said,),))
+            return {one.power for one in powers_of(access, provider="gcp", account="shop")}
+
+        assert held(denied) <= held(denied[:-1]) <= held([])
+        assert condition == "" or held(denied) == held([])
+        assert "*" not in denied or condition or not held(denied)
 
 
 class TestTheRecommender:

@@ -39,12 +39,13 @@ def table(permissions: Sequence[Need]) -> str:
         ("rotate", Aws.rotate_permissions),
         ("gcp-read", Gcp.permissions),
         ("gcp-recommender", Gcp.recommender_permissions),
+        ("gcp-denials", Gcp.denial_permissions),
         ("gcp-write", Gcp.disable_permissions),
         ("gcp-rotate", Gcp.rotate_permissions),
     ],
     ids=[
         *("read", "activity", "regions", "organization", "analyzer", "look", "write", "rotate"),
-        *("gcp-read", "gcp-recommender", "gcp-write", "gcp-rotate"),
+        *("gcp-read", "gcp-recommender", "gcp-denials", "gcp-write", "gcp-rotate"),
     ],
 )
 def test_readme_and_docs_list_exactly_the_permissions_declared_beside_the_code(

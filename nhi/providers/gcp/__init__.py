@@ -5,8 +5,8 @@ time; when an account was made, only for those never used; who made it, only for
 
 scan.py reads a scope; assets.py, bindings.py, activity.py and logs.py make sense of answers; shapes.py makes identities
 of them; keys.py lists the keys of one account where the inventory falls short; owners.py tells what speaks for owners;
-acts.py turns accounts and keys off and on; rotation.py makes a second key and stores it; calls.py is the way out to
-Google.
+denials.py reads deny policies; acts.py turns accounts and keys off and on; rotation.py makes a second key and stores
+it; calls.py is the way out to Google.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Id
 from nhi.policy import Source
 from nhi.policy_activity import OFF, Activity
 from nhi.providers import Batch, CredentialState, Exercised, Memory, Progress, Reading, Target
-from nhi.providers.gcp import acts, logs, owners, recommender, rotation, uses
+from nhi.providers.gcp import acts, denials, logs, owners, recommender, rotation, uses
 from nhi.providers.gcp.bindings import Bindings
 from nhi.providers.gcp.calls import Calls, CannotSee
 from nhi.providers.gcp.scan import EVERYTHING, Scan
@@ -62,6 +62,7 @@ class Gcp:
     name = "gcp"
     permissions: Sequence[Need] = PERMISSIONS
     recommender_permissions: Sequence[Need] = recommender.PERMISSIONS  # where the source asks for it
+    denial_permissions: Sequence[Need] = denials.PERMISSIONS  # where the source asks for deny policies
     disable_permissions: Sequence[Need] = DISABLE_PERMISSIONS
     rotate_permissions: Sequence[Need] = rotation.PERMISSIONS
     keys_at_most = rotation.KEYS_AT_MOST
@@ -74,6 +75,7 @@ class Gcp:
         self._scope = source.scope
         self._trail = source.activity
         self._asks_recommender = source.recommender
+        self._reads_denials = source.deny_policies
         self._calls = Calls(source, impersonate=source.impersonate)
         self._acting = self._calls
         if source.remediator_impersonate is not None:
@@ -105,7 +107,7 @@ class Gcp:
         Ids come with the inventory, so `memory` and `matters` spare nothing here.
         """
         try:
-            scan = Scan(self._calls, self._known_scope(), now)
+            scan = Scan(self._calls, self._known_scope(), now, denials=self._reads_denials)
         except CannotSee as fault:
             yield Gap(scope=EVERYTHING, reason=fault.reason, hides=frozenset(Aspect))
             return

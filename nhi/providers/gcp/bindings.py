@@ -65,6 +65,7 @@ class Grant:
     admin: bool
     to: str = ""
     condition: str = ""  # CEL; "": always
+    above: tuple[str, ...] = ()  # what the resource lies in, a project by its number: "projects/123", "folders/1"
 
     def __str__(self) -> str:
         return f"{self.role} on {self.resource}" + (f" for {self.to}" if self.to else "")
@@ -84,11 +85,13 @@ class Bindings:
         for found in page.get("results", ()):
             resource = "/".join(str(found["resource"]).split("/")[3:])
             container = str(found.get("assetType", "")).startswith(_CONTAINER)
+            places = (found.get("project"), *found.get("folders", ()), found.get("organization"))
+            above = tuple(str(place) for place in places if place and place != resource)
             for binding in found.get("policy", {}).get("bindings", ()):
                 role = str(binding["role"])
                 condition = str((binding.get("condition") or {}).get("expression", ""))
                 admin = container and role in _ADMIN
-                grant = Grant(role=role, resource=resource, admin=admin, condition=condition)
+                grant = Grant(role=role, resource=resource, admin=admin, condition=condition, above=above)
                 for member in binding.get("members", ()):
                     self._member(str(member), grant, str(found.get("project", "")) if container else "")
                     if role in _BECOMES:

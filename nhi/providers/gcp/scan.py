@@ -12,16 +12,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, TypeVar
 
 from nhi.identity import Aspect, Gap, Identity, scope_of
 from nhi.providers import Progress
-from nhi.providers.gcp import activity, assets, bindings, keys, logs, shapes
+from nhi.providers.gcp import activity, assets, bindings, denials, keys, logs, shapes
 from nhi.providers.gcp.activity import ACCOUNTS, KEYS, NOT_TOLD, Activity, Period, Used
-from nhi.providers.gcp.assets import Account, ApiKey, Assets, Key
-from nhi.providers.gcp.bindings import Bindings
+from nhi.providers.gcp.assets import Account, ApiKey, Assets, Key, Place
+from nhi.providers.gcp.bindings import Bindings, Grant
 from nhi.providers.gcp.calls import AT_ONCE, Calls, CannotSee, reading
+from nhi.providers.gcp.denials import Denial, Subject
 
 SEARCH = "cloudasset.assets.searchAllResources"
 SEARCH_POLICIES = "cloudasset.assets.searchAllIamPolicies"
@@ -61,7 +62,8 @@ class _Use:
 class Scan:
     """One look at one scope. What it read of policies and projects stays, for evidence of owners."""
 
-    def __init__(self, calls: Calls, scope: str, now: datetime) -> None:
+    def __init__(self, calls: Calls, scope: str, now: datetime, *, denials: bool = False) -> None:
+        """`denials`: whether deny policies are read too."""
         self._calls = calls
         self._scope = scope
         self._now = now
@@ -72,6 +74,7 @@ class Scan:
         self._made_at: dict[str, datetime] = {}  # by unique id
         self._unborn: dict[str, str] = {}  # projects that could not tell when accounts were made, and why
         self._delegated: dict[str, str] = {}
+        self._denials: dict[str, Sequence[Denial]] | None = {} if denials else None  # by place; None: not asked for
 
     def run(self) -> Iterator[Identity | Gap | Progress]:
         url = f"cloudasset.googleapis.com/v1/{self._scope}"
@@ -90,6 +93,7 @@ class Scan:
         keys_used = yield from self._read_use(KEYS, [one for one in accounts if self._keys[one.unique_id]])
         yield from self._read_births([one for one in accounts if used.is_never(one)])
         yield from self._read_delegation()
+        yield from self._read_denials()
         yield from (self._account(one, used, keys_used) for one in accounts)
         yield from self._others()
 
@@ -174,6 +178,30 @@ class Scan:
             # It hides none of what gaps are weighed for, and is told all the same; each account's coverage says it too.
             yield Gap(scope=EVERYTHING, reason=f"{fault.reason} on {self._scope}", hides=frozenset())
 
+    def _read_denials(self) -> Iterator[Gap]:
+        """Read what denies in the places where somebody has roles; a gap for those that could not be read."""
+        if self._denials is None:
+            return
+        grants = chain(*self.bindings.accounts.values(), *self.bindings.pools.values())
+        faults: dict[str, list[str]] = defaultdict(list)
+        for told in self._at_once(lambda place: denials.ask(self._calls, place), denials.places(grants)):
+            self._denials[told.place] = told.found
+            if told.fault is not None:
+                faults[told.fault.reason].append(told.place)
+        for reason, places in faults.items():
+            # It hides nothing: what is read without them is at most more than what may really be done.
+            more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+            yield Gap(scope=EVERYTHING, reason=f"{reason} on {places[0]}{more}", hides=frozenset())
+
+    def _limited(self, identity: Identity, subject: Subject, grants: Sequence[Grant]) -> Identity:
+        """Return an identity with what stands above it."""
+        if self._denials is None or identity.access is None:
+            return identity
+        above = denials.ceilings(subject, grants, self._denials)
+        says = identity.coverage.says.replace(shapes.NO_DENIALS, "")
+        coverage = replace(identity.coverage, says=says)
+        return replace(identity, access=replace(identity.access, ceilings=above), coverage=coverage)
+
     def _account(self, account: Account, used: _Use, keys_used: _Use) -> Identity:
         project = self.assets.projects.get(account.place.project)
         known = used.of(account.project, account.unique_id, account.email)
@@ -194,7 +222,8 @@ class Scan:
                 (*account.place.folders, account.place.organization),
             ),
         )
-        return shapes.service_account(born, facts, project, self._now)
+        subject = Subject(kind="ServiceAccount", name=account.email, places=_places(account.place))
+        return self._limited(shapes.service_account(born, facts, project, self._now), subject, facts.grants)
 
     def _birth_gap(self, account: Account, used: Used) -> str | None:
         why = self._unborn.get(account.project)
@@ -208,15 +237,19 @@ class Scan:
             yield shapes.api_key(key, found.id_of(key.place.project), found.projects.get(key.place.project))
         for name, pool in found.pools.items():
             place, grants = pool.place.project, self.bindings.pools.get(name, ())
-            yield shapes.pool(
+            identity = shapes.pool(
                 pool, found.id_of(place), found.providers.get(name, ()), grants, found.projects.get(place)
             )
+            yield self._limited(identity, Subject(kind="", name=name, places=_places(pool.place)), grants)
         for name, grants in self.bindings.pools.items():
             if name not in found.pools:
-                yield shapes.pool_elsewhere(name, found.id_of("/".join(name.split("/")[:2])), self._scope, grants)
+                identity = shapes.pool_elsewhere(name, found.id_of("/".join(name.split("/")[:2])), self._scope, grants)
+                yield self._limited(identity, Subject(kind="", name=name, places=frozenset()), grants)
         for email, number in self.bindings.agents().items():
             project = found.id_of(f"projects/{number}")
-            yield shapes.service_agent(email, project, self._scope, self.bindings.accounts[email])
+            grants = self.bindings.accounts[email]
+            subject = Subject(kind="ServiceAgent", name=email, places=frozenset({f"projects/{number}"}))
+            yield self._limited(shapes.service_agent(email, project, self._scope, grants), subject, grants)
 
     @staticmethod
     def _at_once(ask: Callable[[One], Answer], each: Sequence[One]) -> Iterator[Answer]:
@@ -227,6 +260,10 @@ class Scan:
                 yield from pool.map(ask, each)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)  # who stops listening must not wait for the rest
+
+
+def _places(place: Place) -> frozenset[str]:
+    return frozenset(filter(None, (place.project, *place.folders, place.organization)))
 
 
 def _use_gaps(found: dict[str, Activity], scope: str) -> Iterable[Gap]:

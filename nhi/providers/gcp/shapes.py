@@ -23,7 +23,8 @@ _DELEGATION = (
     "Domain-wide delegation is seen only in the organisation's log, 400 days back, where Google Workspace shares its"
     " audit log with Google Cloud."
 )
-_ROLES = "Roles given above the scanned scope are not seen, nor deny policies."
+NO_DENIALS = ", nor deny policies"
+_ROLES = f"Roles given above the scanned scope are not seen{NO_DENIALS}."
 _NO_API_KEY_USE = "Google does not tell when an API key was used"
 _NO_FEDERATED_USE = "Google does not tell when a workload identity provider was used"
 _LONGEST = 250

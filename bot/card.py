@@ -38,6 +38,7 @@ KINDS = {  # what an identity is called in sentences for people, by (provider, k
     ("aws", "trust_anchor"): "AWS Roles Anywhere authority",
     ("aws", "roles_anywhere_subject"): "AWS Roles Anywhere certificate",
     ("aws", "identity_center_application"): "AWS Identity Center application",
+    ("aws", "permission_set"): "AWS Identity Center permission set",
     ("gcp", "service_account"): "Google Cloud service account",
     ("gcp", "service_agent"): "Google-managed account",
     ("gcp", "api_key"): "Google Cloud API key",

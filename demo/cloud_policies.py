@@ -40,7 +40,8 @@ def answer(asked: Asked, iam: Any) -> Response | None:
     """Return this part's answer; None: it has none."""
     match asked.action:
         case "iam:ListPolicies" if asked.parameters.get("Scope") == "AWS":
-            found = [_summary(arn) for arn in sorted(_attached(iam))]
+            others = () if asked.parameters.get("OnlyAttached") == "true" else (_PREFIX + name for name in DOCUMENTS)
+            found = [_summary(arn) for arn in sorted(_attached(iam).union(others))]
             size, first = int(asked.parameters.get("MaxItems", 100)), marker(asked)
             body = {"Policies": found[first : first + size], **next_page(first + size, len(found))}
             return answer_of("ListPolicies", body)

@@ -241,6 +241,37 @@ class TestWhatElseAuthenticates:
         seen_by(aws)
         assert not [action for action in aws.api_calls if action in {need.action for need in Aws.region_permissions}]
 
+    def test_a_permission_set_tells_what_it_allows_and_to_whom_in_which_account(self, cloud: Cloud) -> None:
+        center = cloud.others
+        center.called = {"g-1": "platform", "u-1": "ana@example.com"}
+        center.add_permission_set(
+            "Operators",
+            made_at=LONG_AGO,
+            managed=["arn:aws:iam::aws:policy/IAMFullAccess"],
+            customer=["house-rules"],
+            inline={"Statement": {"Effect": "Allow", "Action": "secretsmanager:*", "Resource": "*"}},
+            boundary={"ManagedPolicyArn": "arn:aws:iam::aws:policy/PowerUserAccess"},
+            tags={"owner": "ana"},
+            assigned=[("111122223333", "GROUP/g-1"), ("444455556666", "GROUP/g-1"), ("111122223333", "USER/u-1")],
+        )
+        found, gaps = seen_by(connect(Source(endpoint=cloud.url, regions=("eu-west-1",))))
+        assert gaps == []
+        it = found["Operators"]
+        assert it.access is not None
+        assert {one.who for one in it.access.trust} == {
+            "group:platform in 111122223333",
+            "group:platform in 444455556666",
+            "user:ana@example.com in 111122223333",
+        }
+        assert it.access.unread == ("house-rules, of each account's own",)
+        assert {one.power for one in powers(it)} == {Power.SECRETS}  # its boundary leaves nothing of IAM
+        assert (it.tags["owner"], it.tags["aws:accounts"], it.privileged) == (
+            "ana",
+            "111122223333, 444455556666",
+            False,
+        )
+        assert "SCIM" in it.coverage.says
+
     def test_a_role_is_marked_by_what_runs_as_it(self, cloud: Cloud) -> None:
         cloud.add_role("shared")
         arn = f"arn:aws:iam::{cloud.account}:role/shared"
@@ -253,8 +284,7 @@ class TestWhatElseAuthenticates:
 
     @pytest.mark.parametrize("need", [*Aws.region_permissions, *others.PERMISSIONS], ids=lambda need: need.action)
     def test_each_refusal_is_a_gap_that_names_the_call(self, cloud: Cloud, need: Any) -> None:
-        cloud.others.add_application("grafana", made_at=LONG_AGO)
-        cloud.others.add_build("site", "arn:aws:iam::1:role/x")
+        everything_regional(cloud)
         cloud.iam.create_open_id_connect_provider("https://idp.example", ["a" * 40], [], [])
         cloud.faults.deny(need.action)
         _, gaps = seen_by(connect(Source(endpoint=cloud.url, regions=("eu-west-1",))))
@@ -265,12 +295,20 @@ class TestWhatElseAuthenticates:
         )
 
     def test_all_declared_calls_are_made_and_no_other(self, cloud: Cloud) -> None:
-        cloud.others.add_application("grafana", made_at=LONG_AGO)
-        cloud.others.add_build("site", "arn:aws:iam::1:role/x")
+        everything_regional(cloud)
         aws = connect(Source(endpoint=cloud.url, regions=("eu-west-1",)))
         seen_by(aws)
         regional = {need.action for need in Aws.region_permissions}
         assert {action for action in aws.api_calls if not action.startswith(("iam:", "sts:"))} == regional
+
+
+def everything_regional(cloud: Cloud) -> None:
+    """Let there be something of each kind that only a further call tells of."""
+    cloud.others.add_application("grafana", made_at=LONG_AGO)
+    cloud.others.add_build("site", "arn:aws:iam::1:role/x")
+    cloud.others.called = {"g-1": "platform", "u-1": "ana@example.com"}
+    to = [("111122223333", "GROUP/g-1"), ("111122223333", "USER/u-1")]
+    cloud.others.add_permission_set("Operators", made_at=LONG_AGO, assigned=to)
 
 
 def test_a_rotation_is_done_in_the_users_own_account_and_by_the_remediator_of_it(organization: Organization) -> None:

@@ -125,13 +125,13 @@ class Details:
             found += [replace(one, via=place + one.via) for one in grants.inline] if place else grants.inline
             unread += [place + name for name in grants.unread]
             for arn in grants.arns:
-                read = self._managed(arn, f"{place}{_name(arn)}")
+                read = self.policy(arn, f"{place}{_name(arn)}")
                 found += read or ()
                 unread += [f"{place}{_name(arn)}"] if read is None else []
         missing = [f"group {name}" for name in seen.groups if name not in self._groups]
         boundary = None
         if seen.boundary is not None:
-            boundary = self._managed(seen.boundary, f"boundary {_name(seen.boundary)}")
+            boundary = self.policy(seen.boundary, f"boundary {_name(seen.boundary)}")
             missing += [f"boundary {_name(seen.boundary)}"] if boundary is None else []
         return Access(
             permissions=tuple(found),
@@ -142,7 +142,7 @@ class Details:
             ceilings=() if self.ceilings is not None and seen.identity.service_linked else self.ceilings,
         )
 
-    def _managed(self, arn: str, via: str) -> tuple[Permission, ...] | None:
+    def policy(self, arn: str, via: str) -> tuple[Permission, ...] | None:
         """Return a managed policy's statements, one tuple for all who have it; None: its words are not known."""
         if (arn, via) not in self._read:
             try:

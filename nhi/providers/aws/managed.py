@@ -28,13 +28,16 @@ class Managed:
         self._known = known
         self._read = read
 
-    def teach(self, details: Details) -> Iterator[Gap]:
-        """Tell the details what the policies say that are attached and not yet known; yield a gap for each failure."""
-        wanted = {arn for arn in details.unread() if ":iam::aws:policy/" in arn}
+    def teach(self, details: Details, more: frozenset[str]) -> Iterator[Gap]:
+        """Tell the details what the policies say that are attached and not yet known; yield a gap for each failure.
+
+        `more` are policies that are not attached to anybody in this account, and asked for all the same.
+        """
+        wanted = {arn for arn in details.unread() | more if ":iam::aws:policy/" in arn}
         if not wanted:
             return
         try:
-            versions = self._versions(wanted)
+            versions = self._versions(wanted, attached=not more)
         except CannotSee as fault:
             yield self._gap(fault)
             return
@@ -47,11 +50,11 @@ class Managed:
                     details.learn(arn, found)
         yield from (self._gap(fault) for fault in faults.values())
 
-    def _versions(self, wanted: set[str]) -> dict[str, str]:
+    def _versions(self, wanted: set[str], *, attached: bool) -> dict[str, str]:
         """Return the version in force of each wanted policy. Raises CannotSee."""
         found: dict[str, str] = {}
         with reading(LIST):
-            for page in self._calls.pages(LIST, Scope="AWS", OnlyAttached=True):
+            for page in self._calls.pages(LIST, Scope="AWS", OnlyAttached=attached):
                 found |= {one["Arn"]: one["DefaultVersionId"] for one in page["Policies"] if one["Arn"] in wanted}
         return found
 

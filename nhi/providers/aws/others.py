@@ -1,4 +1,4 @@
-"""What else authenticates in an account: identity providers, certificates, secrets, applications.
+"""What else authenticates in an account: identity providers, certificates, secrets, applications, permission sets.
 
 IAM's own lists cost one call each and are always read. What lies in regions is read in those that the source names:
 secrets (never their values), Roles Anywhere, Identity Center's applications, and what runs as which role.
@@ -14,6 +14,7 @@ from typing import Any
 
 from nhi.identity import Aspect, Gap, Identity, Need, scope_of
 from nhi.providers.aws import other_shapes as shapes
+from nhi.providers.aws import permission_sets
 from nhi.providers.aws.calls import AT_ONCE, Calls, CannotSee, reading
 
 PERMISSIONS = tuple(
@@ -37,9 +38,12 @@ REGION_PERMISSIONS = tuple(
         "codebuild:ListProjects": "lists build projects",
         "codebuild:BatchGetProjects": "tells which build projects run as which role",
         "ecr:DescribeRepositoryCreationTemplates": "tells which role makes repositories",
+        **{need.action: need.why for need in permission_sets.PERMISSIONS},
     }.items()
 )
-REGIONAL = frozenset({"secret", "roles_anywhere_subject", "trust_anchor", "identity_center_application"})
+REGIONAL = frozenset(
+    {"secret", "roles_anywhere_subject", "trust_anchor", "identity_center_application", permission_sets.KIND}
+)
 _ALL = frozenset({Aspect.EXISTENCE, Aspect.CREDENTIALS, Aspect.USE})
 _TOGETHER = 100  # projects a call, CodeBuild's greatest
 
@@ -64,6 +68,8 @@ class Others:
         self._regions = regions
         self.runs: dict[str, list[str]] = defaultdict(list)
         self.found: list[Identity] = []
+        self._noted: list[Gap] = []  # what could not be read and hides nothing
+        self.sets: list[permission_sets.Told] = []  # what they allow is told with the words of AWS's own policies
 
     def read(self) -> Iterator[Gap]:
         """Read everything, many calls at a time, and yield a gap for each thing that could not be seen."""
@@ -75,6 +81,7 @@ class Others:
                     yield Gap(scope=scope, reason=told.reason, hides=look.hides)
                 else:
                     self.found += told
+        yield from self._noted
 
     def _global(self) -> list[_Look]:
         return [
@@ -90,6 +97,7 @@ class Others:
             _Look(kind="trust_anchor", read=lambda: self._anchors(region)),
             _Look(kind="roles_anywhere_subject", read=lambda: self._subjects(region)),
             _Look(kind="identity_center_application", read=lambda: self._applications(region)),
+            _Look(kind=permission_sets.KIND, read=lambda: self._sets(region)),
             _Look(kind="iam_role", read=lambda: self._functions(region), hides=nothing),
             _Look(kind="iam_role", read=lambda: self._builds(region), hides=nothing),
             _Look(kind="iam_role", read=lambda: self._templates(region), hides=nothing),
@@ -149,6 +157,14 @@ class Others:
                 with reading("sso:ListApplications"):
                     found.append(shapes.application(self._account, region, one))
         return found
+
+    def _sets(self, region: str) -> list[Identity]:
+        instances = self._pages("sso:ListInstances", region, "Instances")
+        found, nameless = permission_sets.read(self._calls, self._account, region, instances, self._pages)
+        self.sets += found
+        scope = scope_of("aws", self._account, permission_sets.KIND)
+        self._noted += [Gap(scope=scope, reason=reason, hides=frozenset()) for reason in sorted(nameless)]
+        return []
 
     def _functions(self, region: str) -> list[Identity]:
         action = "lambda:ListFunctions"

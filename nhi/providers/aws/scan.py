@@ -14,6 +14,7 @@ from typing import Any
 from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody, Gap, Identity, Permission, scope_of
 from nhi.misuse import USED_BY
 from nhi.providers import Memory, Progress
+from nhi.providers.aws import permission_sets
 from nhi.providers.aws.calls import AT_ONCE, Calls, CannotSee, reading
 from nhi.providers.aws.details import FILTER, Details, utc
 from nhi.providers.aws.managed import Managed
@@ -60,9 +61,11 @@ class Scan:
         except CannotSee as fault:
             state = fault
         yield from self._read_details(details)
-        yield from self._managed.teach(details)
         yield from self._others.read()
+        wanted = frozenset(arn for each in self._others.sets for arn in each.documents)
+        yield from self._managed.teach(details, wanted)
         yield from self._others.found
+        yield from self._sets(details)
         yield from self._read_service_credentials()
         try:
             if isinstance(state, CannotSee):
@@ -115,6 +118,15 @@ class Scan:
                 yield Progress(what="users and roles", done=len(details), total=None)
         except CannotSee as fault:
             yield Gap(scope=self._scope(), reason=fault.reason, hides=_ALL)
+
+    def _sets(self, details: Details) -> Iterator[Identity | Gap]:
+        for told in self._others.sets:
+            try:
+                with reading(permission_sets.PERMISSIONS[1].action):
+                    found = permission_sets.identity(self._account, told, details.policy)
+                yield found
+            except CannotSee as fault:
+                yield Gap(scope=self._scope(permission_sets.KIND), reason=fault.reason, hides=_ALL)
 
     def _read_service_credentials(self) -> Iterator[Gap]:
         """List the service-specific credentials of all users at once; there is no falling back to one call a user."""

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from bot.render import say
 from jobs import looking, screaming
 from jobs.handling import SOON, Work, later, record, sentence, stop
+from jobs.holds import Lost
 from jobs.looking import Seen
 from nhi import approvals, ledger, risk, steps
 from nhi.answers import redraw, resolve
@@ -125,6 +126,7 @@ def _start_acting(session: Session, work: Work, seen: CredentialState, now: date
     if work.step is not None:
         undo |= {"target_kind": work.target.credential_kind}
     row = session.get_one(RemediationRow, work.row.id, populate_existing=True)
+    work.hold.check_of(row)
     before = steps.state_of(row)
     startable = [RemediationStatus.PLANNED, RemediationStatus.ACTING]
     started = session.execute(
@@ -148,6 +150,7 @@ def await_second(work: Work) -> None:
     now = work.clock()
     with work.sessions.begin() as session:
         row = session.get_one(RemediationRow, work.row.id)
+        work.hold.check_of(row)
         if row.status not in (RemediationStatus.PLANNED, RemediationStatus.ACTING):
             return
         row.claimed_until = None
@@ -162,6 +165,7 @@ def await_second(work: Work) -> None:
 
 def _act(work: Work, provider: Disables) -> None:
     """Turn it off, look once more, and write down what came of it; the undo is stored already."""
+    work.hold.check()
     try:
         provider.disable(work.target)
     except ProviderError as error:
@@ -190,25 +194,43 @@ def _after(work: Work, provider: Disables, seen: CredentialState | None) -> None
 
 
 def _done(work: Work) -> None:
-    now = work.clock()
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)
-        if steps.step_of(row) is not None:
-            screaming.is_off(session, row, work, now)
-            return
-        row.verified_at, row.claimed_until = now, None
-        steps.advance(session, row, State.VERIFIED, now)
-        steps.advance(session, row, State.WATCHING, now, until=(row.acted_at or now) + UNDO_FOR)
-        if row.kind is RemediationKind.REVOKE:
-            record(session, row, "sessions.revoked", now)
-        else:
-            _resolve_findings(session, row, now)
-            record(session, row, "credential.disabled", now)
-        if row.undo_by is not None:  # somebody pressed Undo while it was being done
-            row.due_at = now
-            steps.advance(session, row, State.UNDOING, now)
-        redraw(session, row.ask_id)
+        is_ours = work.hold.is_of(row)
+        if is_ours:
+            _write_done(session, row, work, work.clock())
+    if not is_ours:
+        _came_late(work, row.status)
+
+
+def _write_done(session: Session, row: RemediationRow, work: Work, now: datetime) -> None:
+    if steps.step_of(row) is not None:
+        screaming.is_off(session, row, work, now)
+        return
+    row.verified_at, row.claimed_until = now, None
+    steps.advance(session, row, State.VERIFIED, now)
+    steps.advance(session, row, State.WATCHING, now, until=(row.acted_at or now) + UNDO_FOR)
+    if row.kind is RemediationKind.REVOKE:
+        record(session, row, "sessions.revoked", now)
+    else:
+        _resolve_findings(session, row, now)
+        record(session, row, "credential.disabled", now)
+    if row.undo_by is not None:  # somebody pressed Undo while it was being done
+        row.due_at = now
+        steps.advance(session, row, State.UNDOING, now)
+    redraw(session, row.ask_id)
     work.tally.done.append(work.row.id)
+
+
+def _came_late(work: Work, status: RemediationStatus) -> None:
+    """Leave the act to who took it over while this worker slept; but what was given back meanwhile stays given back.
+
+    Raises Lost.
+    """
+    assert isinstance(work.provider, Disables)
+    if status in (RemediationStatus.UNDONE, RemediationStatus.REFUSED):
+        work.provider.enable(work.target)
+    raise Lost
 
 
 def _resolve_findings(session: Session, row: RemediationRow, now: datetime) -> None:
@@ -254,6 +276,7 @@ def _undone(work: Work, changed_by_others: list[str]) -> None:
     because = say("acts.others_changed", names=", ".join(changed_by_others)).plain() if changed_by_others else None
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)
+        work.hold.check_of(row)
         row.undone_at, row.claimed_until = now, None
         screaming.undone(session, row, now)
         steps.advance(session, row, State.UNDONE, now, because=because, changed_by_others=changed_by_others)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from bot.render import say
 from jobs import looking
+from jobs.holds import Hold
 from jobs.looking import Outside, Seen
 from jobs.reach import Providers
 from jobs.tallying import Tally
@@ -33,6 +34,7 @@ class Work:
     """One claimed row, the way to its cloud, and where to write what came of it."""
 
     row: RemediationRow
+    hold: Hold
     provider: Provider
     target: Target
     policy: Policy
@@ -60,6 +62,7 @@ def stop(work: Work, state: State, why: str) -> None:
     """End a row that was not done; the reason goes on the card."""
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)
+        work.hold.check_of(row)
         if row.status is RemediationStatus.UNDONE:
             return  # somebody called it off while it was looked at
         row.claimed_until = None
@@ -72,15 +75,22 @@ def stop(work: Work, state: State, why: str) -> None:
 
 def later(work: Work, why: str, after: timedelta = LATER) -> None:
     """Put a row off; the reason goes on the card."""
-    postpone(work.sessions, work.row, why, work.clock(), work.tally, after)
+    postpone(work.sessions, work.row, work.hold, why, work.clock(), work.tally, after)
 
 
 def postpone(
-    sessions: Sessions, work_row: RemediationRow, why: str, now: datetime, tally: Tally, after: timedelta = LATER
+    sessions: Sessions,
+    work_row: RemediationRow,
+    hold: Hold,
+    why: str,
+    now: datetime,
+    tally: Tally,
+    after: timedelta = LATER,
 ) -> None:
     """Put a row off: it is looked at again in ten minutes, or `after` so long."""
     with sessions.begin() as session:
         row = steps.locked(session, work_row.id)
+        hold.check_of(row)
         row.claimed_until = None
         if row.status in TAKEN_BACK and row.status is not work_row.status:
             return  # somebody pressed Undo meanwhile: that is due at once

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import case, or_, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs import acting, screaming
+from jobs import acting, holds, screaming
 from jobs.handling import Work, postpone, sentence
+from jobs.holds import Hold
 from jobs.reach import BEGUN, Providers, open_source, target_of
 from jobs.tallying import Tally
 from nhi import ledger, steps
@@ -20,15 +22,14 @@ from nhi.preflight import Go, Stop
 from nhi.remediation import REVERSIBLE, UNDO_FOR, RemediationStatus, State
 from nhi.tables import RemediationRow
 
-LEASE = timedelta(minutes=5)  # after that a worker that took a row counts as dead
-SHORT_LEASE = timedelta(seconds=45)  # of what turns something on again: twice is the same as once
-BACK_ON = (RemediationStatus.UNDOING, RemediationStatus.TESTING)
+log = logging.getLogger(__name__)
+
 NOT_NOW = "Due now; not done, as this is a dry run."
 NO_SOURCE = "No source of policy.toml reaches this account any more."
 
 OnStep = Callable[[int, int], None]  # how many of how many are looked at
 
-__all__ = ["LEASE", "Tally", "open_source", "run", "target_of"]
+__all__ = ["Tally", "open_source", "run", "target_of"]
 
 
 def run(
@@ -102,7 +103,7 @@ def _due(sessions: Sessions, policy: Policy, now: datetime, *, dry_run: bool) ->
                 RemediationRow.kind.in_(REVERSIBLE),
                 RemediationRow.due_at <= now,
             )
-            .where(or_(RemediationRow.claimed_until.is_(None), RemediationRow.claimed_until <= now))
+            .where(holds.is_free(now))
             .order_by(RemediationRow.due_at)
         )
         return list(session.scalars(query))
@@ -116,12 +117,26 @@ def _one(
     clock: Callable[[], datetime],
     tally: Tally,
 ) -> None:
-    row = _claim(sessions, remediation_id, clock())
-    if row is None:
+    taken = _claim(sessions, remediation_id, clock)
+    if taken is None:
         return
-    work = _work(sessions, row, policy, providers, clock, tally)
+    row, hold = taken
+    with hold.kept():
+        work = _work(sessions, row, hold, policy, providers, clock, tally)
+        try:
+            _do(work, row, hold, sessions, clock, tally)
+        except holds.Lost:
+            log.warning("this worker slept for so long that another one took its act over")
+            return
+    if row.status is not RemediationStatus.UNDOING and _is_to_be_undone(sessions, remediation_id):
+        _one(sessions, remediation_id, policy, providers, clock, tally)
+
+
+def _do(
+    work: Work | None, row: RemediationRow, hold: Hold, sessions: Sessions, clock: Callable[[], datetime], tally: Tally
+) -> None:
     if work is None:
-        postpone(sessions, row, NO_SOURCE, clock(), tally)
+        postpone(sessions, row, hold, NO_SOURCE, clock(), tally)
     elif row.status is RemediationStatus.UNDOING:
         acting.undo(work)
     elif row.status is RemediationStatus.TESTING:
@@ -130,9 +145,16 @@ def _one(
         acting.disable(work)
 
 
+def _is_to_be_undone(sessions: Sessions, remediation_id: str) -> bool:
+    """Whether somebody pressed Undo while it was being done: whoever did so waits for it."""
+    with sessions() as session:
+        return session.get_one(RemediationRow, remediation_id).status is RemediationStatus.UNDOING
+
+
 def _work(
     sessions: Sessions,
     row: RemediationRow,
+    hold: Hold,
     policy: Policy,
     providers: Providers,
     clock: Callable[[], datetime],
@@ -145,6 +167,7 @@ def _work(
     target = target_of(row, provider)
     return Work(
         row=row,
+        hold=hold,
         provider=provider,
         target=target,
         policy=policy,
@@ -155,20 +178,14 @@ def _work(
     )
 
 
-def _claim(sessions: Sessions, remediation_id: str, now: datetime) -> RemediationRow | None:
-    """Take the row by one conditional UPDATE; None: another worker was faster, or it is not due any more."""
+def _claim(
+    sessions: Sessions, remediation_id: str, clock: Callable[[], datetime]
+) -> tuple[RemediationRow, Hold] | None:
+    """Take the row; None: another worker was faster, or it is not due any more."""
     with sessions.begin() as session:
-        free = or_(RemediationRow.claimed_until.is_(None), RemediationRow.claimed_until <= now)
-        active = [RemediationStatus.PLANNED, *BEGUN]
-        taken = session.execute(
-            update(RemediationRow)
-            .where(RemediationRow.id == remediation_id, RemediationRow.status.in_(active), free)
-            .values(claimed_until=case((RemediationRow.status.in_(BACK_ON), now + SHORT_LEASE), else_=now + LEASE))
-            .execution_options(synchronize_session=False)
-        )
-        if taken.rowcount != 1:  # type: ignore[attr-defined]
-            return None
-        return _loaded(session, remediation_id)
+        active = RemediationRow.status.in_([RemediationStatus.PLANNED, *BEGUN])
+        hold = holds.take(session, sessions, remediation_id, active, now=clock(), clock=clock)
+        return None if hold is None else (_loaded(session, remediation_id), hold)
 
 
 def _loaded(session: Session, remediation_id: str) -> RemediationRow:
@@ -188,7 +205,7 @@ def _rehearse(
     """Look at one row as if it were to be done now, and say what would come of it."""
     with sessions() as session:
         row = _loaded(session, remediation_id)
-    work = _work(sessions, row, policy, providers, clock, tally)
+    work = _work(sessions, row, Hold(sessions, row.id, clock(), clock), policy, providers, clock, tally)
     if work is None:
         tally.waiting.append((remediation_id, NO_SOURCE))
         return

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs import handling, rotating, rotation_broken, rotation_watch
+from jobs import handling, holds, rotating, rotation_broken, rotation_watch
 from jobs.handling import Work
+from jobs.holds import Hold
 from jobs.reach import Providers, open_source, target_of
 from jobs.remediate import NO_SOURCE, NOT_NOW
 from jobs.tallying import Tally
@@ -22,7 +23,6 @@ from nhi.remediation import UNDO_FOR, RemediationKind, RemediationStatus, State
 from nhi.rotation import Stage
 from nhi.tables import RemediationRow, RotationRow
 
-LEASE = timedelta(minutes=15)  # longer than a key's making and storing can take, every wait of the SDK included
 _ALWAYS = (RemediationStatus.ACTING, RemediationStatus.UNDOING, RemediationStatus.DONE)
 _SHOWN = (Stage.WATCHING, Stage.READY, Stage.OFF)
 
@@ -40,18 +40,20 @@ def run(
     if not dry_run:
         _follow(sessions, clock())
     for remediation_id in _due(sessions, policy, clock(), dry_run=dry_run):
-        row = _loaded(sessions, remediation_id) if dry_run else _claim(sessions, remediation_id, clock())
-        if row is None:
+        taken = _rehearsed(sessions, remediation_id, clock) if dry_run else _claim(sessions, remediation_id, clock)
+        if taken is None:
             continue
+        row, hold = taken
         provider = open_source(row, policy, providers)
         if provider is None:
             if dry_run:
                 tally.waiting.append((remediation_id, NO_SOURCE))
             else:
-                handling.postpone(sessions, row, NO_SOURCE, clock(), tally)
+                handling.postpone(sessions, row, hold, NO_SOURCE, clock(), tally)
             continue
         work = Work(
             row=row,
+            hold=hold,
             provider=provider,
             target=target_of(row),
             policy=policy,
@@ -62,14 +64,15 @@ def run(
         )
         if dry_run:
             _rehearse(work)
-        else:
+            continue
+        with hold.kept():
             _one(work)
 
 
 def _one(work: Work) -> None:
     provider = work.provider
     if not isinstance(provider, Rotates) or not provider.rotates(work.target.credential_kind):
-        handling.postpone(work.sessions, work.row, rotating.words("not_here"), work.clock(), work.tally)
+        handling.later(work, rotating.words("not_here"))
         return
     try:
         match work.row.status:
@@ -82,7 +85,7 @@ def _one(work: Work) -> None:
                 rotation_watch.undo(work, provider)
             case _:
                 rotation_watch.watch(work, provider)
-    except rotating.Begun:
+    except (rotating.Begun, holds.Lost):
         return  # the next run sees what became of it
 
 
@@ -112,7 +115,7 @@ def _due(sessions: Sessions, policy: Policy, now: datetime, *, dry_run: bool) ->
             RemediationRow.kind == RemediationKind.ROTATE,
             RemediationRow.status.in_(active),
             RemediationRow.due_at <= now,
-            or_(RemediationRow.claimed_until.is_(None), RemediationRow.claimed_until <= now),
+            holds.is_free(now),
         )
         .order_by(RemediationRow.due_at)
     )
@@ -120,28 +123,21 @@ def _due(sessions: Sessions, policy: Policy, now: datetime, *, dry_run: bool) ->
         return list(session.scalars(query))
 
 
-def _claim(sessions: Sessions, remediation_id: str, now: datetime) -> RemediationRow | None:
-    """Take the row by one conditional UPDATE; None: another worker was faster, or it is not due any more."""
+def _claim(
+    sessions: Sessions, remediation_id: str, clock: Callable[[], datetime]
+) -> tuple[RemediationRow, Hold] | None:
+    """Take the row; None: another worker was faster, or it is not due any more."""
+    now = clock()
     with sessions.begin() as session:
-        taken = session.execute(
-            update(RemediationRow)
-            .where(
-                RemediationRow.id == remediation_id,
-                RemediationRow.status.in_([*_ALWAYS, RemediationStatus.PLANNED]),
-                RemediationRow.due_at <= now,
-                or_(RemediationRow.claimed_until.is_(None), RemediationRow.claimed_until <= now),
-            )
-            .values(claimed_until=now + LEASE)
-            .execution_options(synchronize_session=False)
-        )
-        if taken.rowcount != 1:  # type: ignore[attr-defined]
-            return None
-        return _read(session, remediation_id)
+        is_due = RemediationRow.status.in_([*_ALWAYS, RemediationStatus.PLANNED]) & (RemediationRow.due_at <= now)
+        hold = holds.take(session, sessions, remediation_id, is_due, now=now, clock=clock)
+        return None if hold is None else (_read(session, remediation_id), hold)
 
 
-def _loaded(sessions: Sessions, remediation_id: str) -> RemediationRow:
+def _rehearsed(sessions: Sessions, remediation_id: str, clock: Callable[[], datetime]) -> tuple[RemediationRow, Hold]:
+    """Read the row and hold nothing."""
     with sessions() as session:
-        return _read(session, remediation_id)
+        return _read(session, remediation_id), Hold(sessions, remediation_id, clock(), clock)
 
 
 def _read(session: Session, remediation_id: str) -> RemediationRow:

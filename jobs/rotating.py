@@ -193,6 +193,7 @@ def _start(work: Work, place: Place, keys: tuple[Key, ...], ready: Ready) -> Rot
 def make(work: Work, provider: Rotates, row: RotationRow) -> bool:
     """Make the key and store it; return False where it has to be found out, by looking, what became of it."""
     place = Place(**row.place)
+    work.hold.check()
     try:
         stored = provider.make(work.target, place, row.version, lambda key_id: _note_made(work, row.id, key_id))
     except ProviderError as error:
@@ -222,6 +223,7 @@ def is_stored(work: Work, stored: Stored, key_id: str | None) -> None:
     with work.sessions.begin() as session:
         row = rotation_of(session, work)
         act = steps.locked(session, work.row.id)
+        work.hold.check_of(act)
         row.stage, row.stored_at, row.where = Stage.WATCHING, now, stored.where
         row.new_key = row.new_key or key_id
         act.verified_at, act.claimed_until, act.due_at = now, None, now
@@ -252,6 +254,7 @@ def end(work: Work, state: State, why: str, stage: Stage | None, key_id: str | N
     now = work.clock()
     with work.sessions.begin() as session:
         act = steps.locked(session, work.row.id)
+        work.hold.check_of(act)
         if act.status is RemediationStatus.UNDONE:
             return  # somebody called it off while it was looked at
         act.claimed_until = None

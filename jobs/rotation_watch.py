@@ -27,6 +27,7 @@ def watch(work: Work, provider: Rotates) -> None:
     with work.sessions.begin() as session:
         row = rotating.rotation_of(session, work)
         act = steps.locked(session, work.row.id)
+        work.hold.check_of(act)
         act.due_at, act.claimed_until, row.looked_at = now + rotating.LOOK_EVERY, None, now
         row.blind = _read_uses(row, work.target.credential_id, keys)
         if row.stage not in (Stage.WATCHING, Stage.READY) or row.blind is not None:
@@ -86,6 +87,7 @@ def undo(work: Work, provider: Rotates) -> None:
     now = work.clock()
     with work.sessions.begin() as session:
         kept, act = rotating.rotation_of(session, work), steps.locked(session, work.row.id)
+        work.hold.check_of(act)
         kept.stage, act.undone_at, act.claimed_until = Stage.TAKEN_BACK, now, None
         steps.advance(session, act, State.UNDONE, now, because=rotating.words("taken_back", key=row.new_key))
         rotating.record(session, act, "rotation.taken_back", now, new=row.new_key)
@@ -100,6 +102,7 @@ def _keep(work: Work, against: Objection | None) -> None:
     why = rotating.words(f"kept_{against.value}" if against is not None else "new_is_unknown")
     with work.sessions.begin() as session:
         act = steps.locked(session, work.row.id)
+        work.hold.check_of(act)
         act.claimed_until, act.undo_by = None, None
         steps.advance(session, act, State.WATCHING, work.clock(), because=why)
         rotating.record(session, act, "rotation.kept", work.clock(), because=why)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from bot import delivery
 from bot.card import told
 from bot.render import say
-from jobs.handling import SOON, Work, later, postpone, record, stop
+from jobs.handling import SOON, Work, later, record, stop
 from jobs.trails import renew_evidence
 from nhi import facts, screaming, steps
 from nhi.answers import redraw
@@ -93,7 +93,7 @@ def _audible(work: Work) -> Target:
 
 def _wait(work: Work, until: datetime, why: str) -> None:
     after = max(until - work.clock(), timedelta(0))
-    postpone(work.sessions, work.row, why, work.clock(), work.tally, after)
+    later(work, why, after)
 
 
 def _judge(work: Work) -> Work | None:
@@ -235,6 +235,7 @@ def _heard(work: Work, trial: ScreamStepRow) -> Sequence[Caller] | Gap:
 def _keep(work: Work, again_at: datetime, found: Listened, now: datetime) -> None:
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)
+        work.hold.check_of(row)
         row.claimed_until = None
         trial = steps.step_of(row)
         if row.status is not RemediationStatus.TESTING or trial is None:
@@ -262,7 +263,7 @@ def _back(work: Work, back: Back, calls: Sequence[Caller]) -> None:
             stop(work, State.REFUSED, say("acts.doubt_gone").plain())
             return
         why = say("acts.undo_not_yet", error=str(error)).plain()
-        postpone(work.sessions, work.row, why, work.clock(), work.tally, SOON)
+        later(work, why, SOON)
         return
     _restored(work, back, calls)
 
@@ -271,6 +272,7 @@ def _restoring(work: Work, back: Back) -> bool:
     """Write that it is about to be turned on; return whether it still is to be."""
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)
+        work.hold.check_of(row)
         if row.status is not RemediationStatus.TESTING:
             row.claimed_until = None
             return False
@@ -283,6 +285,7 @@ def _restored(work: Work, back: Back, calls: Sequence[Caller]) -> None:
     now = work.clock()
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)
+        work.hold.check_of(row)
         row.claimed_until = None
         trial = steps.step_of(row)
         if row.status is not RemediationStatus.TESTING or trial is None:

@@ -24,7 +24,7 @@ from werkzeug.wrappers import Response
 
 from demo.cloud_faults import Asked, Fault, refuse
 from demo.workspace import Workspace
-from jobs import remediate
+from jobs import holds, remediate
 from nhi.errors import NhiError, OutOfDate
 from nhi.findings import FindingKind
 from nhi.identity import CredentialStatus
@@ -479,9 +479,8 @@ def test_undo_while_it_is_being_done_takes_it_back_right_after(world: World) -> 
         return refuse(asked, 500, "ServiceFailure")  # the call is made again, and is taken then
 
     world.cloud.faults.add(Fault(action=UPDATE, answer=undone_meanwhile, times=1))
-    world.remediate()
-    assert (world.status(key_id), world.remediation(remediation_id).status) == ("Inactive", RemediationStatus.UNDOING)
-    assert world.remediate().undone == [remediation_id]
+    tally = world.remediate()
+    assert (tally.done, tally.undone) == ([remediation_id], [remediation_id])
     assert (world.status(key_id), world.remediation(remediation_id).undo_by) == ("Active", "ana@example.com")
 
 
@@ -626,6 +625,59 @@ def test_a_worker_killed_half_way_is_followed_by_one_that_ends_right(
     world.undo(remediation_id)
     world.remediate()
     assert world.status(key_id) == "Active"
+
+
+@on_sqlite
+def test_an_undo_waits_half_a_minute_for_a_worker_that_died_with_the_key_turned_off_and_no_longer(world: World) -> None:
+    key_id, remediation_id = planned(world)
+    run_until_killed(world, UPDATE, acts=True)
+    world.undo(remediation_id)
+    world.clock.pass_by(seconds=29)
+    assert world.remediate().undone == []
+    world.clock.pass_by(seconds=2)
+    assert world.remediate().undone == [remediation_id]
+    assert (world.remediation(remediation_id).status, world.status(key_id)) == (UNDONE, "Active")
+
+
+def test_a_worker_keeps_its_act_for_as_long_as_a_call_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holds, "RENEWED_EVERY", timedelta(milliseconds=5))
+    key_id, remediation_id = planned(world)
+    others: list[remediate.Tally] = []
+
+    def take_long(asked: Asked) -> Response:
+        for _ in range(3):
+            held = world.remediation(remediation_id).claimed_until
+            world.clock.pass_by(seconds=25)
+            while world.remediation(remediation_id).claimed_until == held:
+                pass
+            others.append(world.remediate())
+        return refuse(asked, 500, "ServiceFailure")  # the call is made again, and is taken then
+
+    world.cloud.faults.add(Fault(action=UPDATE, answer=take_long, times=1))
+    assert world.remediate().done == [remediation_id]
+    assert [tally.done + [one for one, _ in tally.waiting] for tally in others] == [[], [], []]
+    assert world.switched() == [(key_id, "Inactive")] * 2
+
+
+@on_sqlite
+def test_a_worker_that_slept_while_another_did_and_undid_its_act_leaves_the_key_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holds.Hold, "_renew", lambda _: True)  # asleep
+    key_id, remediation_id = planned(world)
+
+    def sleep(asked: Asked) -> Response:
+        world.clock.pass_by(seconds=31)
+        world.remediate()
+        world.undo(remediation_id)
+        world.remediate()
+        assert (world.status(key_id), world.remediation(remediation_id).status) == ("Active", UNDONE)
+        return refuse(asked, 500, "ServiceFailure")  # the call is made again, and is taken then
+
+    world.cloud.faults.add(Fault(action=UPDATE, answer=sleep, times=1))
+    assert world.remediate().done == []
+    assert world.switched()[-2:] == [(key_id, "Inactive"), (key_id, "Active")]
+    assert (world.status(key_id), world.remediation(remediation_id).status) == ("Active", UNDONE)
 
 
 @on_sqlite

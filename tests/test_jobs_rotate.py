@@ -394,8 +394,9 @@ def test_a_rotation_is_not_taken_back_once_the_old_key_is_off(world: World) -> N
 @on_sqlite
 def test_killed_at_any_moment_the_next_runs_find_what_was_made_and_lose_nothing(world: World) -> None:
     """Kill the run at each reading of its clock in turn, which are all the moments between two of its steps."""
-    world.set_policy(POLICY.replace("[rotation]", "actions_an_hour = 50\nshare_of_account = 1.0\n[rotation]"))
-    users = {f"ci-{turn}": world.add_user(f"ci-{turn}", 1)[0] for turn in range(1, 11)}
+    many = "[conversation]\nshadow = false\nquestions_a_week = 20\n"
+    world.set_policy(many + POLICY.replace("[rotation]", "actions_an_hour = 50\nshare_of_account = 1.0\n[rotation]"))
+    users = {f"ci-{turn}": world.add_user(f"ci-{turn}", 1)[0] for turn in range(1, 13)}
     world.scan()
     world.ask()
     ends = set()

@@ -46,7 +46,7 @@ def _draw(sessions: Sessions, delivery_id: str, policy: Policy, now: datetime) -
             drawn_anew = handover.draw(sessions, delivery_id, version, words, policy, now)
             return Drawn(message=drawn_anew.message, version=version, offers=drawn_anew.offers)
         if kind == second.KIND:
-            return Drawn(message=second.draw(session, delivery_id), version=version, offers=frozenset())
+            return Drawn(message=second.draw(session, delivery_id, policy), version=version, offers=frozenset())
         seen = [_look(session, card, policy, now) for card in _cards(session, delivery_id)]
     if kind == rotation_cards.KIND:
         message, offer_ids = rotation_cards.draw(sessions, delivery_id, policy, now)

@@ -26,18 +26,18 @@ KIND = "second"  # of a delivery
 # -- drawing -----------------------------------------------------------------------------------------------------------
 
 
-def draw(session: Session, delivery_id: str) -> Message:
+def draw(session: Session, delivery_id: str, policy: Policy) -> Message:
     """Draw the question to a second person as things are now."""
     approval = session.scalars(select(ApprovalRow).where(ApprovalRow.delivery_id == delivery_id)).one()
-    return question(_facts(session, approval))
+    return question(_facts(session, approval, policy))
 
 
-def _facts(session: Session, approval: ApprovalRow) -> Json:
+def _facts(session: Session, approval: ApprovalRow, policy: Policy) -> Json:
     act = session.get_one(RemediationRow, approval.remediation_id)
     attestation = session.get_one(AttestationRow, act.attestation_id)
     return {
         "approval": approval.id,
-        "state": _state(approval),
+        "state": _state(approval, act),
         "identity": facts.identity_json(act.identity),
         "findings": attestation.shown.get("facts", {}).get("findings", []),
         "act": {"kind": act.kind.value},
@@ -45,15 +45,18 @@ def _facts(session: Session, approval: ApprovalRow) -> Json:
         "first": attestation.name,
         "decided_at": facts.when(approval.decided_at or act.planned_at),
         "because": approval.because,
+        "ends_at": facts.when(approvals.ends_at(approval, policy)),
         "name": approval.name,
         "use_was_shown": act.facts.get("use_was_shown", True),
         "last_used_at": act.facts["shown_last_used_at"],
     }
 
 
-def _state(approval: ApprovalRow) -> str:
+def _state(approval: ApprovalRow, act: RemediationRow) -> str:
     if approval.decided_at is None:
         return "open"
+    if approvals.is_late(approval, act):
+        return "late"
     return {True: "agreed", False: "declined", None: "off"}[approval.agreed]
 
 
@@ -68,12 +71,12 @@ def question(shown: Json) -> Message:
         join(header(shown), *lists, what).rich(),
     ]
     if is_open:
-        blocks += [say("second.known", **about).context(), say("second.silence").context(), _buttons(shown)]
+        blocks += [say("second.known", **about).context(), say("second.silence", **about).context(), _buttons(shown)]
     return Message(blocks=blocks, text=say("second.text", **about).spoken())
 
 
 def _buttons(shown: Json) -> Json:
-    agree = _button("agree", shown) | {"style": "primary", "confirm": _confirm()}
+    agree = _button("agree", shown) | {"style": "primary", "confirm": _confirm(shown)}
     elements = [agree, _button("decline", shown)]
     return {"type": "actions", "block_id": f"second:{shown['approval']}", "elements": elements}
 
@@ -90,10 +93,10 @@ def _button(name: str, shown: Json) -> Json:
     }
 
 
-def _confirm() -> Json:
+def _confirm(shown: Json) -> Json:
     return {
         "title": say("second.confirm_title").plain_text(100),
-        "text": say("second.confirm").plain_text(300),
+        "text": say("second.confirm", **shown).plain_text(300),
         "confirm": say("second.confirm_yes").plain_text(30),
         "deny": say("second.confirm_no").plain_text(30),
     }
@@ -134,7 +137,7 @@ class Clicks:
         with self.bot.writing() as session:
             approving = approvals.begin(session, _value(body), slack_id=body["user"]["id"], policy=policy, now=now)
             if _takes_code(approving.act, policy):
-                view: Json | None = form(_facts(session, approving.approval))
+                view: Json | None = form(_facts(session, approving.approval, policy))
             else:
                 view = None
                 act = approvals.decide(session, approving, agrees=True, now=now)

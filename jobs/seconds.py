@@ -1,11 +1,12 @@
-"""Post the question to a second person, and tell in the admins' channel what admins did. Each once.
+"""Post the question to a second person, remind of it, and end it; tell in the admins' channel what admins did.
 
-Who may answer is checked when they press: that somebody is in the channel is no right.
+Each once. Who may answer is checked when they press: that somebody is in the channel is no right.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
@@ -14,7 +15,7 @@ from bot import delivery
 from bot.card import told
 from bot.render import say
 from jobs import people
-from nhi import facts
+from nhi import approvals, facts
 from nhi.database import Sessions, lock_writers
 from nhi.escalation import Verdict
 from nhi.policy import Policy
@@ -35,7 +36,8 @@ def tell(sessions: Sessions, policy: Policy, now: datetime) -> int:
     """Write down what is to be said; return how many messages. A second call says nothing anew."""
     with sessions.begin() as session:
         lock_writers(session)  # two workers at once would say it twice
-        return _ask(session, policy, now) + _announce(session, policy, now)
+        said = _end(session, policy, now) + _ask(session, policy, now) + _remind(session, policy, now)
+        return said + _announce(session, policy, now)
 
 
 def channel(policy: Policy) -> str | None:
@@ -61,6 +63,58 @@ def _ask(session: Session, policy: Policy, now: datetime) -> int:
         asked += 1
     session.flush()
     return asked
+
+
+def _unanswered(session: Session) -> list[ApprovalRow]:
+    rows = select(ApprovalRow).where(ApprovalRow.decided_at.is_(None))
+    return list(session.scalars(rows.order_by(ApprovalRow.asked_at, ApprovalRow.id)))
+
+
+def _end(session: Session, policy: Policy, now: datetime) -> int:
+    """Refuse what nobody agreed to in time, and tell who asked for it."""
+    said = 0
+    for approval in _unanswered(session):
+        if now < approvals.ends_at(approval, policy):
+            continue
+        because = say("second.late_card", ends_at=approvals.ends_at(approval, policy)).plain()
+        act = approvals.expire(session, approval, because, now)
+        if act is None:
+            continue
+        first = session.get_one(AttestationRow, act.attestation_id)
+        sentence = say("second.late_told", **_about(session, approval, act, policy)).plain()
+        delivery.queue(session, "notice", first.slack_id, {"sentence": sentence}, [], now)
+        said += 1
+    return said
+
+
+def _remind(session: Session, policy: Policy, now: datetime) -> int:
+    """Say once more, half of the time later, that somebody has to agree."""
+    said = 0
+    for approval in _unanswered(session):
+        about = f"second:{approval.id}"
+        if now < approvals.reminds_at(approval, policy) or session.get(AnnouncementRow, about) is not None:
+            continue
+        place = _place(session, policy, approval.first)
+        if place is None or approval.delivery_id is None:
+            continue
+        act = session.get_one(RemediationRow, approval.remediation_id)
+        sentence = say("second.reminder", **_about(session, approval, act, policy)).plain()
+        row = delivery.queue(session, "notice", place, {"sentence": sentence}, [], now)
+        session.add(AnnouncementRow(about=about, delivery_id=row.id, at=now))
+        session.flush()
+        said += 1
+    return said
+
+
+def _about(session: Session, approval: ApprovalRow, act: RemediationRow, policy: Policy) -> dict[str, Any]:
+    first = session.get_one(AttestationRow, act.attestation_id)
+    return {
+        "act": {"kind": act.kind.value},
+        "first": first.name,
+        "told": _told(session, act.identity_id),
+        "asked_at": approval.asked_at,
+        "ends_at": approvals.ends_at(approval, policy),
+    }
 
 
 def _announce(session: Session, policy: Policy, now: datetime) -> int:
@@ -107,7 +161,7 @@ def _decided(session: Session, since: datetime) -> list[tuple[str, str, str]]:
 
 def _agreed(session: Session, since: datetime) -> list[tuple[str, str, str]]:
     rows = session.execute(
-        select(ApprovalRow, RemediationRow.identity_id)
+        select(ApprovalRow, RemediationRow)
         .join(RemediationRow, RemediationRow.id == ApprovalRow.remediation_id)
         .where(
             ApprovalRow.agreed.is_(True),
@@ -121,9 +175,14 @@ def _agreed(session: Session, since: datetime) -> list[tuple[str, str, str]]:
         (
             row.id,
             row.email or "",
-            say("second.announced_agreed", name=row.name, told=_told(session, identity_id)).plain(),
+            say(
+                "second.announced_agreed",
+                name=row.name,
+                told=_told(session, act.identity_id),
+                act={"kind": act.kind.value},
+            ).plain(),
         )
-        for row, identity_id in rows
+        for row, act in rows
     ]
 
 

@@ -51,8 +51,9 @@ def begin(session: Session, approval_id: str, *, slack_id: str, policy: Policy, 
         raise OutOfDate("This question is out of date.")
     act = session.get_one(RemediationRow, approval.remediation_id)
     who = authority.person(session, slack_id)
-    if approval.decided_at is not None or act.status is not RemediationStatus.AWAITING:
-        raise _too_late(approval)
+    is_over = now >= ends_at(approval, policy)
+    if approval.decided_at is not None or act.status is not RemediationStatus.AWAITING or is_over:
+        raise _too_late(approval, act)
     if who.email == approval.first:
         raise NotAllowed(NOT_THE_SAME)
     right = right_of(session, who, act, approval, policy, now)
@@ -73,7 +74,11 @@ def right_of(
     return None if right == f"delegate of {approval.first}" else right
 
 
-def _too_late(approval: ApprovalRow) -> AlreadyAnswered | OutOfDate:
+def _too_late(approval: ApprovalRow, act: RemediationRow) -> AlreadyAnswered | OutOfDate:
+    if is_late(approval, act) or (approval.decided_at is None and act.status is RemediationStatus.AWAITING):
+        return OutOfDate(
+            "Nobody agreed to this in time, so it is not done. Whoever still wants it can ask for it anew."
+        )
     if approval.decided_at is None or approval.name is None:
         return OutOfDate("This was called off; there is nothing to agree to any more.")
     said = "agreed" if approval.agreed else "said no"
@@ -111,6 +116,38 @@ def decide(session: Session, approving: Approving, *, agrees: bool, now: datetim
         facts={"remediation": act.id, "approval": approval.id},
         private={"email": who.email, "slack_id": who.slack_id, "authority": approving.by_right},
     )
+    redraw(session, act.ask_id)
+    redraw_question(session, approval)
+    return act
+
+
+def ends_at(approval: ApprovalRow, policy: Policy) -> datetime:
+    """Return by when somebody has to agree: what was decided on what was known then is not done for ever after."""
+    return approval.asked_at + policy.remediation.second_person_within
+
+
+def reminds_at(approval: ApprovalRow, policy: Policy) -> datetime:
+    return approval.asked_at + policy.remediation.second_person_within / 2
+
+
+def is_late(approval: ApprovalRow, act: RemediationRow) -> bool:
+    """Whether a question was closed because nobody answered it in time."""
+    return approval.agreed is None and act.status is RemediationStatus.REFUSED
+
+
+def expire(session: Session, approval: ApprovalRow, because: str, now: datetime) -> RemediationRow | None:
+    """End an act that nobody agreed to in time; `because` is the sentence on its card. None: somebody was faster."""
+    act = steps.locked(session, approval.remediation_id)
+    taken = session.execute(
+        update(ApprovalRow)
+        .where(ApprovalRow.id == approval.id, ApprovalRow.decided_at.is_(None))
+        .values(decided_at=now)
+    )
+    if taken.rowcount != 1 or act.status is not RemediationStatus.AWAITING:  # type: ignore[attr-defined]
+        return None
+    steps.advance(session, act, State.REFUSED, now, because=because, approval=approval.id)
+    facts = {"remediation": act.id, "approval": approval.id}
+    ledger.record(session, "approval.expired", now=now, identity_id=act.identity_id, facts=facts)
     redraw(session, act.ask_id)
     redraw_question(session, approval)
     return act

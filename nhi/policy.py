@@ -216,6 +216,7 @@ class Remediation(Section):
     break_glass: tuple[str, ...] = ()  # the same, of what is kept for emergencies
     second_person: Literal["never", "privileged", "always"] = "privileged"
     second_person_for: tuple[Match, ...] = ()  # what takes a second person besides: what much depends on
+    second_person_within: Duration = timedelta(days=7)  # else it is not done; half of it later they are asked once more
     step_up: Literal["never", "privileged", "always"] = "never"  # a code of an authenticator with the answer
     scream_test: ScreamTest = ScreamTest()
     announce_to: str | None = None  # the admins' channel; None: the first channel of conversation.escalate_to

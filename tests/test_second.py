@@ -18,7 +18,7 @@ from jobs import seconds
 from nhi import step_up
 from nhi.database import Sessions, reading
 from nhi.policy import Policy, parse
-from nhi.remediation import RemediationStatus
+from nhi.remediation import RemediationKind, RemediationStatus
 from nhi.settings import Settings
 from nhi.tables import ApprovalRow, AttestationRow, CredentialRow, DeliveryRow, EventRow, RemediationRow, StepUpRow
 from tests.conftest import Clock, on_sqlite
@@ -41,6 +41,7 @@ def policy() -> Policy:
             "people": {"admins": ["dora@example.com", "cem@example.com"], "domains": ["example.com"]},
             "conversation": {"shadow": False},
             "remediation": {"mode": "reversible", "step_up": "privileged"},
+            "rotation": {"enabled": True, "destinations": [{"match": {"name": "*"}, "secret": "nhi/{name}"}]},
         }
     )
 
@@ -82,12 +83,13 @@ class Desk:
         with reading(self.sessions) as session:
             return session.scalar(select(RemediationRow.status))
 
-    def disable(self, totp: pyotp.TOTP) -> None:
+    def disable(self, totp: pyotp.TOTP, verdict: str = "disable", **filled: str) -> None:
         """Let Ana ask for it, with her code."""
         ana = self.workspace.as_("ana")
-        assert ana.click(ana.last(), "nhi:disable") == ""
+        assert ana.click(ana.last(), f"nhi:{verdict}") == ""
         ana.wait_for(lambda: ana.modal)
-        assert ana.submit({"code": self.code(totp)}) == {}
+        assert ana.submit({"code": "000000"} | filled)["code"] == step_up.SENTENCES[step_up.Proof.WRONG]
+        assert ana.submit({"code": self.code(totp)} | filled) == {}
         self.drain()
 
     def question(self, name: str = "dora") -> tuple[Actor, Json]:
@@ -122,7 +124,7 @@ def test_an_act_on_what_administers_its_account_takes_two_people_and_a_code_of_e
         assert (approval.email, approval.authority, approval.first) == ("dora@example.com", "admin", "ana@example.com")
         kinds = list(session.scalars(select(EventRow.kind).order_by(EventRow.seq)))
     assert [kind for kind in kinds if kind.startswith(("approval", "step_up"))] == [
-        *("step_up.done", "approval.asked", "step_up.failed", "step_up.done", "approval.agreed")
+        *("step_up.failed", "step_up.done", "approval.asked", "step_up.failed", "step_up.done", "approval.agreed")
     ]
     desk.drain()
     now_says = [one["text"] for one in dora.messages("#security")]
@@ -207,3 +209,61 @@ def test_where_policy_asks_for_no_code_one_press_agrees(
     dora, asked = desk.question()
     assert dora.click(asked, "nhi:agree") == ""
     assert desk.status() is PLANNED
+
+
+@on_sqlite
+def test_to_rotate_what_administers_its_account_takes_two_people_and_a_code_of_each_too(desk: Desk) -> None:
+    anas, doras = desk.enrol("ana"), desk.enrol("dora")
+    desk.disable(anas, "rotate")
+    assert desk.status() is AWAITING
+    dora, asked = desk.question()
+    assert "asked to rotate a credential of" in asked["text"]
+    dora.click(asked, "nhi:agree")
+    dora.wait_for(lambda: dora.modal)
+    assert dora.submit({"code": ""})["code"]
+    assert dora.submit({"code": desk.code(doras)}) == {}
+    with reading(desk.sessions) as session:
+        act = session.scalars(select(RemediationRow)).one()
+    assert (act.kind, act.status) == (RemediationKind.ROTATE, PLANNED)
+
+
+@on_sqlite
+def test_ending_a_roles_sessions_is_chosen_in_the_form_and_takes_two_people_as_turning_it_off_does(desk: Desk) -> None:
+    with desk.sessions.begin() as session:
+        row = make_identity(session, "deploy-role", kind="iam_role", keys=(), privileged=True)
+        row.credentials.append(make_key("deploy-role", 1, kind="role", key="role"))
+        session.flush()
+        delivery.queue(session, "digest", "UANA", {}, [make_ask(session, row, "ana@example.com").id], desk.clock())
+    desk.drain()
+    desk.disable(desk.enrol("ana"), way="sessions")
+    _, asked = desk.question()
+    assert "asked to end the sessions of a credential of AWS role deploy-role" in asked["text"]
+    with reading(desk.sessions) as session:
+        act = session.scalars(select(RemediationRow)).one()
+    assert (act.kind, act.status) == (RemediationKind.REVOKE, AWAITING)
+
+
+@on_sqlite
+def test_what_nobody_agrees_to_is_asked_once_more_and_then_refused_and_who_asked_for_it_told(desk: Desk) -> None:
+    desk.disable(desk.enrol("ana"))
+    dora, asked = desk.question()
+    assert "somebody else agrees, by Mon 30 Nov 2026" in " ".join(str(asked["blocks"][-2]).split())
+    desk.clock.pass_by(days=3.6)
+    for _ in range(2):
+        desk.drain()
+    reminders = [one["text"] for one in dora.messages("#security") if "The question is above" in one["text"]]
+    assert len(reminders) == 1
+    desk.clock.pass_by(days=3.5)
+    dora.click(asked, "nhi:agree")  # before the worker came by
+    assert "Nobody agreed to this in time" in told(dora, "in time", "#security")["text"]
+    assert desk.status() is AWAITING
+    for _ in range(2):
+        desk.drain()
+    assert desk.status() is REFUSED
+    now_says = [one["text"] for one in dora.messages("#security")]
+    assert any("Nobody agreed in time to turning off a credential" in text for text in now_says)
+    ana = desk.workspace.as_("ana")
+    assert len([one for one in ana.messages() if "You asked to turn off a credential" in one["text"]]) == 1
+    with reading(desk.sessions) as session:
+        act = session.scalars(select(RemediationRow)).one()
+        assert (act.because or "").startswith("Nobody agreed as the second person by")

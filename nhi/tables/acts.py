@@ -108,10 +108,13 @@ class StepUpRow(Base):
 
 
 class AnnouncementRow(Base):
-    """What an admin did was told in the admins' channel: once, by its id."""
+    """Something was told in the admins' channel: once, by its id."""
 
     __tablename__ = "announcement"
 
-    about: Mapped[str] = mapped_column(String(64), primary_key=True)  # an attestation's id, or "undo:" and an act's
+    about: Mapped[str] = mapped_column(
+        String(64), primary_key=True
+    )  # an attestation's or approval's id; "undo:" and an act's
+    # or "second:" and that of an approval that nobody answered yet
     delivery_id: Mapped[str] = mapped_column(ForeignKey("delivery.id"))
     at: Mapped[Instant]

@@ -70,7 +70,7 @@ def main() -> None:
         chunks = [range(at, min(at + CHUNK, first + runs)) for at in range(first, first + runs, CHUNK)]
         walks = partial(chunk, empty=template(folder), folder=folder)
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(AT_ONCE, mp_context=context, max_tasks_per_child=4) as pool:
+        with ProcessPoolExecutor(AT_ONCE, mp_context=context) as pool:  # max_tasks_per_child hangs in Python 3.11
             for told in pool.map(walks, chunks):
                 for happened, wrong in told:
                     counts += happened

@@ -127,9 +127,17 @@ def permissions_line(facts: Json) -> Words:
         powers=words,
         more=max(0, len(held) - POWERS_AT_MOST),
         use=may.get("use"),
-        grew=may.get("grew"),
+        grew=grown_in_words(may.get("grew")),
         outside=may.get("outside", []),
     )
+
+
+def grown_in_words(grown: Json | None) -> Json | None:
+    """Return what grew since somebody last answered for it, its powers as words; None: nothing did."""
+    if grown is None:
+        return None
+    held = [dangers.Power(power) for power in grown.get("powers", ())]
+    return grown | {"powers": dangers.in_words(held) if held else ""}
 
 
 def told(facts: Json) -> str:

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from bot.card import kind_of
+from bot.card import grown_in_words, kind_of
 from bot.messages import first_name
 from bot.render import Blocks, Json, Message, Words, fitting, read_moment, say, text_length
+from bot.review_words import changes_in_words, credential_words, powers_in_words, use_in_words
 from nhi.errors import BadAnswer, OutOfDate
-from nhi.findings import CREDENTIAL_WORDS
 from nhi.redact import tidy
 
 LIST_AT_MOST = 10
@@ -92,6 +92,8 @@ def _known(facts: Json) -> Json:
         "use": use_in_words(facts),
         "policies": policies[:POLICIES_AT_MOST],
         "more_policies": max(0, len(policies) - POLICIES_AT_MOST),
+        "powers": powers_in_words(facts),
+        "grew": grown_in_words(facts.get("grew")),
         "credentials": [credential_words(each) for each in credentials[:CREDENTIALS_AT_MOST]],
         "more_credentials": max(0, len(credentials) - CREDENTIALS_AT_MOST),
         "findings": facts["findings"][:FINDINGS_AT_MOST],
@@ -101,27 +103,6 @@ def _known(facts: Json) -> Json:
 def _why(facts: Json) -> Json:
     names = ("because", "self_review", "by_creator", "privileged")
     return {name: facts[name] for name in names} | {"note": facts.get("note")}
-
-
-def changes_in_words(changes: Sequence[Json]) -> list[str]:
-    """Return each change as a line."""
-    nothing: Json = {"added": [], "removed": [], "was": None, "now": None}
-    return [say("review.change", **(nothing | change)).plain(200) for change in changes]
-
-
-def credential_words(credential: Json) -> Json:
-    """Return a credential with what it is called."""
-    return credential | {"words": CREDENTIAL_WORDS.get(credential["kind"], credential["kind"].replace("_", " "))}
-
-
-def use_in_words(facts: Json, *, in_line: bool = False) -> str:
-    """Return when anything of it was last used, and for what; `in_line`: no label stands before it."""
-    parts = [facts["identity"], *facts["credentials"]]
-    used = [(at, part) for part in parts if (at := read_moment(part["last_used_at"]))]
-    last: tuple[datetime | None, Json] = max(used, key=lambda pair: pair[0], default=(None, {}))
-    at, part = last
-    gap = next((each["use_gap"] for each in parts if each["use_gap"]), None)
-    return say("review.use", at=at, service=part.get("last_used_service"), gap=gap, in_line=in_line).plain(160)
 
 
 def _line(facts: Json, offer_id: str | None, about: Json) -> Blocks:
@@ -134,6 +115,7 @@ def _one_line(facts: Json) -> Blocks:
         "use": use_in_words(facts, in_line=True),
         "findings": ", ".join(dict.fromkeys(finding["kind"] for finding in facts["findings"])),
         "changes": "; ".join(changes_in_words(facts["changes"])),
+        "powers": powers_in_words(facts),
         "self_review": facts["self_review"],
     }
     return [say("review.line", **_shared(facts), **said).rich()]

@@ -45,10 +45,24 @@ def short(told: Json) -> Json:
         "powers": [one["power"] for one in told.get("powers", ())],
         "outside": sorted({one["who"] for one in told.get("trust", ()) if one["outside"]})[:OUTSIDE_AT_MOST],
         "use": use and {"since": use["since"], "used": len(use["used"]), "allowed": use["allowed"]},
-        "grew": grown
-        and {"since": grown["since"], "statements": len(grown["statements"]), "trust": grown["trust"][:3]},
+        "grew": _grew_short(grown),
         "least": bool(told.get("least")),
     }
+
+
+def _grew_short(grown: Json | None) -> Json | None:
+    return grown and {
+        "since": grown["since"],
+        "statements": len(grown["statements"]),
+        "powers": grown["powers"],
+        "trust": grown["trust"][:3],
+    }
+
+
+def grew(session: Session, row: IdentityRow) -> Json | None:
+    """Return what a card says of what an identity may do and might not when somebody last answered for it."""
+    found = permission_records.sets_in_force(session, [row.id]).get(row.id)
+    return None if found is None else _grew_short(_grew(session, row, permission_records.access_of(found.body)))
 
 
 def _of_one(

@@ -173,6 +173,22 @@ def sets_in_force(session: Session, row_ids: Sequence[str]) -> dict[str, Permiss
     return found
 
 
+def powers_in_force(session: Session, row_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return the powers of each identity of which it is known what it may do, the gravest first."""
+    found: dict[str, list[str]] = {}
+    for start in range(0, len(row_ids), _CHUNK):
+        query = (
+            select(PermissionSpellRow.identity_id, PermissionSetRow.powers)
+            .join(PermissionSetRow, PermissionSetRow.digest == PermissionSpellRow.digest)
+            .where(
+                PermissionSpellRow.identity_id.in_(row_ids[start : start + _CHUNK]),
+                PermissionSpellRow.ended_at.is_(None),
+            )
+        )
+        found.update((row, [one["power"] for one in held]) for row, held in session.execute(query))
+    return found
+
+
 def set_at(session: Session, row_id: str, at: datetime) -> PermissionSetRow | None:
     """Return the set that an identity had at an instant, or the oldest known after it; None: there is none."""
     query = (

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from nhi import facts, reviews, roster
+from nhi import facts, permission_facts, permission_records, reviews, roster
 from nhi.authority import is_able, is_admin
 from nhi.ownership import Directory, names_of
 from nhi.policy import Policy
@@ -91,10 +91,12 @@ def snapshots(session: Session, ids: Sequence[str], policy: Policy, now: datetim
         chunk = ids[start : start + BATCH]
         findings = _findings(session, chunk)
         creators = _creators(session, chunk)
+        powers = permission_records.powers_in_force(session, chunk)
         rows = session.scalars(select(IdentityRow).where(IdentityRow.id.in_(chunk)))
         for row in rows:
             made_by = who.people_named(creators[row.id])
-            frozen = frozen_facts(row, findings[row.id]) | {"owner": owners[row.id], "creators": sorted(made_by)}
+            frozen = frozen_facts(row, findings[row.id], powers.get(row.id))
+            frozen |= {"owner": owners[row.id], "creators": sorted(made_by)}
             found.append(_snapshot(row, frozen, who, made_by))
         session.expunge_all()  # ten thousand rows need not stay in memory
     return sorted(found, key=lambda snapshot: snapshot.identity_id)
@@ -107,15 +109,22 @@ def _snapshot(row: IdentityRow, frozen: Json, who: _Who, made_by: frozenset[str]
     return Snapshot(identity_id=row.id, name=row.name, facts=frozen | managers, assigned=assigned)
 
 
-def frozen_facts(row: IdentityRow, findings: Sequence[FindingRow]) -> Json:
-    """Return what is frozen of an identity itself: what it is, its credentials, permissions and open findings."""
+def frozen_facts(row: IdentityRow, findings: Sequence[FindingRow], powers: Sequence[str] | None) -> Json:
+    """Return what is frozen of an identity itself: what it is, its credentials, permissions and open findings.
+
+    `powers` are those that it has, the gravest first; None: what it may do is not known.
+    """
     of = {c.id: {"id": c.external_id, "kind": c.kind} for c in row.credentials}
     return {
         "identity": facts.identity_json(row) | {"tags": row.tags},
         "credentials": [
             facts.credential_json(c) | {"custody": c.custody.value} for c in row.credentials if not c.gone_at
         ],
-        "permissions": {"policies": list(row.policies), "privileged": row.privileged},
+        "permissions": {
+            "policies": list(row.policies),
+            "privileged": row.privileged,
+            "powers": None if powers is None else list(powers),
+        },
         "findings": [
             {
                 "id": f.id,
@@ -236,7 +245,8 @@ def live(session: Session, item: ReviewItemRow, now: datetime) -> Json:
     facts stands under `since_opening`.
     """
     row = session.get_one(IdentityRow, item.identity_id)
-    current = frozen_facts(row, _findings(session, [row.id])[row.id]) | {"owner": item.facts["owner"]}
+    powers = permission_records.powers_in_force(session, [row.id]).get(row.id)
+    current = frozen_facts(row, _findings(session, [row.id])[row.id], powers) | {"owner": item.facts["owner"]}
     gist = reviews.gist(current, item.added_at)
     of_use = {name: current["identity"][name] for name in ("last_used_at", "use_gap", "gone_at")}
     shown = {name: value for name, value in item.facts.items() if name != "gist"}
@@ -244,6 +254,7 @@ def live(session: Session, item: ReviewItemRow, now: datetime) -> Json:
         "item": item.id,
         "identity": item.facts["identity"] | of_use,
         "credentials": current["credentials"],
+        "grew": permission_facts.grew(session, row),
         "since_opening": reviews.changes(item.facts["gist"], gist),
         "changes": item.changes,
         "risk": item.risk.value,

@@ -238,6 +238,7 @@ def gist(facts: Json, now: datetime) -> Json:
     return {
         "privileged": facts["permissions"]["privileged"],
         "policies": sorted(facts["permissions"]["policies"]),
+        "powers": facts["permissions"].get("powers"),
         "credentials": {c["row"]: f"{c['status']} {c['rotated_at'] or ''}" for c in facts["credentials"]},
         "owner": owner["email"] if owner["state"] == "confirmed" else None,
         "findings": sorted({finding["kind"] for finding in facts["findings"]}),
@@ -262,25 +263,25 @@ def digest(value: object) -> str:
 def changes(before: Json, after: Json) -> list[Json]:
     """Return what differs between two gists: each `what` with what was added and removed, or `was` and `now`."""
     found: list[Json] = []
-    for what in ("policies", "findings"):
-        found += _difference(what, set(before[what]), set(after[what]))
+    before, after = _comparable(before, after)
+    for what in ("policies", "powers", "findings"):
+        was, now = set(before[what]), set(after[what])
+        if was != now:
+            found.append({"what": what, "added": sorted(now - was), "removed": sorted(was - now)})
     old, new = before["credentials"], after["credentials"]
-    if added := set(new) - set(old):
-        found.append({"what": "credentials", "added": len(added), "removed": len(set(old) - set(new))})
-    elif removed := set(old) - set(new):
-        found.append({"what": "credentials", "added": 0, "removed": len(removed)})
+    if old.keys() != new.keys():
+        more, less = len(new.keys() - old.keys()), len(old.keys() - new.keys())
+        found.append({"what": "credentials", "added": more, "removed": less})
     if any(old[row] != new[row] for row in set(old) & set(new)):
         found.append({"what": "credential_state"})
-    for what in ("privileged", "owner", "used_lately"):
-        if before[what] != after[what]:
-            found.append({"what": what, "was": before[what], "now": after[what]})
-    return found
+    rest = ("privileged", "owner", "used_lately")
+    return found + [{"what": one, "was": before[one], "now": after[one]} for one in rest if before[one] != after[one]]
 
 
-def _difference(what: str, before: set[str], after: set[str]) -> list[Json]:
-    if before == after:
-        return []
-    return [{"what": what, "added": sorted(after - before), "removed": sorted(before - after)}]
+def _comparable(before: Json, after: Json) -> tuple[Json, Json]:
+    """Return two gists without powers where one does not know them: that says nothing of a change."""
+    unknown = None in (before.get("powers"), after.get("powers"))
+    return (before | {"powers": []}, after | {"powers": []}) if unknown else (before, after)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +300,8 @@ def carries(
     """Whether the last decision still stands: kept, nothing changed, and within the time that the risk allows."""
     if before is None or before.answer is not Answer.KEEP:
         return False
-    return before.gist == now_gist and before.at > now - allowed.get(risk, timedelta(0))
+    old, same = _comparable(before.gist, now_gist)
+    return old == same and before.at > now - allowed.get(risk, timedelta(0))
 
 
 def kin_of(facts: Json, now_gist: Json, since: Sequence[Json], risk: Risk) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -224,9 +225,13 @@ def test_a_use_each_day_is_no_change_and_falling_out_of_use_is() -> None:
 
 def test_changes_tell_what_was_added_and_removed() -> None:
     before = reviews.gist(facts(), NOW)
-    after = facts(permissions={"policies": ["Admin"], "privileged": True})
+    after = facts(permissions={"policies": ["Admin"], "privileged": True, "powers": ["secrets"]})
+    reads = facts(permissions={"policies": ["ReadOnly"], "privileged": False, "powers": ["data_read"]})
     after["credentials"].append(after["credentials"][0] | {"row": "c2"})
     found = {change["what"]: change for change in reviews.changes(before, reviews.gist(after, NOW))}
+    assert "powers" not in found  # it was not known before what it may do
+    told = reviews.changes(reviews.gist(reads, NOW), reviews.gist(after, NOW))
+    assert {"what": "powers", "added": ["secrets"], "removed": ["data_read"]} in told
     assert found["policies"] == {"what": "policies", "added": ["Admin"], "removed": ["ReadOnly"]}
     assert found["credentials"] == {"what": "credentials", "added": 1, "removed": 0}
     assert found["privileged"] == {"what": "privileged", "was": False, "now": True}
@@ -253,10 +258,14 @@ def test_a_decision_is_carried_over_for_as_long_as_its_risk_allows(age: timedelt
 
 def test_nothing_that_changed_or_was_to_be_turned_off_is_carried_over() -> None:
     gist = reviews.gist(facts(), NOW)
+    known = reviews.gist(facts(permissions={"policies": ["ReadOnly"], "privileged": False, "powers": []}), NOW)
+    more = reviews.gist(facts(permissions={"policies": ["ReadOnly"], "privileged": False, "powers": ["secrets"]}), NOW)
     changed = reviews.gist(facts(permissions={"policies": ["Admin"], "privileged": False}), NOW)
     kept = Before(decision_id="d", answer=Answer.KEEP, at=NOW - DAY, gist=gist)
     off = Before(decision_id="d", answer=Answer.OFF, at=NOW - DAY, gist=gist)
     assert not reviews.carries(kept, changed, Risk.LOW, ALLOWED, NOW)
+    assert reviews.carries(kept, known, Risk.LOW, ALLOWED, NOW)  # that it is known now is no change of it
+    assert not reviews.carries(replace(kept, gist=known), more, Risk.LOW, ALLOWED, NOW)
     assert not reviews.carries(off, gist, Risk.LOW, ALLOWED, NOW)
     assert not reviews.carries(None, gist, Risk.LOW, ALLOWED, NOW)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,10 +11,13 @@ from sqlalchemy import select, update
 
 from bot.server import Serving
 from demo.workspace import Workspace, refuse
+from nhi import permission_records
 from nhi.database import Sessions, reading
+from nhi.identity import Access, Permission
 from nhi.policy import Policy
+from nhi.records import identity_of
 from nhi.remediation import RemediationStatus
-from nhi.tables import PersonRow, RemediationRow, ReviewOfferRow
+from nhi.tables import IdentityRow, PersonRow, RemediationRow, ReviewItemRow, ReviewOfferRow
 from tests.conftest import Clock, Deferred, on_sqlite
 from tests.review_world import Review, actions, texts
 
@@ -72,6 +76,30 @@ def test_forty_items_are_decided_in_under_five_minutes_with_no_page_opened(revie
     assert len(ana.messages()) == 1
     assert [call["method"] for call in review.workspace.posts if call["method"].startswith("views.")] == []
     assert {one.dwell_seconds for one in review.decisions()[1:]} == {7.0}
+
+
+@on_sqlite
+def test_a_card_says_what_may_be_done_and_what_grew_since_somebody_last_answered_for_it(review: Review) -> None:
+    (mine,) = review.company("ci-deploy")
+    for back, given in ((timedelta(days=30), ("s3:GetObject",)), (timedelta(hours=1), ("s3:*", "kms:Decrypt"))):
+        allowed = Permission(allows=True, actions=given, resources=("*",), via="inline a")
+        with review.sessions.begin() as session:
+            row = session.get_one(IdentityRow, mine)
+            now_it_may = replace(identity_of(row), access=Access(permissions=(allowed,)))
+            permission_records.write(session, [mine], [now_it_may], review.clock() - back)
+    review.open()
+    review.tell()
+    ana, shown = review.as_("ana"), texts(review.board("ana"))
+    assert "May: read secrets, change data and read data." in shown
+    assert (
+        "It may do more than when somebody last answered for it (Mon 16 Nov 2026): read secrets and change data."
+        in shown
+    )
+    ana.click(review.board("ana"), "nhi:review_list")
+    settled(review, "ana", "may read secrets, change data and read data")
+    with reading(review.sessions) as session:
+        frozen = session.scalars(select(ReviewItemRow.facts)).one()["permissions"]["powers"]
+    assert frozen == ["secrets", "data_write", "data_read"]
 
 
 @on_sqlite

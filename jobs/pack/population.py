@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from jobs.pack.model import Json, clean
-from nhi import campaigns, facts, review_facts, reviews
+from nhi import campaigns, facts, permission_records, review_facts, reviews
 from nhi.findings import FindingStatus
 from nhi.policy import Policy
 from nhi.tables import EventRow, FindingRow, IdentityRow, ReviewCampaignRow, ReviewItemRow
@@ -44,9 +44,11 @@ def current(session: Session, policy: Policy, now: datetime) -> tuple[Json, ...]
     findings: dict[str, list[FindingRow]] = {identity_id: [] for identity_id in ids}
     for finding in session.scalars(select(FindingRow).where(FindingRow.status != FindingStatus.RESOLVED)):
         findings.get(finding.identity_id, []).append(finding)
+    powers = permission_records.powers_in_force(session, ids)
     nobody = {"reviewer": None, "reviewer_because": None, "risk": None, "review": None, "late": False}
     return tuple(
-        {**review_facts.frozen_facts(row, findings[row.id]), "owner": owners[row.id], **nobody} for row in rows
+        {**review_facts.frozen_facts(row, findings[row.id], powers.get(row.id)), "owner": owners[row.id], **nobody}
+        for row in rows
     )
 
 

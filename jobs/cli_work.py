@@ -45,6 +45,8 @@ def scan(program: Program, only: Sequence[str], as_json: bool) -> None:
 @with_program
 def activity(program: Program, only: Sequence[str], as_json: bool) -> None:
     """Read what identities did since the last time, and find what is unusual. Never writes to a cloud."""
+    for name in only:
+        show.known_provider(program, name)
     tally = work.activity_all(program, only=tuple(only))
     if as_json:
         put(tally.as_json())

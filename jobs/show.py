@@ -72,9 +72,7 @@ def findings_of(program: Program, *, kind: str | None, owner: str | None, provid
     """Return the open findings that fit, as `nhi findings --json` prints them. Raises SettingsError: unknown kind."""
     kinds = [known.value for known in FindingKind]
     if kind is not None and kind not in kinds:
-        near = difflib.get_close_matches(kind, kinds, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(kinds)}"
-        raise SettingsError(f"--kind {kind} is not known; {hint}")
+        raise SettingsError(f"--kind {kind} is not known; {_hint(kind, kinds)}")
     for name in providers:
         known_provider(program, name)
     with reading(program.sessions) as session:
@@ -92,7 +90,12 @@ def findings_of(program: Program, *, kind: str | None, owner: str | None, provid
 def known_provider(program: Program, name: str) -> None:
     """Raise SettingsError where there is no provider of that name."""
     if name not in program.providers:
-        raise SettingsError(f"--provider {name} is not known; there are: {', '.join(program.providers)}")
+        raise SettingsError(f"--provider {name} is not known; {_hint(name, [*program.providers])}")
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
 
 
 def findings_table(found: Sequence[Json]) -> None:

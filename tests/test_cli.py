@@ -226,10 +226,12 @@ def test_a_scan_of_an_account_out_of_reach_exits_3(blank: Desk) -> None:
     assert ran.json()["sources"][0]["complete"] is False
 
 
-def test_an_unknown_provider_is_wrong_usage_and_the_known_ones_are_named(desk: Desk) -> None:
-    ran = desk.nhi("scan", "--provider", "awz")
+@pytest.mark.parametrize("command", ["scan", "activity"])
+def test_an_unknown_provider_is_wrong_usage_and_gets_the_nearest_or_the_known_ones(desk: Desk, command: str) -> None:
+    ran = desk.nhi(command, "--provider", "awz")
     assert (ran.status, is_one_sentence(ran)) == (2, True)
-    assert ran.err.startswith("nhi: --provider awz is not known; there are: aws")
+    assert ran.err == "nhi: --provider awz is not known; did you mean aws?\n"
+    assert desk.nhi(command, "--provider", "azure").err == "nhi: --provider azure is not known; there are: aws, gcp\n"
 
 
 # -- findings ----------------------------------------------------------------------------------------------------------
@@ -278,7 +280,7 @@ def test_findings_are_filtered_by_kind_owner_and_provider(desk: Desk) -> None:
     assert len(desk.nhi("findings", "--owner", "ANA@example.com", "--json").json()) == 15
     assert desk.nhi("findings", "--owner", "bea@example.com", "--json").json() == []
     assert len(desk.nhi("findings", "--provider", "aws", "--json").json()) == 15
-    assert desk.nhi("findings", "--provider", "awz").err == "nhi: --provider awz is not known; there are: aws, gcp\n"
+    assert desk.nhi("findings", "--provider", "awz").err == "nhi: --provider awz is not known; did you mean aws?\n"
 
 
 def test_a_finding_kind_that_does_not_exist_gets_the_nearest_one(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from nhi.anomalies import Anomaly, Dead, Limits
 from nhi.answers import redraw
 from nhi.database import Sessions, reading
 from nhi.findings import SEVERITIES, FindingKind, FindingStatus, span
-from nhi.habits import habit_of
+from nhi.habits import habit_of, without
 from nhi.identity import CredentialStatus
 from nhi.incident import facts_of, sentence, values_of
 from nhi.policy import Policy
@@ -75,6 +75,7 @@ def _judge_day(
         return None
     learned = frozenset((Facet(facet), value) for facet, value in profiles.learned(session, row.id, now))
     earlier = profiles.history(session, row.provider, who, day, day - HISTORY)
+    earlier = without(earlier, profiles.ended(session, row.id, now))
     return anomalies.judge_day(
         profile_of(today),
         habit_of(earlier, learned),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from nhi.activity import CAPS, Count, Facet, Profile, fold
@@ -56,6 +56,33 @@ class Habit:
         whole, rest = divmod(days, 7)
         extra = sum(((self.first_on.weekday() + offset) % 7 >= 5) == weekend for offset in range(rest))
         return whole * (2 if weekend else 5) + extra
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What somebody said was theirs for a while, which is over. What was seen of it meanwhile makes no habit."""
+
+    facet: Facet
+    value: str
+    since: date
+    until: date
+
+
+def without(profiles: Sequence[Profile], ended: Sequence[Ended]) -> list[Profile]:
+    """Return the profiles without what was usual only because somebody said so, for as long as they said."""
+    return [_without(profile, ended) for profile in profiles] if ended else list(profiles)
+
+
+def _without(profile: Profile, ended: Sequence[Ended]) -> Profile:
+    last = profile.day + timedelta(days=profile.days - 1)
+    gone = {(one.facet, one.value) for one in ended if one.since <= last and profile.day <= one.until}
+    if not gone:
+        return profile
+    kept = {
+        facet: {value: count for value, count in values.items() if (facet, value) not in gone}
+        for facet, values in profile.seen.items()
+    }
+    return replace(profile, seen=kept)
 
 
 def habit_of(profiles: Sequence[Profile], learned: Iterable[tuple[Facet, str]] = ()) -> Habit | None:

@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from nhi.activity import Profile, body_of, fold, instant, join
+from nhi.activity import Facet, Profile, body_of, fold, instant, join
+from nhi.habits import Ended
 from nhi.identity import Identity
 from nhi.policy_activity import Activity
 from nhi.tables import ActivityPositionRow, ActivityProfileRow, ActivitySeenRow, IdentityRow, LearnedRow, new_id
@@ -222,6 +223,14 @@ def learned(session: Session, identity_id: str, now: datetime) -> frozenset[tupl
         select(LearnedRow.facet, LearnedRow.value).where(LearnedRow.identity_id == identity_id, LearnedRow.until > now)
     )
     return frozenset((facet, value) for facet, value in rows)
+
+
+def ended(session: Session, identity_id: str, now: datetime) -> list[Ended]:
+    """Return what people said was this identity's own for a while, where that is over."""
+    rows = session.scalars(select(LearnedRow).where(LearnedRow.identity_id == identity_id, LearnedRow.until <= now))
+    return [
+        Ended(facet=Facet(row.facet), value=row.value, since=row.since.date(), until=row.until.date()) for row in rows
+    ]
 
 
 def fold_old(session: Session, limits: Activity, now: datetime, most: int = 200) -> int:

@@ -188,6 +188,31 @@ def test_that_was_us_is_no_surprise_until_its_day(world: World, up: Up) -> None:
     world.clock.pass_by(days=1)
     stolen(world, "ci-deploy", key)
     assert work.activity_all(world.program).opened == 0
+    world.clock.pass_by(days=10)  # past the day until which it was learned
+    stolen(world, "ci-deploy", key)
+    assert work.activity_all(world.program).opened == 1
+    assert [row.status for row in world.rows(FindingRow, kind=FindingKind.ANOMALOUS)].count(FindingStatus.OPEN) == 1
+
+
+def test_what_is_unusual_while_the_question_is_open_grows_it_and_asks_nobody_twice(world: World) -> None:
+    key = alarmed(world)
+    before = finding(world)
+    for number in range(25):  # and now it looks around, and is refused
+        at = world.clock() + timedelta(minutes=1, seconds=number)
+        world.cloud.add_use(
+            "iam:ListRoles", user="ci-deploy", key_id=key, at=at, address="192.0.2.9", error="AccessDenied"
+        )
+    world.clock.pass_by(minutes=20)
+    tally = work.activity_all(world.program)
+    assert (tally.opened, tally.kept) == (0, 1)
+    grown = finding(world)
+    assert (grown.id, grown.since) == (before.id, before.since)
+    assert grown.why != before.why
+    assert world.events("finding.opened", "finding.grew")[-1] == "finding.grew"
+    work.alarms_all(world.program)
+    world.deliver()
+    assert len(world.rows(AskRow)) == 1
+    assert "192.0.2.0/24" in f"{world.workspace.as_('ana').last()}"
 
 
 def test_silence_goes_to_the_next_after_some_hours_and_turns_nothing_off(world: World) -> None:

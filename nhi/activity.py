@@ -36,6 +36,7 @@ class Facet(StrEnum):
     ERROR = "error"  # "ThrottlingException"
     DENIED = "denied"  # actions that were refused for want of permission
     CREDENTIAL = "credential"  # "AKIA...": which of its keys
+    ELSEWHERE = "elsewhere"  # another account or project than its own, which it reached
 
 
 CAPS: Mapping[Facet, int] = {
@@ -48,6 +49,7 @@ CAPS: Mapping[Facet, int] = {
     Facet.ERROR: 24,
     Facet.DENIED: 64,
     Facet.CREDENTIAL: 8,
+    Facet.ELSEWHERE: 16,
 }
 
 
@@ -65,6 +67,7 @@ class Use(NamedTuple):
     error: str | None  # the cloud's code; None: it was done
     denied: bool  # the error is for want of permission
     credential: str | None  # the key's public id; None: the trail does not tell, or it was a session
+    elsewhere: str | None = None  # the account or project that it reached; None: its own, or not told
 
 
 class Place(NamedTuple):
@@ -134,6 +137,8 @@ class DayBook:
             _stay(profile, place, use.at)
         if use.credential is not None:
             mark(profile, Facet.CREDENTIAL, use.credential, use.at)
+        if use.elsewhere is not None:
+            mark(profile, Facet.ELSEWHERE, use.elsewhere, use.at)
         if use.error is not None:
             mark(profile, Facet.ERROR, use.error, use.at)
             if use.denied:

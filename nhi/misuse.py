@@ -25,7 +25,8 @@ _DESKTOPS = (" on macos", " on windows", " on darwin")
 USED_BY = "aws:used-by"  # the tag that tells what runs as a role: nhi/providers/aws/others.py
 _KUBERNETES = re.compile(r"serviceAccount:[^\[]+\.svc\.id\.goog\[([^/\]]+)/([^\]]+)\]")
 _NAMED_AT_MOST = 3
-_ACCESS_SAYS = "Read from who may take it and from its own policies; not from what it was used for."
+_ACCESS_SAYS = "Read from who may take it and from its own policies"
+_USE_SAYS, _NO_USE_SAYS = ", and from the other accounts that its trail names, of 30 days", "; not from its use"
 _RUNS_SAYS = "Read from the services that were looked at and, where its trail is read, from its last 30 days."
 _PEOPLE_SAYS = "Sign-ins are told by IAM, sessions and tools by audit trails, as far as those are read."
 
@@ -37,14 +38,17 @@ def misused(
 
     `sessions` tell who took it lately, `conduct` what it did in the last days; None: its trail is not read.
     """
-    yield from _across(identity, policy, now)
+    yield from _across(identity, conduct, policy, now)
     yield from _reused(identity, conduct, now)
     yield from _by_people(identity, sessions, conduct, policy, now)
 
 
-def _across(identity: Identity, policy: Policy, now: datetime) -> Iterator[Finding]:
-    own, ways = environment.belongs(identity, policy), environment.crossings(identity, policy)
-    if own is None or not ways:
+def _across(identity: Identity, conduct: Profile | None, policy: Policy, now: datetime) -> Iterator[Finding]:
+    own = environment.belongs(identity, policy)
+    if own is None:
+        return
+    ways = [*_used_across(conduct, own, policy), *environment.crossings(identity, policy)]
+    if not ways:
         return
     names = sorted({way.name for way in ways})
     into_production = own.name == "production" and any(way.inward for way in ways)
@@ -54,10 +58,19 @@ def _across(identity: Identity, policy: Policy, now: datetime) -> Iterator[Findi
         raised(Severity.LOW, into_production or from_elsewhere, identity.privileged),
         f"It belongs to {own.name} ({own.because}), and joins it with {_listed(names)}:"
         f" {_listed(way.by for way in ways)}.",
-        _ACCESS_SAYS,
+        f"{_ACCESS_SAYS}{_USE_SAYS if conduct is not None else _NO_USE_SAYS}.",
         identity,
         now,
     )
+
+
+def _used_across(conduct: Profile | None, own: environment.Belongs, policy: Policy) -> Iterator[environment.Crossing]:
+    """Yield the accounts and projects of other environments that it was seen to reach lately."""
+    for account, (_, days, *_) in (conduct.values(Facet.ELSEWHERE) if conduct is not None else {}).items():
+        name = environment.of_account(account, policy)
+        if name is not None and name != own.name:
+            on = f"{days} day{'' if days == 1 else 's'}"
+            yield environment.Crossing(name=name, by=f"it was used in {account} on {on}", inward=False)
 
 
 def _reused(identity: Identity, conduct: Profile | None, now: datetime) -> Iterator[Finding]:

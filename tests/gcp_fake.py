@@ -339,10 +339,17 @@ class Google:
         )
 
     def add_use(
-        self, account: Account, method: str, at: datetime, *, key: str | None = None, denied: bool = False
+        self,
+        account: Account,
+        method: str,
+        at: datetime,
+        *,
+        key: str | None = None,
+        denied: bool = False,
+        on: Project | None = None,
     ) -> None:
-        """Write into the audit log that an account called something ("storage.buckets.list"), with a key or without."""
-        project = account.project.id
+        """Write into a project's audit log (`on`; its own) that an account called something, with a key or without."""
+        where, project = on or account.project, account.project.id
         name = f"//iam.googleapis.com/projects/{project}/serviceAccounts/{account.email}/keys/{key}"
         service = (
             "iam.googleapis.com" if method.startswith("google.iam") else f"{method.partition('.')[0]}.googleapis.com"
@@ -359,12 +366,12 @@ class Google:
             },
             **({"status": {"code": 7, "message": "PERMISSION_DENIED"}} if denied else {}),
         }
-        account.project.entries.append(
+        where.entries.append(
             {
-                "logName": f"projects/{project}/logs/cloudaudit.googleapis.com%2Factivity",
-                "resource": {"type": "service_account", "labels": {"project_id": project}},
+                "logName": f"projects/{where.id}/logs/cloudaudit.googleapis.com%2Factivity",
+                "resource": {"type": "service_account", "labels": {"project_id": where.id}},
                 "timestamp": written(at),
-                "insertId": f"use-{len(account.project.entries)}",
+                "insertId": f"use-{len(where.entries)}",
                 "protoPayload": payload,
             }
         )

@@ -86,8 +86,12 @@ def test_a_session_is_told_by_its_role_and_a_key_by_its_id() -> None:
     issuer = {"type": "Role", "principalId": "AROA1", "userName": "deploy"}
     role = {"type": "AssumedRole", "principalId": "AROA1:job", "accessKeyId": "ASIA1"}
     session = use_of(event(1, userIdentity=role | {"sessionContext": {"sessionIssuer": issuer}}))
-    user = use_of(event(2, errorCode="AccessDenied"))
+    reached = [{"accountId": "111122223333"}, {"accountId": "444455556666", "ARN": "arn:aws:iam::444455556666:role/x"}]
+    user = use_of(
+        event(2, errorCode="AccessDenied", userIdentity=WHO | {"accountId": "111122223333"}, resources=reached)
+    )
     assert session is not None
+    assert session.elsewhere is None
     assert (session.who, session.credential, session.denied) == ("AROA1", None, False)
     assert user is not None
     assert (user.who, user.credential, user.denied, user.action) == (
@@ -96,6 +100,7 @@ def test_a_session_is_told_by_its_role_and_a_key_by_its_id() -> None:
         True,
         "s3:ListBuckets",
     )
+    assert user.elsewhere == "444455556666"
     assert (user.network, user.address, user.agent) == ("198.51.100.0/24", "198.51.100.7", "Boto3 on linux")
 
 
@@ -257,10 +262,13 @@ def test_google_audit_logs_tell_what_accounts_do_and_a_refusing_project_stops_no
             google.add_use(account, "storage.buckets.list", NOW - timedelta(hours=number), key=key.id)
         google.add_use(account, "google.iam.admin.v1.CreateServiceAccountKey", NOW - timedelta(days=2), denied=True)
         google.add_use(other, "storage.buckets.list", NOW)
+        google.add_use(other, "storage.buckets.list", NOW - timedelta(hours=5), on=shop)
         google.refuse("logging.entries.list", '"projects/walled"')
         identities = [_google_identity(one) for one in (account, other)]
         read, source = Read(), Gcp(Source(provider="gcp", scope="projects/shop", endpoint=google.url))
-        assert len(read.once(source.activity(identities, read.going, LIMITS, now=NOW + timedelta(seconds=1)))) == 4
+        assert len(read.once(source.activity(identities, read.going, LIMITS, now=NOW + timedelta(seconds=1)))) == 5
+        assert {use.elsewhere for use in read.uses if use.who == other.email} == {"shop"}
+        assert {use.elsewhere for use in read.uses if use.who == account.email} == {None}
         assert [(gap.scope, gap.hides) for gap in read.gaps] == [("gcp/walled", frozenset({Aspect.ACTIVITY}))]
         newest = max(read.uses, key=lambda use: use.at)
         assert (newest.who, newest.action, newest.credential) == (account.email, "storage:storage.buckets.list", key.id)

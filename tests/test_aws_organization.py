@@ -236,6 +236,16 @@ class TestWhatElseAuthenticates:
         assert connect(Source(endpoint=cloud.url)).looks_at(found["db"]) is False
         assert aws.looks_at(found["db"])
 
+    def test_a_server_certificate_that_iam_keeps_is_found_with_the_day_it_was_uploaded(self, cloud: Cloud) -> None:
+        cloud.iam.upload_server_certificate("edge", "a certificate", "a private key")
+        found, gaps = seen_by(connect(Source(endpoint=cloud.url)))
+        (credential,) = found["edge"].credentials
+        assert gaps == []
+        assert (found["edge"].kind, found["edge"].custody) == ("server_certificate", Custody.OURS)
+        assert credential.created_at == credential.rotated_at == found["edge"].created_at is not None
+        assert found["edge"].tags["aws:valid-until"]
+        assert "private" not in f"{found['edge']}"
+
     def test_without_regions_nothing_is_asked_of_any(self, cloud: Cloud) -> None:
         aws = connect(Source(endpoint=cloud.url))
         seen_by(aws)

@@ -200,6 +200,15 @@ def judged(did: Profile, policy: Policy = POLICY) -> set[FindingKind]:
 class TestWhatATrailTells:
     two_networks = {"198.51.100.0/24": 20, "203.0.113.0/24": 20}
 
+    def test_what_it_reaches_in_another_environment_joins_the_two_whatever_its_policies_name(self) -> None:
+        did = conduct({}, {})
+        did.seen[Facet.ELSEWHERE.value] = {PROD: [9, 4, 0], "333333333333": [1, 1, 0]}
+        (finding,) = misused(identity(account=DEV), (), POLICY, NOW, did)
+        assert (finding.kind, finding.owasp) == (FindingKind.CROSS_ENVIRONMENT, "NHI8")
+        assert f"joins it with production: it was used in {PROD} on 4 days" in finding.why
+        assert "that its trail names" in finding.coverage
+        assert judged(did) == set()  # it is of production itself
+
     @pytest.mark.parametrize(("days", "is_found"), [(5, True), (4, False)])
     def test_two_programs_from_two_networks_on_many_days_are_two_workloads(self, days: int, is_found: bool) -> None:
         did = conduct({"Boto3 on linux": 20, "aws-sdk-go on linux": days}, self.two_networks)

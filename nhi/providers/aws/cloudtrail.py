@@ -44,9 +44,16 @@ def use_of(told: Mapping[str, Any]) -> Use | None:
             error=_clean(error) if error else None,
             denied=is_denied(error) if error else False,
             credential=key if key and key.startswith("AKIA") else None,
+            elsewhere=_elsewhere(caller, told["resources"]) if told.get("resources") else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _elsewhere(caller: Mapping[str, Any], resources: Any) -> str | None:
+    """Return the account of the first resource that lies in another one than the caller; None: none does."""
+    others = (str(one.get("accountId") or "") for one in resources)
+    return next((one for one in others if one.isdigit() and one != caller.get("accountId")), None)
 
 
 @lru_cache(maxsize=20_000)

@@ -6,6 +6,7 @@ call, oldest first: what policy's allowance does not reach is read next time. Th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ _TOGETHER = 100  # projects a call, Google's greatest
 _PAGE = 1000
 _DENIED = 7  # PERMISSION_DENIED
 _CODES = {5: "NOT_FOUND", 6: "ALREADY_EXISTS", 7: "PERMISSION_DENIED", 8: "RESOURCE_EXHAUSTED", 16: "UNAUTHENTICATED"}
+_OWN_PROJECT = re.compile(r"[^@]+@([a-z0-9-]+)\.iam\.gserviceaccount\.com")
 _FILTER = (
     '(log_id("cloudaudit.googleapis.com/activity") OR log_id("cloudaudit.googleapis.com/data_access"))'
     ' AND protoPayload.authenticationInfo.principalEmail:"gserviceaccount.com"'
@@ -135,6 +137,14 @@ def use_of(entry: Mapping[str, Any]) -> Use | None:
             error=_CODES.get(code, f"CODE_{code}") if code else None,
             denied=code == _DENIED,
             credential=key or None,
+            elsewhere=_elsewhere(who, entry.get("logName", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _elsewhere(who: str, log: str) -> str | None:
+    """Return the project whose log tells of it, where that is not the account's own; None: it is, or is not told."""
+    own = _OWN_PROJECT.fullmatch(who)
+    project = log.removeprefix("projects/").partition("/")[0] if log.startswith("projects/") else ""
+    return tidy_value(project) if own is not None and project and project != own[1] else None

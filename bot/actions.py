@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -101,6 +101,9 @@ class Clicks:
             answering = _begin(session, body, verdict, policy, now)
             shown, offer_id = answering.offer.shown["facts"], answering.offer.id
             takes = _takes(answering, policy)
+        if takes.code:
+            ways = codes.ways(self.bot, body["user"]["id"], offer_id)
+            takes = replace(takes, typed=ways.typed, link=ways.link)
         ack()
         self._open(body, draw(shown, offer_id, takes))
 
@@ -202,10 +205,10 @@ class Forms:
                 answered, on_card = decide(session, now, policy)
                 thanks = None if on_card else _thanks(session, answered, policy)
         except BadAnswer as error:
-            if not any(block.get("type") == "input" for block in view["blocks"]):
+            if error.field != "code" and not any(block.get("type") == "input" for block in view["blocks"]):
                 raise  # there is no field to say it beside: the whole form says it
             metrics.REFUSALS.labels(reason="BadAnswer").inc()
-            ack(response_action="errors", errors=modals.errors(error, view))
+            codes.refuse(ack, error, view)
             return
         if thanks is None:
             ack()

@@ -36,8 +36,10 @@ from bot import (
 )
 from bot.after import AfterAck, Completed, Started
 from bot.render import sentence, speak
+from bot.sign_in import PREFIX
 from bot.slack import CALL_SECONDS, UNWELL, Bot, Json, Kind, one_sentence, reopen_if_mended, tell, trouble
 from bot.turns import Turns
+from nhi import oidc
 from nhi.database import Sessions, reading
 from nhi.defer import Defer
 from nhi.errors import NhiError, NotAllowed, OutOfDate, SettingsError
@@ -68,6 +70,7 @@ def build_app(
     known = _is_known(client)
     if known:
         reopen_if_mended(sessions, client, clock())
+    signs_in = oidc.client_of(settings)
     after = AfterAck()
     app = App(
         name="nhi",
@@ -98,6 +101,7 @@ def build_app(
         redraw=redraw,
         turns=Turns(sessions),
         step_up_key=settings.nhi_step_up_key.get_secret_value() if settings.nhi_step_up_key else None,
+        signs_in_at=f"{signs_in.public_url}{PREFIX}" if signs_in else None,
     )
     app.listener_runner.listener_start_handler = Started(after)
     app.listener_runner.listener_completion_handler = Completed(after)
@@ -111,6 +115,7 @@ def build_app(
     events.register(app, bot)
     review.register(app, bot)
     second.register(app, bot)
+    app.action("nhi:sign_in")(lambda ack: ack())  # Slack opens the link, and tells of it
     shortcuts.register(app, bot)
     return app
 

@@ -59,7 +59,9 @@ class Takes:
     """What turning something off takes beside a click, and which ways there are, for the form to say."""
 
     second: str | None = None  # why a second person must agree; None: nobody must
-    code: bool = False  # of an authenticator
+    code: bool = False  # a second proof: a code of an authenticator, or a sign-in
+    typed: bool = True  # a code can be typed
+    link: str | None = None  # where to sign in; None: there is nowhere
     ladder: tuple[timedelta, ...] = ()  # of a scream test; none: there is none
     only_test: bool = False  # policy always tests first
     sessions: bool = False  # it has sessions that could be ended instead
@@ -103,12 +105,23 @@ def _ways(takes: Takes, mode: str) -> Blocks:
 
 def _second(takes: Takes) -> Blocks:
     said = [say("modals.second", because=takes.second).context()] if takes.second else []
-    return [*said, *([codes_field()] if takes.code else [])]
+    return [*said, *(proof(typed=takes.typed, link=takes.link) if takes.code else [])]
 
 
-def codes_field() -> Json:
-    """Return the field for the six digits of an authenticator."""
-    return _input("code", {"type": "plain_text_input", "action_id": "code", "max_length": 16})
+def proof(*, typed: bool, link: str | None) -> Blocks:
+    """Return what a form offers for a second proof: a link to sign in, the field for a code, or both."""
+    code = _input("code", {"type": "plain_text_input", "action_id": "code", "max_length": 16})
+    if link is None:
+        return [code]
+    button = {
+        "type": "button",
+        "action_id": "nhi:sign_in",
+        "text": say("sign_in.button").plain_text(75),
+        "accessibility_label": say("sign_in.button_spoken").plain(75),
+        "url": link,
+    }
+    said = say("sign_in.intro", typed=typed).rich()
+    return [said, {"type": "actions", "elements": [button]}, *([code | {"optional": True}] if typed else [])]
 
 
 def read_way(view: Json) -> str:

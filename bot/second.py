@@ -102,8 +102,8 @@ def _confirm(shown: Json) -> Json:
     }
 
 
-def form(shown: Json) -> Json:
-    """Draw the form that asks the second person for their code."""
+def form(shown: Json, ways: codes.Ways) -> Json:
+    """Draw the form that asks the second person for their proof."""
     return {
         "type": "modal",
         "callback_id": "nhi:agree",
@@ -111,7 +111,11 @@ def form(shown: Json) -> Json:
         "title": say("second.agree_title").plain_text(24),
         "close": say("modals.cancel").plain_text(24),
         "submit": say("second.agree_submit").plain_text(24),
-        "blocks": [header(shown).rich(), say("second.agree_intro").context(), modals.codes_field()],
+        "blocks": [
+            header(shown).rich(),
+            *([] if ways.link else [say("second.agree_intro").context()]),
+            *modals.proof(typed=ways.typed, link=ways.link),
+        ],
     }
 
 
@@ -136,15 +140,15 @@ class Clicks:
         now, policy = self.bot.clock(), self.bot.policy()
         with self.bot.writing() as session:
             approving = approvals.begin(session, _value(body), slack_id=body["user"]["id"], policy=policy, now=now)
-            if _takes_code(approving.act, policy):
-                view: Json | None = form(_facts(session, approving.approval, policy))
-            else:
-                view = None
+            shown = _facts(session, approving.approval, policy)
+            asks = _takes_code(approving.act, policy)
+            if not asks:
                 act = approvals.decide(session, approving, agrees=True, now=now)
                 done = (act.id, act.ask_id)
+        ways = codes.ways(self.bot, body["user"]["id"], shown["approval"]) if asks else None
         ack()
-        if view is not None:
-            self.bot.later(codes.open_form, self.bot, body, view)
+        if ways is not None:
+            self.bot.later(codes.open_form, self.bot, body, form(shown, ways))
         else:
             self._follow_up(*done)
 
@@ -162,12 +166,13 @@ class Clicks:
         now, policy, slack_id = self.bot.clock(), self.bot.policy(), body["user"]["id"]
         approval_id = codes.opaque(view.get("private_metadata"))
         try:
-            codes.prove(self.bot, approval_id, slack_id, view)
+            if codes.is_asked(view):
+                codes.prove(self.bot, approval_id, slack_id, view)
             with self.bot.writing() as session:
                 act = self._agree_proven(session, approval_id, slack_id, policy, now)
                 done = (act.id, act.ask_id)
         except BadAnswer as error:
-            ack(response_action="errors", errors={error.field or "code": str(error)})
+            codes.refuse(ack, error, view)
             return
         ack()
         self._follow_up(*done)

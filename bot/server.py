@@ -1,6 +1,7 @@
 """HTTP for Slack and for operators, and Socket Mode: how requests reach the app, and how the process ends.
 
-On one port: Slack's path (HTTP mode only), `/healthz`, `/readyz` and `/metrics`. What is not signed is refused before
+On one port: Slack's path (HTTP mode only), `/healthz`, `/readyz`, `/metrics`, and the pages of a sign-in
+(bot/sign_in.py) where the settings name an identity provider. What is not signed is refused before
 anything of it is read or logged.
 """
 
@@ -27,7 +28,9 @@ from bot import metrics
 from bot.after import AfterAck
 from bot.app import is_signed
 from bot.health import Health
+from bot.sign_in import PREFIX, SignIn
 from bot.socket import Socket
+from nhi import oidc
 from nhi.database import Sessions
 from nhi.settings import Settings
 
@@ -77,12 +80,15 @@ class Site:
     secret: str | None
     sessions: Sessions
     health: Health
+    sign_in: SignIn | None = None  # None: the settings name no identity provider
     once: Once = field(default_factory=Once)
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", ""), environ.get("REQUEST_METHOD", "GET")
         if path == SLACK_PATH and self.secret is not None:
             return self._slack(self.secret, environ, start) if method == "POST" else _refuse(start, 405, "POST")
+        if path.startswith(PREFIX) and self.sign_in is not None:
+            return self.sign_in(environ, start) if method == "GET" else _refuse(start, 405, "GET")
         pages = {"/healthz": self._alive, "/readyz": self._ready, "/metrics": self._metrics}
         if path not in pages:
             return _refuse(start, 404)
@@ -249,10 +255,12 @@ def serve(
     `port` None takes the one of the settings, 0 a free one. Raises OSError where the port is taken.
     """
     socket = Socket(app, settings.app_token()) if settings.socket_mode else None
+    client = oidc.client_of(settings)
     site = Site(
         slack=SlackRequestHandler(app, SLACK_PATH),
         secret=None if settings.socket_mode else settings.signing_secret(),
         sessions=sessions,
         health=Health(settings=settings, app=app, sessions=sessions, clock=clock, socket=socket),
+        sign_in=SignIn(issuer=oidc.Issuer(client), sessions=sessions, clock=clock) if client else None,
     )
     return Serving(app, site, socket, host, settings.port if port is None else port)

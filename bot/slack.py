@@ -191,6 +191,7 @@ class Bot:
     redraw: Callable[[str], None]  # redraw(ask_id): every copy of its card, when acks leave time for it
     turns: Turns
     step_up_key: str | None = None  # NHI_STEP_UP_KEY; None: not set, so no code can be checked
+    signs_in_at: str | None = None  # the address that a token makes a link of; None: no identity provider is named
 
     @contextmanager
     def writing(self) -> Iterator[Session]:

@@ -15,7 +15,7 @@ from bot import delivery, directory
 from bot.slack import ALL_SENDING, UNWELL, Kind, trouble, why_shut
 from jobs import checkpoint
 from jobs.program import Program, open_database, real_clock, slack_client
-from nhi import ledger, own_power, policy, roster, settings, step_up
+from nhi import ledger, oidc, own_power, policy, roster, settings, step_up
 from nhi.database import in_a_sentence, open_sessions, reading
 from nhi.errors import NhiError
 from nhi.identity import Gap
@@ -126,10 +126,20 @@ def _policy(told: Policy, path: Path) -> Check:
 
 
 def _step_up(chosen: Settings) -> Check:
-    """Whether the codes that policy asks for can be checked."""
-    key = chosen.nhi_step_up_key
-    good = _or_check("step-up", lambda: step_up.check_key(key.get_secret_value() if key else None))
-    return good if isinstance(good, Check) else Check(name="step-up", status="ok", detail="codes can be checked")
+    """Whether the codes that policy asks for can be checked, and the provider that settings name be reached."""
+    found = _or_check("step-up", lambda: "; ".join(_ways_to_prove(chosen)))
+    return found if isinstance(found, Check) else Check(name="step-up", status="ok", detail=found)
+
+
+def _ways_to_prove(chosen: Settings) -> Iterator[str]:
+    """Yield how people prove who they are. Raises NhiError where a way that the settings name does not work."""
+    key, client = chosen.nhi_step_up_key, oidc.client_of(chosen)
+    if client is not None:
+        oidc.Issuer(client).metadata(real_clock())
+        yield f"people sign in at {client.issuer}, which has to know {client.redirect_uri}"
+    if client is None or key is not None:
+        step_up.check_key(key.get_secret_value() if key else None)
+        yield "codes can be checked"
 
 
 def _slack(chosen: Settings) -> Iterator[Check]:

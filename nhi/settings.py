@@ -24,6 +24,10 @@ class Settings(BaseSettings):
     nhi_policy: Path = Path("policy.toml")
     nhi_signing_key: SecretStr | None = None
     nhi_step_up_key: SecretStr | None = None
+    nhi_oidc_issuer: str | None = None
+    nhi_oidc_client_id: str | None = None
+    nhi_oidc_client_secret: SecretStr | None = None
+    nhi_public_url: str | None = None
     nhi_smtp_url: SecretStr | None = None
     nhi_scim_token: SecretStr | None = None
     port: int = Field(default=3000, ge=1, le=65535)

@@ -1,4 +1,5 @@
-"""A second proof of who somebody is: a code of their authenticator (RFC 6238), for one act, for five minutes.
+"""A second proof of who somebody is, for one act, for five minutes: a code of their authenticator (RFC 6238), or a
+sign-in at the identity provider (nhi/sign_ins.py).
 
 No secret is stored: each person's follows from NHI_STEP_UP_KEY, their e-mail and how often they enrolled. A code is
 good once, and ten wrong ones lock somebody out for a quarter of an hour.
@@ -26,6 +27,7 @@ LOCKED_FOR = timedelta(minutes=15)
 SHORTEST_KEY = 32  # characters of NHI_STEP_UP_KEY
 _STEP = 30  # seconds, as every authenticator counts
 _ISSUER = "NHI"
+CODE, SIGN_IN = "code", "sign_in"  # by what it was proved
 
 
 class Proof(StrEnum):
@@ -85,7 +87,7 @@ def prove(session: Session, who: PersonRow, about: str, code: str, *, key: str, 
     if step is None or not _spend_step(session, row.email, step):
         return _failed(session, row, about, now)
     row.failures, row.locked_until = 0, None
-    _write(session, who, about, now)
+    write(session, who, about, now, by=CODE)
     return Proof.GOOD
 
 
@@ -117,24 +119,29 @@ def _failed(session: Session, row: AuthenticatorRow, about: str, now: datetime) 
     if row.failures >= FAILURES_AT_MOST:
         row.failures, row.locked_until = 0, now + LOCKED_FOR
     session.flush()
-    ledger.record(session, "step_up.failed", now=now, facts={"about": about}, private={"email": row.email})
+    write_failed(session, row.email, about, now)
     return Proof.LOCKED if row.locked_until is not None and row.locked_until > now else Proof.WRONG
 
 
-def _write(session: Session, who: PersonRow, about: str, now: datetime) -> None:
+def write_failed(session: Session, email: str, about: str, now: datetime) -> None:
+    """Tell the ledger of a proof that was none."""
+    ledger.record(session, "step_up.failed", now=now, facts={"about": about}, private={"email": email})
+
+
+def write(session: Session, who: PersonRow, about: str, now: datetime, *, by: str) -> None:
+    """Write that somebody proved who they are, for one act: it is good for five minutes."""
     known = session.scalar(select(StepUpRow).where(StepUpRow.email == who.email, StepUpRow.about == about))
-    if known is not None:
-        known.at, known.until = now, now + GOOD_FOR
-        return
-    session.add(
-        StepUpRow(id=new_id(), email=who.email, slack_id=who.slack_id, about=about, at=now, until=now + GOOD_FOR)
-    )
+    if known is None:
+        known = StepUpRow(id=new_id(), email=who.email, slack_id=who.slack_id, about=about)
+        session.add(known)
+    known.at, known.until = now, now + GOOD_FOR
     session.flush()
-    ledger.record(session, "step_up.done", now=now, facts={"about": about}, private={"email": who.email})
+    facts = {"about": about, "by": by}
+    ledger.record(session, "step_up.done", now=now, facts=facts, private={"email": who.email})
 
 
 def demand(session: Session, email: str, about: str, now: datetime) -> None:
     """Raise BadAnswer where this person did not prove who they are, for this act, within the last five minutes."""
     found = select(StepUpRow.id).where(StepUpRow.email == email, StepUpRow.about == about, StepUpRow.until > now)
     if session.scalar(found) is None:
-        raise BadAnswer("Please type the code that your authenticator shows now.", field="code")
+        raise BadAnswer("Please prove first that it is you, in the way that this form offers.", field="code")

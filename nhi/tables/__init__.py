@@ -18,6 +18,7 @@ from nhi.tables.acts import (
     AuthenticatorRow,
     RemediationStepRow,
     ScreamStepRow,
+    SignInRow,
     StepUpRow,
 )
 from nhi.tables.columns import Base, UtcDateTime, new_id
@@ -131,6 +132,7 @@ __all__ = [
     "RunRow",
     "ScanRow",
     "ScreamStepRow",
+    "SignInRow",
     "SnoozeRow",
     "StepUpRow",
     "SwitchRow",

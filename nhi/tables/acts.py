@@ -107,6 +107,23 @@ class StepUpRow(Base):
     until: Mapped[Instant]
 
 
+class SignInRow(Base):
+    """A link by which somebody signs in, to prove who they are for one act. Of what opens it, only hashes are kept."""
+
+    __tablename__ = "sign_in"
+
+    id: Mapped[Id]
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    email: Mapped[str] = mapped_column(String(320))
+    slack_id: Mapped[str] = mapped_column(String(32))
+    about: Mapped[Short]  # the offer or approval that it is for
+    until: Mapped[Instant]
+    state_hash: Mapped[str | None] = mapped_column(String(64), index=True)  # of a sign-in under way; None: none is
+    cookie_hash: Mapped[str | None] = mapped_column(String(64))
+    began_at: Mapped[Instant | None]
+    used_at: Mapped[Instant | None]
+
+
 class AnnouncementRow(Base):
     """Something was told in the admins' channel: once, by its id."""
 

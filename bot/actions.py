@@ -1,8 +1,9 @@
 """Clicks and forms: parse, one use case in one short local transaction, then ack, then redraw.
 
-No call over the network comes before the ack, so a click that was not recorded shows the person an error, which is then
-true. What follows the ack is harmless if it is lost: rows say what is due. An error that is raised here on purpose
-becomes a sentence for the person in bot/app.py.
+A click that decides comes from the inbox, which acknowledged it (bot/inbox.py). No call over the network comes before
+an ack, so a click that was not recorded shows the person an error, which is then true. What follows is harmless if it
+is lost: rows say what is due. An error that is raised here on purpose becomes a sentence for the person in
+bot/refusals.py.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from bot import codes, events, messages, metrics, modals, suggest
 from bot.render import sentence
-from bot.slack import Bot, Json, one_sentence, tell
+from bot.slack import After, Bot, Decide, Json, one_sentence, tell
 from nhi import alarms, answers, authority, decisions, facts, ledger
 from nhi.answers import Answered, Answering
 from nhi.database import reading
@@ -32,16 +33,13 @@ from nhi.tables import IdentityRow, SwitchRow
 log = logging.getLogger(__name__)
 
 LIVE = "live"
-Decide = Callable[[Session, Answering, datetime], Answered]
+UseCase = Callable[[Session, Answering, datetime], Answered]
 Submit = Callable[[Session, datetime, Policy], tuple[Answered, bool]]
 
 
 def register(app: App, bot: Bot) -> None:
     """Listen for every button and form of ours."""
     clicks, forms = Clicks(bot=bot), Forms(bot=bot)
-    app.action("nhi:claim")(clicks.claim)
-    app.action("nhi:not_mine")(clicks.not_mine)
-    app.action("nhi:undo")(clicks.undo)
     app.action("nhi:justify")(clicks.justify)
     app.action("nhi:rotate")(clicks.rotate)
     app.action("nhi:disable")(clicks.disable)
@@ -56,31 +54,39 @@ def register(app: App, bot: Bot) -> None:
     app.view("nhi:not_us")(forms.not_us)
 
 
+def deciding(bot: Bot) -> dict[str, Decide]:
+    """Return the buttons on cards that only decide."""
+    clicks = Clicks(bot=bot)
+    return {"nhi:claim": clicks.claim, "nhi:not_mine": clicks.not_mine, "nhi:undo": clicks.undo}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Clicks:
     """Buttons on cards."""
 
     bot: Bot
 
-    def claim(self, ack: Ack, body: Json) -> None:
-        self._decide(ack, body, Verdict.CLAIM, decisions.claim)
+    def claim(self, session: Session, body: Json) -> After:
+        return self._decide(session, body, Verdict.CLAIM, decisions.claim)
 
-    def not_mine(self, ack: Ack, body: Json) -> None:
+    def not_mine(self, session: Session, body: Json) -> After:
         """Record it, and only then ask whose it may be: closing that form loses nothing."""
-        answered = self._decide(ack, body, Verdict.NOT_MINE, decisions.not_mine)
-        self.bot.later(suggest.offer, self.bot, body, answered)
+        return self._decide(session, body, Verdict.NOT_MINE, decisions.not_mine)
 
-    def undo(self, ack: Ack, body: Json) -> None:
-        self._decide(ack, body, Verdict.UNDO, decisions.undo)
+    def undo(self, session: Session, body: Json) -> After:
+        return self._decide(session, body, Verdict.UNDO, decisions.undo)
 
-    def _decide(self, ack: Ack, body: Json, verdict: Verdict, decide: Decide) -> Answered:
+    def _decide(self, session: Session, body: Json, verdict: Verdict, use_case: UseCase) -> After:
         now, policy = self.bot.clock(), self.bot.policy()
-        with self.bot.writing() as session:
-            answering = _begin(session, body, verdict, policy, now)
-            answered, on_card = decide(session, answering, now), answering.offer.card_id is not None
-        ack()
-        _follow_up(self.bot, answered, None if on_card else body)
-        return answered
+        answering = _begin(session, body, verdict, policy, now)
+        answered, on_card = use_case(session, answering, now), answering.offer.card_id is not None
+
+        def then() -> None:
+            _follow_up(self.bot, answered, None if on_card else body)
+            if verdict is Verdict.NOT_MINE:
+                self.bot.later(suggest.offer, self.bot, body, answered)
+
+        return then
 
     def justify(self, ack: Ack, body: Json) -> None:
         now, policy = self.bot.clock(), self.bot.policy()

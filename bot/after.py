@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 THREADS = 100  # for calls that a person waits for, a few hundred milliseconds each
 REDRAW_THREADS = 4
 PATIENCE_SECONDS = 5.0  # of a redraw with clicks that go on coming in
+CALM_SECONDS = 0.01  # without a request: a burst has pauses, too, while its next requests are being read
 
 
 class Started(ListenerStartHandler):
@@ -54,19 +55,44 @@ class AfterAck(ThreadPoolExecutor):
         super().__init__(max_workers=THREADS, thread_name_prefix="after-ack")
         self._redraws = ThreadPoolExecutor(max_workers=REDRAW_THREADS, thread_name_prefix="redraw")
         self._lock = threading.Condition()
-        self._under_way = 0  # listeners that are not acknowledged yet
+        self._under_way = 0  # requests that are not acknowledged yet
+        self._last_came = 0.0
+        self._is_deciding = False
         self._pending: set[Future[Any]] = set()
         self._wanted: set[str] = set()
 
     def begin(self) -> None:
-        """Count a listener that starts."""
+        """Count a request that came."""
         with self._lock:
             self._under_way += 1
+            self._last_came = time.monotonic()
 
     def end(self) -> None:
-        """Count a listener that is done: its answer is on its way to Slack."""
+        """Count a request that is done: its answer is on its way to Slack."""
         with self._lock:
             self._under_way -= 1
+            self._lock.notify_all()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request waits for its acknowledgement."""
+        return self._under_way > 0
+
+    def wait_for_calm(self, seconds: float) -> bool:
+        """Wait until nobody waits for an acknowledgement, nor came just now; return whether that was so in time."""
+        ends = time.monotonic() + seconds
+        with self._lock:
+            while (now := time.monotonic()) < ends:
+                calm_at = self._last_came + CALM_SECONDS
+                if self._under_way == 0 and now >= calm_at:
+                    return True
+                self._lock.wait(ends - now if self._under_way else min(calm_at, ends) - now)
+        return False
+
+    def deciding(self, is_deciding: bool) -> None:
+        """Tell whether acknowledged clicks wait to be decided: a message is then redrawn once, and not at each."""
+        with self._lock:
+            self._is_deciding = is_deciding
             self._lock.notify_all()
 
     def later(self, function: Callable[..., object], *arguments: object) -> None:
@@ -82,7 +108,7 @@ class AfterAck(ThreadPoolExecutor):
 
         def run() -> None:
             with self._lock:
-                self._lock.wait_for(lambda: self._under_way == 0, timeout=PATIENCE_SECONDS)
+                self._lock.wait_for(lambda: not (self._under_way or self._is_deciding), timeout=PATIENCE_SECONDS)
                 self._wanted.discard(key)
             function()
 

@@ -10,43 +10,40 @@ import time
 import urllib.request
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 from slack_bolt import App, BoltContext, BoltRequest, BoltResponse
-from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.logger.messages import warning_client_prioritized_and_token_skipped
 from slack_bolt.middleware import Middleware
 from slack_sdk import WebClient
 
 from bot import (
     actions,
+    clicks,
     commands,
     delivery,
-    directory,
     events,
-    freshen,
     grouping,
     handover,
-    messages,
-    metrics,
     review,
     second,
     shortcuts,
 )
 from bot.after import AfterAck, Completed, Started
-from bot.render import sentence, speak
+from bot.clicks import Ours
+from bot.inbox import Inbox
+from bot.refusals import Refusals
+from bot.render import speak
 from bot.sign_in import PREFIX
-from bot.slack import CALL_SECONDS, UNWELL, Bot, Json, Kind, one_sentence, reopen_if_mended, tell, trouble
-from bot.turns import Turns
+from bot.slack import CALL_SECONDS, UNWELL, Bot, Decide, Json, Kind, reopen_if_mended, trouble
+from bot.turns import Together, Turns
 from nhi import oidc
-from nhi.database import Sessions, reading
+from nhi.database import Sessions
 from nhi.defer import Defer
-from nhi.errors import NhiError, NotAllowed, OutOfDate, SettingsError
+from nhi.errors import SettingsError
 from nhi.policy import Policy
 from nhi.redact import redact
 from nhi.settings import Settings
-from nhi.tables import PersonRow, new_id
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +56,7 @@ def build_app(
     policy_loader: Callable[[], Policy],
     clock: Callable[[], datetime],
     defer: Defer,
-) -> App:
+) -> Slackbot:
     """Return the app, with every listener in place.
 
     Raises SettingsError where a token is missing or Slack refuses it. A Slack that cannot be reached is no error: the
@@ -67,12 +64,14 @@ def build_app(
     """
     keep_secrets_out_of_logs()
     client = _client(settings)
-    known = _is_known(client)
+    ours = Ours(client)
+    known = _is_known(ours)
     if known:
         reopen_if_mended(sessions, client, clock())
     signs_in = oidc.client_of(settings)
-    after = AfterAck()
-    app = App(
+    after, turns = AfterAck(), Turns(sessions)
+    together = Together(sessions, turns)
+    app = Slackbot(
         name="nhi",
         logger=_bolts_logger(),
         client=client,
@@ -89,17 +88,17 @@ def build_app(
     )
 
     def redraw(ask_id: str) -> None:
-        after.redraw(ask_id, lambda: delivery.drain(sessions, client, policy_loader(), clock, only_ask=ask_id))
+        after.redraw(ask_id, lambda: delivery.drain(together, client, policy_loader(), clock, only_ask=ask_id))
 
     bot = Bot(
-        sessions=sessions,
+        sessions=together,
         policy=policy_loader,
         clock=clock,
         defer=defer,
         client=client,
         later=after.later,
         redraw=redraw,
-        turns=Turns(sessions),
+        turns=turns,
         step_up_key=settings.nhi_step_up_key.get_secret_value() if settings.nhi_step_up_key else None,
         signs_in_at=f"{signs_in.public_url}{PREFIX}" if signs_in else None,
     )
@@ -107,7 +106,11 @@ def build_app(
     app.listener_runner.listener_completion_handler = Completed(after)
     app.middleware(_in_policys_language(policy_loader))
     app.middleware(_only_ours)
-    app.error(_Errors(bot).answer)
+    refusals = Refusals(bot)
+    app.error(refusals.answer)
+    app.inbox = Inbox(bot, use_cases(bot), refusals, ours, after)
+    for action in app.inbox.actions:
+        app.action(action)(app.inbox.listen)
     actions.register(app, bot)
     grouping.register(app, bot)
     handover.register(app, bot)
@@ -118,6 +121,12 @@ def build_app(
     app.action("nhi:sign_in")(lambda ack: ack())  # Slack opens the link, and tells of it
     shortcuts.register(app, bot)
     return app
+
+
+def use_cases(bot: Bot) -> dict[str, Decide]:
+    """Return the use case behind each button that only decides, by its action id: what the inbox takes."""
+    modules = (actions, grouping, handover, review, second)
+    return {name: use_case for module in modules for name, use_case in module.deciding(bot).items()}
 
 
 def _client(settings: Settings) -> WebClient:
@@ -134,10 +143,10 @@ def _client(settings: Settings) -> WebClient:
     return client
 
 
-def _is_known(client: WebClient) -> bool:
+def _is_known(ours: Ours) -> bool:
     """Whether Slack knows our token. Raises SettingsError where it says that it does not."""
     try:
-        client.auth_test()
+        ours.learn()
     except UNWELL as error:
         what = trouble(error)
         if what.kind is Kind.STOP:
@@ -179,6 +188,12 @@ def is_signed(secret: str, body: bytes, timestamp: str, signature: str, now: flo
     return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
 
 
+class Slackbot(App):
+    """Bolt's app, and the inbox that its clicks go into."""
+
+    inbox: Inbox
+
+
 class _Signed(Middleware):
     """Lets through what Slack signed; Socket Mode needs no signature, its connection is authenticated.
 
@@ -191,7 +206,7 @@ class _Signed(Middleware):
     def process(self, *, req: BoltRequest, resp: BoltResponse, next: Callable[[], BoltResponse]) -> BoltResponse:  # noqa: A002
         if req.mode != "socket_mode" and not self._is_signed(req):
             return BoltResponse(status=401, body="invalid signature")
-        if not _is_sound(req.body):
+        if not clicks.is_sound(req.body):
             return BoltResponse(status=400, body="not a request of Slack's")
         return next()
 
@@ -202,26 +217,14 @@ class _Signed(Middleware):
         return self._secret is not None and is_signed(self._secret, body, timestamp, signature, time.time())
 
 
-def _is_sound(body: Json) -> bool:
-    """Whether the parts that Bolt and we look into have the shapes that Slack gives them."""
-    parts = [body.get(name) for name in ("event", "view", "container", "channel", "message")]
-    actions_taken = body.get("actions", [])
-    return (
-        all(part is None or isinstance(part, dict) for part in parts)
-        and isinstance(body.get("user"), dict | str | None)
-        and isinstance(actions_taken, list)
-        and all(isinstance(action, dict) for action in actions_taken)
-    )
-
-
 # -- who may knock -----------------------------------------------------------------------------------------------------
 
 
 def _only_ours(body: Json, context: BoltContext, next: Callable[[], None]) -> None:  # noqa: A002  Bolt's own name
     """Refuse people of other workspaces. The payload's team is compared to the one that our token is of."""
     ours = context.authorize_result
-    if ours is not None and ours.enterprise_id is None and _teams(body) - {ours.team_id}:
-        raise NotAllowed(sentence("commands.not_ours"))
+    if ours is not None:
+        clicks.refuse_others(body, ours.team_id, ours.enterprise_id)
     next()
 
 
@@ -233,85 +236,6 @@ def _in_policys_language(policy: Callable[[], Policy]) -> Callable[..., None]:
         next()
 
     return listen
-
-
-def _teams(body: Json) -> set[str]:
-    """Return every workspace that a payload says its person is of. (In an organisation, one person has several.)"""
-    places = [body.get("user"), body.get("team"), body.get("event")]
-    named: list[Any] = [body.get("team_id")]
-    for place in places:
-        if isinstance(place, dict):
-            named += [place.get("team_id"), place.get("user_team")]
-    team = body.get("team")
-    named.append(team.get("id") if isinstance(team, dict) else team)
-    return {name for name in named if isinstance(name, str)}
-
-
-# -- errors become answers ---------------------------------------------------------------------------------------------
-
-
-class _Errors:
-    """What a person sees when a listener raises."""
-
-    def __init__(self, bot: Bot) -> None:
-        self._bot = bot
-
-    def answer(self, error: Exception, body: Json) -> BoltResponse:
-        if isinstance(error, BoltUnhandledRequestError):
-            error = OutOfDate(sentence("commands.out_of_date"))
-        if isinstance(error, NhiError):
-            return self._refuse(error, body)
-        return self._break(error, body)
-
-    def _refuse(self, error: NhiError, body: Json) -> BoltResponse:
-        metrics.REFUSALS.labels(reason=type(error).__name__).inc()
-        said = messages.sorry(str(error))
-        if isinstance(error, NotAllowed):
-            self._bot.later(_get_to_know, self._bot, body)
-        match _kind(body):
-            case "command":
-                return BoltResponse(status=200, body=ephemeral(said))
-            case "view_submission":
-                return BoltResponse(status=200, body={"response_action": "update", "view": one_sentence(said)})
-            case "block_actions" if isinstance(error, OutOfDate):
-                self._bot.later(freshen.answer, self._bot, body, str(error))
-            case "block_actions" | "message_action" | "shortcut":
-                self._bot.later(tell, self._bot, body, said)
-            case _:
-                pass  # an event: there is nobody to tell
-        return BoltResponse(status=200, body="")
-
-    def _break(self, error: Exception, body: Json) -> BoltResponse:
-        """Answer 500, so that Slack says truly that it failed; the person also gets an id that is in the log."""
-        error_id = new_id()[:8]
-        log.error("error %s in a %s", error_id, _kind(body), exc_info=error)
-        said = messages.sorry(sentence("commands.broke", number=error_id))
-        if _kind(body) == "command":
-            return BoltResponse(status=200, body=ephemeral(said))
-        if _kind(body) == "block_actions":
-            self._bot.later(tell, self._bot, body, said)
-        return BoltResponse(status=500, body="")
-
-
-def ephemeral(message: messages.Message) -> Json:
-    """Return the answer to a command that only its sender sees."""
-    return {"response_type": "ephemeral", "text": message.text, "blocks": message.blocks}
-
-
-def _kind(body: Json) -> str:
-    return "command" if "command" in body else str(body.get("type"))
-
-
-def _get_to_know(bot: Bot, body: Json) -> None:
-    """Look a stranger to us up, so that an admin who was never asked anything is known at the next press."""
-    user = body.get("user")
-    slack_id = user.get("id") if isinstance(user, dict) else body.get("user_id")
-    if not isinstance(slack_id, str):
-        return
-    with reading(bot.sessions) as session:
-        known = session.get(PersonRow, slack_id) is not None
-    if not known:
-        directory.refresh(bot.sessions, bot.client, [slack_id], bot.clock())
 
 
 # -- logs --------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from bot import messages, metrics, offers
 from bot.render import say, sentence
-from bot.slack import Bot, Json, tell
+from bot.slack import After, Bot, Decide, Json, tell
 from nhi import answers, authority, decisions
 from nhi.answers import Answered, Answering
 from nhi.errors import AlreadyAnswered, NotAllowed, OutOfDate
@@ -20,47 +20,53 @@ from nhi.escalation import AskStatus, Verdict
 from nhi.policy import Policy
 from nhi.tables import AskRow, CardRow, DeliveryRow, IdentityRow, OfferRow
 
-Decide = Callable[..., Answered]
+UseCase = Callable[..., Answered]
 
 
 def register(app: App, bot: Bot) -> None:
     """Listen for the buttons of groups, and for the one that changes the pace."""
     clicks = Clicks(bot=bot)
-    app.action("nhi:group_claim")(clicks.claim)
-    app.action("nhi:group_not_mine")(clicks.not_mine)
     app.action("nhi:group_each")(clicks.each)
     app.action("nhi:pace")(clicks.pace)
+
+
+def deciding(bot: Bot) -> dict[str, Decide]:
+    """Return the buttons of groups that only decide."""
+    clicks = Clicks(bot=bot)
+    return {"nhi:group_claim": clicks.claim, "nhi:group_not_mine": clicks.not_mine}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clicks:
     bot: Bot
 
-    def claim(self, ack: Ack, body: Json) -> None:
-        self._decide(ack, body, Verdict.CLAIM, decisions.claim)
+    def claim(self, session: Session, body: Json) -> After:
+        return self._decide(session, body, Verdict.CLAIM, decisions.claim)
 
-    def not_mine(self, ack: Ack, body: Json) -> None:
-        self._decide(ack, body, Verdict.NOT_MINE, decisions.not_mine)
+    def not_mine(self, session: Session, body: Json) -> After:
+        return self._decide(session, body, Verdict.NOT_MINE, decisions.not_mine)
 
-    def _decide(self, ack: Ack, body: Json, verdict: Verdict, decide: Decide) -> None:
+    def _decide(self, session: Session, body: Json, verdict: Verdict, use_case: UseCase) -> After:
         """Answer each question of the group that is still open, in one transaction; who may not, answers none."""
         now, policy = self.bot.clock(), self.bot.policy()
         done: list[Answered] = []
-        with self.bot.writing() as session:
-            waiting = _waiting(session, body)
-            for offer in waiting:
-                answering = _still_open(session, offer, verdict, body["user"]["id"], policy, now)
-                if answering is not None:
-                    done.append(decide(session, answering, now))
+        waiting = _waiting(session, body)
+        for offer in waiting:
+            answering = _still_open(session, offer, verdict, body["user"]["id"], policy, now)
+            if answering is not None:
+                done.append(use_case(session, answering, now))
         if not done:
             raise OutOfDate(sentence("commands.out_of_date"))
-        ack()
-        metrics.CLICKS.labels(verdict=verdict.value).inc(len(done))
-        for answered in done:
-            if answered.ask_id is not None:
-                self.bot.redraw(answered.ask_id)
         thanks = say("groups.thanks", done=len(done), skipped=len(waiting) - len(done))
-        self.bot.later(tell, self.bot, body, messages.Message(blocks=[thanks.rich()], text=thanks.spoken()))
+
+        def then() -> None:
+            metrics.CLICKS.labels(verdict=verdict.value).inc(len(done))
+            for answered in done:
+                if answered.ask_id is not None:
+                    self.bot.redraw(answered.ask_id)
+            self.bot.later(tell, self.bot, body, messages.Message(blocks=[thanks.rich()], text=thanks.spoken()))
+
+        return then
 
     def each(self, ack: Ack, body: Json) -> None:
         """Show the questions of a group as cards of their own, to who pressed."""

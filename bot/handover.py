@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from bot.card import findings_list, header, join, kind_of, last_use, symbol, told
 from bot.messages import Message, first_name
 from bot.render import Blocks, Json, Words, fitting, say
-from bot.slack import Bot
+from bot.slack import After, Bot, Decide
 from nhi import facts, handover
 from nhi.database import Sessions, reading
 from nhi.errors import OutOfDate
@@ -185,24 +185,31 @@ def to_heir(shown: Json, offer_id: str | None) -> Message:
 def register(app: App, bot: Bot) -> None:
     """Listen for the buttons of hand-overs."""
     clicks = Clicks(bot=bot)
-    app.action("nhi:hand")(clicks.hand)
-    app.action("nhi:take")(clicks.take)
     app.action("nhi:hand_pick")(clicks.pick)
-    app.action("nhi:heir_accept")(clicks.accept)
-    app.action("nhi:heir_pass")(clicks.decline)
+
+
+def deciding(bot: Bot) -> dict[str, Decide]:
+    """Return the buttons of hand-overs that only decide."""
+    clicks = Clicks(bot=bot)
+    return {
+        "nhi:hand": clicks.hand,
+        "nhi:take": clicks.take,
+        "nhi:heir_accept": clicks.accept,
+        "nhi:heir_pass": clicks.decline,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clicks:
-    """Three lines each: parse, one use case, then ack; what follows may be lost."""
+    """Parse, one use case; what follows may be lost."""
 
     bot: Bot
 
-    def hand(self, ack: Ack, body: Json) -> None:
-        self._propose(ack, body, _value(body), None)
+    def hand(self, session: Session, body: Json) -> After:
+        return self._propose(session, body, _value(body), None)
 
-    def take(self, ack: Ack, body: Json) -> None:
-        self._propose(ack, body, _value(body), str(body["user"]["id"]))
+    def take(self, session: Session, body: Json) -> After:
+        return self._propose(session, body, _value(body), str(body["user"]["id"]))
 
     def pick(self, ack: Ack, body: Json) -> None:
         chosen = body["actions"][0].get("selected_user")
@@ -210,28 +217,25 @@ class Clicks:
         if not isinstance(chosen, str):
             ack()  # the choice was cleared
             return
-        self._propose(ack, body, place if _OPAQUE.fullmatch(place) else "", chosen)
-
-    def _propose(self, ack: Ack, body: Json, item_id: str, heir: str | None) -> None:
-        now, policy = self.bot.clock(), self.bot.policy()
         with self.bot.writing() as session:
-            handover.propose(session, item_id, heir=heir, slack_id=body["user"]["id"], policy=policy, now=now)
+            then = self._propose(session, body, place if _OPAQUE.fullmatch(place) else "", chosen)
         ack()
-        self._follow_up(item_id)
+        then()
 
-    def accept(self, ack: Ack, body: Json) -> None:
+    def _propose(self, session: Session, body: Json, item_id: str, heir: str | None) -> After:
         now, policy = self.bot.clock(), self.bot.policy()
-        with self.bot.writing() as session:
-            done = handover.accept(session, _value(body), slack_id=body["user"]["id"], policy=policy, now=now)
-        ack()
-        self._follow_up(done.attestation_id)
+        handover.propose(session, item_id, heir=heir, slack_id=body["user"]["id"], policy=policy, now=now)
+        return partial(self._follow_up, item_id)
 
-    def decline(self, ack: Ack, body: Json) -> None:
+    def accept(self, session: Session, body: Json) -> After:
         now, policy = self.bot.clock(), self.bot.policy()
-        with self.bot.writing() as session:
-            done = handover.decline(session, _value(body), slack_id=body["user"]["id"], policy=policy, now=now)
-        ack()
-        self._follow_up(done.attestation_id)
+        done = handover.accept(session, _value(body), slack_id=body["user"]["id"], policy=policy, now=now)
+        return partial(self._follow_up, done.attestation_id)
+
+    def decline(self, session: Session, body: Json) -> After:
+        now, policy = self.bot.clock(), self.bot.policy()
+        done = handover.decline(session, _value(body), slack_id=body["user"]["id"], policy=policy, now=now)
+        return partial(self._follow_up, done.attestation_id)
 
     def _follow_up(self, key: str) -> None:
         """Let the worker ask the heir and redraw the cards at once; its next tick would do both anyway."""

@@ -1,7 +1,8 @@
 """The review inside Slack: buttons and forms of its boards, `/nhi review`, and the signature.
 
 Each listener parses, calls one use case in one short transaction, acknowledges, and then lets the board be redrawn with
-the next card. What follows the ack is harmless if it is lost: the board's row says that it is due.
+the next card; what only decides comes from the inbox, acknowledged. What follows is harmless if it is lost: the board's
+row says that it is due.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from slack_bolt import Ack, App
 from sqlalchemy import select, update
@@ -17,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from bot import delivery, directory, messages, metrics, modals, review_boards, review_cards, review_places, whois
 from bot.render import sentence
-from bot.slack import UNWELL, Bot, Json, tell, trouble
+from bot.slack import UNWELL, After, Bot, Decide, Json, tell, trouble
 from nhi import authority, facts, review_answers, review_facts, review_handover, signing
 from nhi.database import reading
 from nhi.errors import BadAnswer, NotAllowed, OutOfDate
@@ -35,18 +37,24 @@ from nhi.tables import (
 
 log = logging.getLogger(__name__)
 
-Decide = Callable[[Session, Reviewing, Policy, datetime], Reviewed]
+UseCase = Callable[[Session, Reviewing, Policy, datetime], Reviewed]
 
 
 def register(app: App, bot: Bot) -> None:
     """Listen for every button and form of the review."""
     clicks, forms = Clicks(bot=bot), Forms(bot=bot)
-    for name in ("keep", "all", "off", "reassign", "details", "later", "reopen", "sign", "open"):
+    for name in ("keep", "off", "reassign", "details", "later", "sign", "open"):
         app.action(f"nhi:review_{name}")(getattr(clicks, name))
     for name in ("list", "cards", "more", "back"):
         app.action(f"nhi:review_{name}")(clicks.turn)
     for name in ("keep", "off", "reassign", "sign"):
         app.view(f"nhi:review_{name}")(getattr(forms, name))
+
+
+def deciding(bot: Bot) -> dict[str, Decide]:
+    """Return the buttons of the review that only decide."""
+    clicks = Clicks(bot=bot)
+    return {"nhi:review_all": clicks.all, "nhi:review_reopen": clicks.reopen}
 
 
 # -- buttons -----------------------------------------------------------------------------------------------------------
@@ -62,17 +70,17 @@ class Clicks:
         """Keep one item; of high risk, a form asks why first."""
         self._decide_or_ask(ack, body, Answer.KEEP, _needs_reason, review_cards.keep_form, _keep)
 
-    def all(self, ack: Ack, body: Json) -> None:
+    def all(self, session: Session, body: Json) -> After:
         """Keep all with the same facts, at one press."""
-        self._decide(ack, body, Answer.KEEP, _keep)
+        return self._decide(session, body, Answer.KEEP, _keep)
 
     def off(self, ack: Ack, body: Json) -> None:
         """Turn the one credential off; where there are several, or none that can be, a form says so first."""
         self._decide_or_ask(ack, body, Answer.OFF, _needs_choice, review_cards.off_form, _off_the_only_one)
 
-    def reopen(self, ack: Ack, body: Json) -> None:
-        self._decide(
-            ack, body, Answer.REOPEN, lambda session, who, policy, now: review_answers.reopen(session, who, now)
+    def reopen(self, session: Session, body: Json) -> After:
+        return self._decide(
+            session, body, Answer.REOPEN, lambda session, who, policy, now: review_answers.reopen(session, who, now)
         )
 
     def reassign(self, ack: Ack, body: Json) -> None:
@@ -137,14 +145,12 @@ class Clicks:
         ack()
         self.bot.later(_open, self.bot, body, view)
 
-    def _decide(self, ack: Ack, body: Json, action: str, decide: Decide) -> None:
+    def _decide(self, session: Session, body: Json, action: str, use_case: UseCase) -> After:
         now, policy = self.bot.clock(), self.bot.policy()
-        with self.bot.writing() as session:
-            reviewing = _begin(self.bot, session, body, action)
-            reviewed = decide(session, reviewing, policy, now)
-            boards = _boards(session, reviewing.campaign.id, {item.reviewer for item in reviewing.items})
-        ack()
-        _follow_up(self.bot, reviewed, boards)
+        reviewing = _begin(self.bot, session, body, action)
+        reviewed = use_case(session, reviewing, policy, now)
+        boards = _boards(session, reviewing.campaign.id, {item.reviewer for item in reviewing.items})
+        return partial(_follow_up, self.bot, reviewed, boards)
 
     def _decide_or_ask(
         self,
@@ -153,14 +159,17 @@ class Clicks:
         action: str,
         asks: Callable[[Reviewing], bool],
         form: Callable[[Json, str], Json],
-        decide: Decide,
+        use_case: UseCase,
     ) -> None:
         """Decide at once, or open the form where a press alone does not say enough."""
         with reading(self.bot.sessions) as session:
             reviewing = _begin(self.bot, session, body, action)
             view = form(_facts(reviewing), reviewing.offer.id) if asks(reviewing) else None
         if view is None:
-            self._decide(ack, body, action, decide)
+            with self.bot.writing() as session:
+                then = self._decide(session, body, action, use_case)
+            ack()
+            then()
             return
         ack()
         self.bot.later(_open, self.bot, body, view)
@@ -235,7 +244,7 @@ class Forms:
         ack()
         self.bot.later(redraw, self.bot, boards)
 
-    def _submit(self, ack: Ack, body: Json, view: Json, action: str, decide: Decide) -> None:
+    def _submit(self, ack: Ack, body: Json, view: Json, action: str, decide: UseCase) -> None:
         now, policy = self.bot.clock(), self.bot.policy()
         try:
             with self.bot.writing() as session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from slack_bolt import Ack, App
 from sqlalchemy import select
@@ -13,7 +14,7 @@ from bot import codes, modals
 from bot.card import findings_list, header, join, told
 from bot.messages import Message
 from bot.render import Blocks, Json, say
-from bot.slack import Bot
+from bot.slack import After, Bot, Decide
 from nhi import approvals, facts, risk
 from nhi.errors import BadAnswer
 from nhi.policy import Policy
@@ -126,8 +127,12 @@ def register(app: App, bot: Bot) -> None:
     """Listen for the second person's buttons and form."""
     clicks = Clicks(bot=bot)
     app.action("nhi:agree")(clicks.agree)
-    app.action("nhi:decline")(clicks.decline)
     app.view("nhi:agree")(clicks.submit)
+
+
+def deciding(bot: Bot) -> dict[str, Decide]:
+    """Return the second person's button that only decides."""
+    return {"nhi:decline": Clicks(bot=bot).decline}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,14 +157,11 @@ class Clicks:
         else:
             self._follow_up(*done)
 
-    def decline(self, ack: Ack, body: Json) -> None:
+    def decline(self, session: Session, body: Json) -> After:
         now, policy = self.bot.clock(), self.bot.policy()
-        with self.bot.writing() as session:
-            approving = approvals.begin(session, _value(body), slack_id=body["user"]["id"], policy=policy, now=now)
-            act = approvals.decide(session, approving, agrees=False, now=now)
-            done = (act.id, act.ask_id)
-        ack()
-        self._follow_up(*done)
+        approving = approvals.begin(session, _value(body), slack_id=body["user"]["id"], policy=policy, now=now)
+        act = approvals.decide(session, approving, agrees=False, now=now)
+        return partial(self._follow_up, act.id, act.ask_id)
 
     def submit(self, ack: Ack, body: Json, view: Json) -> None:
         """Take the code, and then the answer. Who submits is checked again."""

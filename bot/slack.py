@@ -178,6 +178,10 @@ def _upsert(session: Session, name: str, not_before: datetime, because: str, if_
 # -- what listeners share ----------------------------------------------------------------------------------------------
 
 
+After = Callable[[], None]  # what follows a decision's commit: quick, and harmless if it is lost
+Decide = Callable[[Session, Json], After]  # one use case on a click's body, in the session's transaction
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bot:
     """What every listener is given: the database, the policy as it is now, the clock, and what to do after the ack."""

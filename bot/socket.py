@@ -6,11 +6,14 @@ import logging
 import threading
 import time
 
-from slack_bolt import App
 from slack_bolt.adapter.socket_mode.builtin import SocketModeHandler
 from slack_sdk.socket_mode.builtin import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
+from slack_sdk.socket_mode.response import SocketModeResponse
 
+from bot import metrics
+from bot.app import Slackbot
+from bot.inbox import NOT_RECORDED
 from bot.slack import UNWELL, trouble
 
 log = logging.getLogger(__name__)
@@ -25,7 +28,8 @@ LONGEST_PAUSE = 30.0  # seconds between two tries to connect
 class _Counting(SocketModeHandler):
     """Bolt's handler, which also counts the requests under way."""
 
-    def __init__(self, app: App, app_token: str) -> None:
+    def __init__(self, app: Slackbot, app_token: str) -> None:
+        self._inbox = app.inbox
         super().__init__(app, app_token, concurrency=THREADS, ping_interval=PING_EVERY)
         self._lock, self._busy = threading.Condition(), 0
 
@@ -33,11 +37,28 @@ class _Counting(SocketModeHandler):
         with self._lock:
             self._busy += 1
         try:
-            super().handle(client, req)
+            if not self._take(client, req):
+                super().handle(client, req)
         finally:
             with self._lock:
                 self._busy -= 1
                 self._lock.notify_all()
+
+    def _take(self, client: SocketModeClient, req: SocketModeRequest) -> bool:
+        """Put a click that only decides into the inbox, and acknowledge it; return False for anything else."""
+        payload = req.payload
+        if req.type != "interactive" or payload.get("type") != "block_actions":
+            return False
+        began = time.monotonic()
+        try:
+            if not self._inbox.take(payload):
+                return False
+        except NOT_RECORDED as error:
+            self._inbox.could_not(error, payload)  # without an acknowledgement Slack shows an error
+            return True
+        client.send_socket_mode_response(SocketModeResponse(envelope_id=req.envelope_id))
+        metrics.ACK_SECONDS.observe(time.monotonic() - began)
+        return True
 
     def wait_until_idle(self, seconds: float) -> bool:
         with self._lock:
@@ -47,7 +68,7 @@ class _Counting(SocketModeHandler):
 class Socket:
     """The connection to Slack, kept up by a thread of its own."""
 
-    def __init__(self, app: App, app_token: str) -> None:
+    def __init__(self, app: Slackbot, app_token: str) -> None:
         self._handler = _Counting(app, app_token)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="socket", daemon=True)

@@ -1,4 +1,4 @@
-"""How listeners write: one after the other, and several in one commit.
+"""How a bot writes: one after the other, and several in one commit.
 
 A database lets one transaction write at a time, and makes each commit safe on its disk before the next. In a burst that
 wait is most of what a click costs; so whoever finds others waiting leaves the commit to them. Each writes inside a
@@ -11,10 +11,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from sqlalchemy import Connection
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from nhi.database import Sessions
 
@@ -101,3 +101,17 @@ class Turns:
             nobody = self._waiting == 0
         late = time.monotonic() - group.began > TOGETHER_SECONDS
         return nobody or late or group.members >= TOGETHER_AT_MOST
+
+
+class Together(sessionmaker[Session]):
+    """The same sessions, but each that begins takes its turn with all other writers of this process.
+
+    A redraw's small transactions would else stand in the way of clicks: SQLite lets a writer that waits look only every
+    so often whether it may, in no order, and each commit is one more to wait for.
+    """
+
+    def __init__(self, sessions: Sessions, turns: Turns) -> None:
+        self.kw, self.class_, self._turns = sessions.kw, sessions.class_, turns
+
+    def begin(self) -> AbstractContextManager[Session]:
+        return self._turns.writing()

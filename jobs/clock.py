@@ -31,6 +31,7 @@ TIMETABLE: dict[str, timedelta] = {
     "checkpoint": timedelta(minutes=5),
     "deliver": timedelta(seconds=2),
     "review": timedelta(minutes=1),
+    "inbox": timedelta(seconds=10),
 }
 THREADS = 8
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, func, select
 
-from bot import delivery, directory
+from bot import deciding, delivery, directory
 from bot.slack import ALL_SENDING, UNWELL, Kind, trouble, why_shut
 from jobs import checkpoint
 from jobs.program import Program, open_database, real_clock, slack_client
@@ -22,7 +22,7 @@ from nhi.identity import Gap
 from nhi.policy import Policy
 from nhi.providers import Memory, Provider, TellsPowers, providers
 from nhi.settings import Settings
-from nhi.tables import DeliveryRow, DirectoryPullRow, ScanRow, ScreamStepRow
+from nhi.tables import DeliveryRow, DirectoryPullRow, InboxRow, ScanRow, ScreamStepRow
 
 T = TypeVar("T")
 
@@ -97,7 +97,14 @@ def _program(chosen: Settings, engine: Engine, told: Policy) -> Program:
 
 def _kept(program: Program) -> Iterator[Check]:
     """Yield what the database itself tells."""
-    looks = {"people": _people, "scan": _scanned, "acts": _acts, "outbox": _outbox, "ledger": _ledger}
+    looks = {
+        "people": _people,
+        "scan": _scanned,
+        "acts": _acts,
+        "inbox": _inbox,
+        "outbox": _outbox,
+        "ledger": _ledger,
+    }
     for name, look in looks.items():
         yield _or_check(name, partial(look, program))
 
@@ -245,6 +252,25 @@ def _acts(program: Program) -> Check:
     detail = f"{number} off beyond the end of a scream test's step, the first since {found[0]:%-d %B, %H:%M} UTC"
     fix = "Run `nhi remediate`: it turns them on, or says why it cannot. Then see that a worker (`nhi up`) is running."
     return Check(name="acts", status="fail", detail=detail, fix=fix)
+
+
+def _inbox(program: Program) -> Check:
+    """Whether clicks wait that somebody was told had arrived: then neither a bot nor a worker runs, or both fail."""
+    over = program.clock() - timedelta(minutes=2)
+    late = select(InboxRow.received_at).where(InboxRow.decided_at.is_(None), InboxRow.received_at < over)
+    given_up = select(InboxRow.error).where(InboxRow.outcome == deciding.GIVEN_UP).order_by(InboxRow.number.desc())
+    with reading(program.sessions) as session:
+        found = list(session.scalars(late.order_by(InboxRow.number)))
+        lost = list(session.scalars(given_up))
+    if found:
+        number = "1 click is" if len(found) == 1 else f"{len(found)} clicks are"
+        detail = f"{number} acknowledged and not decided, the first since {found[0]:%-d %B, %H:%M} UTC"
+        fix = "See that `nhi up` (or `python -m bot`) is running: it decides them. Its log says what fails."
+        return Check(name="inbox", status="fail", detail=detail, fix=fix)
+    if lost:
+        detail = f"{len(lost)} clicks of the last day could not be decided ({lost[0]}); who pressed was told"
+        return Check(name="inbox", status="warn", detail=detail, fix="The bot's log has each under a number.")
+    return Check(name="inbox", status="ok", detail="every click is decided")
 
 
 def _outbox(program: Program) -> Check:

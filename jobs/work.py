@@ -17,6 +17,7 @@ from jobs import (
     checkpoint,
     directories,
     evidence,
+    inbox,
     leavers,
     people,
     periods,
@@ -191,6 +192,12 @@ def task_deliver(program: Program, **_: Any) -> None:
     deliver_all(program)
 
 
+def task_inbox(program: Program, **_: Any) -> None:
+    """Decide the clicks that no bot decides, and show it on the cards."""
+    if inbox.take_up(program):
+        deliver_all(program)
+
+
 def _logged(
     tally: activity.Tally | scan.Tally | ask.Tally | remediate.Tally | checkpoint.Made | anchors.Tally | review.Tally,
 ) -> str:
@@ -240,5 +247,6 @@ TASKS: dict[str, Callable[..., None]] = {
     "remediate": task_remediate,
     "checkpoint": task_checkpoint,
     "deliver": task_deliver,
+    "inbox": task_inbox,
     "review": task_review,
 }

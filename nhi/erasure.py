@@ -4,7 +4,8 @@ Erased are the personal parts of events, which lie apart under salted commitment
 from a commitment what it was made of. That it was done, and to which events, is itself an event.
 
 Not erased are attestations, questions and ownership: they are the record of who decided what, kept because the law or
-a contract asks for it (GDPR, article 17(3)(b) and (e)), and end with that record's own time.
+a contract asks for it (GDPR, article 17(3)(b) and (e)), and end with that record's own time. A click in the inbox names
+who pressed until it is decided, which takes seconds, and nobody after that.
 """
 
 from __future__ import annotations

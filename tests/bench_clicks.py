@@ -2,7 +2,8 @@
 
 The bot is a process of its own, as it is in use: real HTTP, real signatures, a real database. Only Slack is a stand-in,
 in a third process; in the second part it takes every call and never answers, and each commit of the database takes
-SLOW seconds longer. Each click is on a question of its own, and must be recorded once.
+SLOW seconds longer. Each click is on a question of its own, and must be recorded once; what is recorded is counted when
+the bot's inbox is empty.
 
 Run by `make bench`; names of parts ("burst", "steady") and engines may follow. Exits 1 on a miss.
 """
@@ -36,12 +37,13 @@ from bot import delivery
 from demo.slack_delivery import sign
 from nhi import database
 from nhi.policy import parse
-from nhi.tables import AttestationRow, DeliveryRow
+from nhi.tables import AttestationRow, DeliveryRow, InboxRow
 from tests.factories import make_ask, make_identity, make_person
 
 ROOT = Path(__file__).resolve().parent.parent
 BURST, EACH_SECOND, SECONDS, SLOW = 200, 50, 60, 0.1
 A_MESSAGE = 5  # cards in each
+DECIDED_IN = 180.0  # seconds of patience with what is acknowledged and not decided
 SECRET = "bench-signing-secret"
 FORK = multiprocessing.get_context("fork")
 Json = dict[str, Any]
@@ -279,7 +281,11 @@ def part(name: str, database_url: str, hands: Hands, count: int, slower: float, 
             if hangs:
                 urllib.request.urlopen(f"{slack_url}/hang", timeout=10).close()
             before = _cpu(pid)
+            began = time.monotonic()
             found = asyncio.run(hands(port, clicks))
+            acknowledged, cpu_then = time.monotonic(), _cpu(pid) - before
+            left = _until_decided(sessions)
+            ended = time.monotonic()
             cpu = _cpu(pid) - before
         with database.reading(sessions) as session:
             said = session.scalar(select(func.count()).select_from(AttestationRow)) or 0
@@ -294,10 +300,30 @@ def part(name: str, database_url: str, hands: Hands, count: int, slower: float, 
         (f"{name}: p99 ack", taken[int(len(taken) * 0.99) - 1], 0.5, "s"),
         (f"{name}: slowest ack", taken[-1], 3.0, "s"),
         (f"{name}: not acknowledged", wrong, 0, ""),
+        (f"{name}: all decided, after the first click", ended - began, DECIDED_IN, "s"),
+        (f"{name}: all decided, after the last acknowledgement", ended - acknowledged, DECIDED_IN, "s"),
+        (f"{name}: left in the inbox", left, 0, ""),
         (f"{name}: not recorded", count - said, 0, ""),
         (f"{name}: recorded twice", said - once, 0, ""),
-        (f"{name}: the bot's processor time a click", cpu / count * 1000, 1000.0, "ms"),
+        (
+            f"{name}: processor time a click, until all were acknowledged",
+            cpu_then / count * 1000,
+            1000.0,
+            "ms",
+        ),
+        (f"{name}: processor time a click, until all were decided", cpu / count * 1000, 1000.0, "ms"),
     ]
+
+
+def _until_decided(sessions: database.Sessions) -> int:
+    """Wait until the inbox is empty; return how many clicks are left in it after DECIDED_IN seconds."""
+    ends = time.monotonic() + DECIDED_IN
+    while True:
+        with database.reading(sessions) as session:
+            left = session.scalar(select(func.count()).select_from(InboxRow).where(InboxRow.decided_at.is_(None))) or 0
+        if not left or time.monotonic() > ends:
+            return left
+        time.sleep(0.05)
 
 
 def _cpu(pid: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,15 @@ import psycopg
 import pytest
 from alembic import command
 from pydantic import SecretStr
-from slack_bolt import App
 from slack_sdk import WebClient
 from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.util import LRUCache
 
-from bot.app import build_app
+from bot.app import Slackbot, build_app
 from bot.server import SLACK_PATH, Serving, serve
+from demo.slack_delivery import Ack
 from demo.workspace import Person, Workspace
 from nhi import database
 from nhi.database import Sessions
@@ -277,16 +278,32 @@ def known(sessions: Sessions) -> None:
 
 
 @pytest.fixture
-def app(settings: Settings, sessions: Sessions, policy: Policy, clock: Clock, deferred: Deferred) -> App:
+def app(settings: Settings, sessions: Sessions, policy: Policy, clock: Clock, deferred: Deferred) -> Slackbot:
     return build_app(settings, sessions, lambda: policy, clock, deferred)
 
 
 @pytest.fixture
 def server(
-    app: App, settings: Settings, sessions: Sessions, clock: Clock, workspace: Workspace, known: None
+    app: Slackbot, settings: Settings, sessions: Sessions, clock: Clock, workspace: Workspace, known: None
 ) -> Iterator[Serving]:
-    """The real app on a free port, and the workspace sending to it."""
+    """The real app on a free port, and the workspace sending to it. Who presses sees what was decided."""
     serving = serve(settings, app, sessions, clock, host="127.0.0.1", port=0)
     workspace.app_url = f"http://127.0.0.1:{serving.port}{SLACK_PATH}"
-    yield serving
+    with decided(workspace, app):
+        yield serving
     serving.close(5)
+
+
+@contextmanager
+def decided(workspace: Workspace, app: Slackbot) -> Iterator[None]:
+    """Let every press in the workspace return only once the app's inbox is empty; the acknowledgement comes before."""
+    deliver = workspace.delivery.interactive
+
+    def interactive(payload: dict[str, Any]) -> Ack:
+        ack = deliver(payload)
+        assert ack.error or app.inbox.settle()
+        return ack
+
+    workspace.delivery.interactive = interactive  # type: ignore[method-assign]
+    yield
+    workspace.delivery.interactive = deliver  # type: ignore[method-assign]

@@ -452,14 +452,14 @@ def test_a_click_that_could_not_be_recorded_shows_slacks_error_and_an_id_that_is
 ) -> None:
     office.ask("ci-deploy")
     with office.sessions.begin() as session:
-        session.connection().exec_driver_sql("ALTER TABLE attestation RENAME TO away")
+        session.connection().exec_driver_sql("ALTER TABLE inbox RENAME TO away")
     ana = office.as_("ana")
     card = ana.last()
     assert ana.click(card, "nhi:claim") != "", "Slack must show that it failed"
     sentence = told(ana, "Something broke")["text"]
     assert sentence.rstrip(".").split()[-1] in caplog.text
     with office.sessions.begin() as session:
-        session.connection().exec_driver_sql("ALTER TABLE away RENAME TO attestation")
+        session.connection().exec_driver_sql("ALTER TABLE away RENAME TO inbox")
     assert ana.click(card, "nhi:claim") == ""
     assert office.verdicts() == [("UANA", "claim")], "what was not recorded can be said again"
 

@@ -23,11 +23,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from slack_bolt import App, BoltRequest
+from slack_bolt import BoltRequest
 from sqlalchemy import select
 
 from bot import delivery
-from bot.app import Redacting, build_app, is_signed
+from bot.app import Redacting, Slackbot, build_app, is_signed
 from bot.server import BODY_AT_MOST, SLACK_PATH, Once, Serving, serve
 from demo.slack_delivery import sign
 from demo.workspace import Workspace, drop_before
@@ -36,7 +36,7 @@ from nhi.errors import SettingsError
 from nhi.policy import Policy
 from nhi.settings import Settings
 from nhi.tables import AttestationRow, DelegationRow
-from tests.conftest import Clock, Deferred, copy_of, on_sqlite
+from tests.conftest import Clock, Deferred, copy_of, decided, on_sqlite
 from tests.factories import make_ask, make_identity
 
 
@@ -136,7 +136,7 @@ def test_a_garbled_body_is_refused_and_never_breaks_anything_even_signed(
     assert status in (200, 400, 401, 404)
 
 
-def test_the_app_itself_answers_401_too_behind_whatever_server(app: App) -> None:
+def test_the_app_itself_answers_401_too_behind_whatever_server(app: Slackbot) -> None:
     headers: dict[str, Any] = {"x-slack-request-timestamp": ["abc"], "x-slack-signature": ["v0=x"]}
     for given_headers in (headers, {}):
         assert app.dispatch(BoltRequest(body="command=%2Fnhi", headers=given_headers)).status == 401
@@ -177,7 +177,7 @@ def test_a_request_that_failed_may_be_sent_again(server: Serving, workspace: Wor
     with sessions.begin() as session:
         ask_row = make_ask(session, make_identity(session))
         delivery.queue(session, "digest", "UANA", {}, [ask_row.id], ask_row.asked_at)
-        session.connection().exec_driver_sql("ALTER TABLE offer RENAME TO away")
+        session.connection().exec_driver_sql("ALTER TABLE inbox RENAME TO away")
     payload = {
         "type": "block_actions",
         "user": {"id": "UANA", "team_id": "T0STANDIN"},
@@ -306,7 +306,7 @@ def test_a_slack_that_cannot_be_reached_at_the_start_is_waited_for(
 
 
 def test_closing_finishes_the_request_under_way_and_takes_no_more(
-    app: App, settings: Settings, sessions: Sessions, clock: Clock, workspace: Workspace, known: None
+    app: Slackbot, settings: Settings, sessions: Sessions, clock: Clock, workspace: Workspace, known: None
 ) -> None:
     serving = serve(settings, app, sessions, clock, host="127.0.0.1", port=0)
     with sessions.begin() as session:
@@ -405,7 +405,7 @@ class Waking:
 
 @on_sqlite
 def test_closing_while_workers_wake_the_loop_ends_it_and_nothing_else(
-    app: App, settings: Settings, sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    app: Slackbot, settings: Settings, sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serving = serve(settings, app, sessions, clock, host="127.0.0.1", port=0)
     pull = serving._server.trigger._physical_pull
@@ -423,7 +423,7 @@ def test_closing_while_workers_wake_the_loop_ends_it_and_nothing_else(
 
 @on_sqlite
 def test_a_process_with_thousands_of_open_files_still_serves(
-    app: App, settings: Settings, sessions: Sessions, clock: Clock
+    app: Slackbot, settings: Settings, sessions: Sessions, clock: Clock
 ) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
@@ -455,7 +455,8 @@ def by_socket(
     app = build_app(chosen, sessions, lambda: policy, clock, deferred)
     serving = serve(chosen, app, sessions, clock, host="127.0.0.1", port=0)
     workspace.wait_for(lambda: ask(serving, "/readyz")[0] == 200, patience=10)
-    yield serving
+    with decided(workspace, app):
+        yield serving
     serving.close(5)
 
 

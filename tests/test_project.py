@@ -21,7 +21,7 @@ LOCKS = ("requirements.lock", "requirements-prod.lock")
 MODULES = tuple(sorted(path for package in ("nhi", "bot", "jobs") for path in (ROOT / package).rglob("*.py")))
 
 # The places that own a loop, and so may catch everything that one turn of it raises: "path::function", at most two.
-LOOP_OWNERS = frozenset({"jobs/clock.py::_run"})
+LOOP_OWNERS = frozenset({"jobs/clock.py::_run", "bot/deciding.py::turn"})
 
 # Put together from pieces, so that this file does not hold what it looks for.
 REGISTRIES = tuple(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     ForeignKey,
     Index,
+    Integer,
     String,
     UniqueConstraint,
     text,
@@ -166,3 +168,33 @@ class OfferRow(Base):
     shown: Mapped[dict[str, Any]]  # the card as drawn: facts, and blocks
     created_at: Mapped[Instant]
     used_at: Mapped[Instant | None]
+
+
+class InboxRow(Base):
+    """One click that was acknowledged, and what became of it. Written before the acknowledgement; decided after.
+
+    What the click said is kept until it is decided, and then taken out; the digest stays a day, so that one delivered
+    twice is one row.
+    """
+
+    __tablename__ = "inbox"
+    __table_args__ = (
+        Index(
+            "ix_inbox_waiting",
+            "number",
+            sqlite_where=text("decided_at IS NULL"),
+            postgresql_where=text("decided_at IS NULL"),
+        ),
+    )
+
+    number: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)  # their order
+    digest: Mapped[str] = mapped_column(String(64), unique=True)  # of who pressed what, where and when
+    action: Mapped[Short]
+    body: Mapped[dict[str, Any]]  # what its use case reads; empty once it is decided
+    response_url: Mapped[Words | None]  # good for half an hour; None: there is none, or not any more
+    received_at: Mapped[Instant] = mapped_column(index=True)
+    not_before: Mapped[Instant]
+    attempts: Mapped[int]
+    decided_at: Mapped[Instant | None]
+    outcome: Mapped[Short | None]  # recorded, refused, given up
+    error: Mapped[Words | None]  # the kind of fault that the last try ended with

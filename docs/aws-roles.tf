@@ -29,6 +29,12 @@ variable "secret_prefix" {
   default     = "nhi/"
 }
 
+variable "kms_key_arns" {
+  description = "ARNs of your own keys that encrypt such secrets, as kms_key of policy.toml."
+  type        = list(string)
+  default     = []
+}
+
 data "aws_caller_identity" "here" {}
 
 data "aws_partition" "here" {}
@@ -157,6 +163,23 @@ data "aws_iam_policy_document" "acts" {
         "secretsmanager:UpdateSecretVersionStage",
         "secretsmanager:RotateSecret",
       ]
+    }
+  }
+  dynamic "statement" {
+    for_each = var.enable_rotation && length(var.kms_key_arns) > 0 ? [1] : []
+    content {
+      sid       = "EncryptsThem"
+      effect    = "Allow"
+      resources = var.kms_key_arns
+      actions = [
+        "kms:GenerateDataKey",
+        "kms:Decrypt",
+      ]
+      condition {
+        test     = "StringLike"
+        variable = "kms:ViaService"
+        values   = ["secretsmanager.*.amazonaws.com"]
+      }
     }
   }
   dynamic "statement" {

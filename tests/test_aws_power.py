@@ -125,11 +125,11 @@ def test_the_roles_in_docs_are_those_that_the_code_declares(name: str) -> None:
     assert (ROOT / name).read_text() == role_documents.FILES[name](), "run `make roles`"
 
 
-def statements(role: str, *, rotates: bool, break_glass: bool) -> dict[str, Any]:
+def statements(role: str, *, rotates: bool, break_glass: bool, kms_keys: bool = False) -> dict[str, Any]:
     """Return the statements of a role in the CloudFormation template, its conditions decided, by their Sid."""
     template = yaml.safe_load(role_documents.cloudformation())
     (policy,) = template["Resources"][role]["Properties"]["Policies"]
-    holds = {"Rotates": rotates, "HasBreakGlass": break_glass}
+    holds = {"Rotates": rotates, "HasBreakGlass": break_glass, "HasKmsKeys": rotates and kms_keys}
     found = {}
     for one in policy["PolicyDocument"]["Statement"]:
         if "Fn::If" in one:
@@ -158,6 +158,16 @@ def test_the_remediator_is_denied_itself_break_glass_deleting_and_new_keys_unles
         allowed = {action for one in each.values() if one["Effect"] == "Allow" for action in one["Action"]}
         assert not allowed & set(each["Never"]["Action"])
     assert "NeverBreakGlass" not in statements("Remediator", rotates=False, break_glass=False)
+
+
+def test_keys_of_ones_own_are_used_only_where_named_and_only_by_secrets_manager() -> None:
+    assert "EncryptsThem" not in statements("Remediator", rotates=True, break_glass=False)
+    granted = statements("Remediator", rotates=True, break_glass=False, kms_keys=True)["EncryptsThem"]
+    assert (granted["Resource"], set(granted["Action"])) == (
+        {"Ref": "KmsKeyArns"},
+        {"kms:GenerateDataKey", "kms:Decrypt"},
+    )
+    assert granted["Condition"] == {"StringLike": {"kms:ViaService": "secretsmanager.*.amazonaws.com"}}
 
 
 def test_the_templates_have_no_aliases_and_terraform_reads_as_hcl() -> None:

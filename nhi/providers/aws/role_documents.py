@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from nhi.database import ROOT
 from nhi.identity import Need
-from nhi.providers.aws import Aws
+from nhi.providers.aws import Aws, scope
 
 READER, REMEDIATOR = "nhi-reader", "nhi-remediator"
 MADE_BY = "Made by `make roles` from the permissions declared beside the code; a test holds the two together."
@@ -50,7 +51,7 @@ def _actions(permissions: Sequence[Need]) -> list[str]:
 # -- CloudFormation ----------------------------------------------------------------------------------------------------
 
 Json = dict[str, Any]
-_ROTATES, _HAS_BREAK_GLASS, _HAS_ID = "Rotates", "HasBreakGlass", "HasExternalId"
+_ROTATES, _HAS_BREAK_GLASS, _HAS_ID, _HAS_KEYS = "Rotates", "HasBreakGlass", "HasExternalId", "HasKmsKeys"
 _ITSELF = [
     *({"Fn::Sub": f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/{name}"} for name in (READER, REMEDIATOR)),
     {"Ref": "TrustedPrincipalArn"},
@@ -89,8 +90,19 @@ def cloudformation() -> str:
                 "Default": "nhi/",
                 "Description": "What the names of secrets begin with that rotation may write; never read.",
             },
+            "KmsKeyArns": {
+                "Type": "CommaDelimitedList",
+                "Default": "",
+                "Description": "ARNs of your own keys that encrypt such secrets, as kms_key of policy.toml.",
+            },
         },
         "Conditions": {
+            _HAS_KEYS: {
+                "Fn::And": [
+                    {"Condition": _ROTATES},
+                    {"Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": "KmsKeyArns"}]}, ""]}]},
+                ]
+            },
             _ROTATES: {"Fn::Equals": [{"Ref": "EnableRotation"}, "true"]},
             _HAS_BREAK_GLASS: {"Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": "BreakGlassArns"}]}, ""]}]},
             _HAS_ID: {"Fn::Not": [{"Fn::Equals": [{"Ref": "ExternalId"}, ""]}]},
@@ -143,11 +155,13 @@ def _remediator() -> list[Json]:
         {"Fn::Sub": f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:{kind}/*"} for kind in ("user", "role")
     ]
     nothing: Json = {"Ref": "AWS::NoValue"}
+    keys = _statement("EncryptsThem", "Allow", scope.KMS, {"Ref": "KmsKeyArns"})
     break_glass = _statement("NeverBreakGlass", "Deny", ["iam:*"], {"Ref": "BreakGlassArns"})
     return [
         _statement("Acts", "Allow", acts(), users_and_roles),
         {"Fn::If": [_ROTATES, _statement("MakesSecondKeys", "Allow", _KEY_ACTIONS, users_and_roles[0]), nothing]},
         {"Fn::If": [_ROTATES, _statement("StoresThem", "Allow", _SECRET_ACTIONS, _SECRETS), nothing]},
+        {"Fn::If": [_HAS_KEYS, keys | {"Condition": scope.VIA_SECRETS}, nothing]},
         {"Fn::If": [_ROTATES, nothing, _statement("NoNewKeys", "Deny", _KEY_ACTIONS, "*")]},
         _statement("NeverItself", "Deny", ["iam:*"], _ITSELF),
         {"Fn::If": [_HAS_BREAK_GLASS, break_glass, nothing]},
@@ -195,6 +209,12 @@ variable "secret_prefix" {{
   description = "What the names of secrets begin with that rotation may write; never read."
   type        = string
   default     = "nhi/"
+}}
+
+variable "kms_key_arns" {{
+  description = "ARNs of your own keys that encrypt such secrets, as kms_key of policy.toml."
+  type        = list(string)
+  default     = []
 }}
 
 data "aws_caller_identity" "here" {{}}
@@ -269,11 +289,13 @@ def terraform() -> str:
     users, both = '["${local.iam}:user/*"]', '["${local.iam}:user/*", "${local.iam}:role/*"]'
     itself = f'["${{local.iam}}:role/{READER}", "${{local.iam}}:role/{REMEDIATOR}", var.trusted_principal_arn]'
     rotates, not_rotates = "var.enable_rotation ? [1] : []", "var.enable_rotation ? [] : [1]"
+    keys = "var.enable_rotation && length(var.kms_key_arns) > 0 ? [1] : []"
     any_kept = "length(var.break_glass_arns) > 0 ? [1] : []"
     acting = [
         _block("Acts", "Allow", acts(), both),
         _block("MakesSecondKeys", "Allow", _KEY_ACTIONS, users, only=rotates),
         _block("StoresThem", "Allow", _SECRET_ACTIONS, "[local.secrets]", only=rotates),
+        _block("EncryptsThem", "Allow", scope.KMS, "var.kms_key_arns", only=keys, condition=scope.VIA_SECRETS),
         _block("NoNewKeys", "Deny", _KEY_ACTIONS, '["*"]', only=not_rotates),
         _block("NeverItself", "Deny", ["iam:*"], itself),
         _block("NeverBreakGlass", "Deny", ["iam:*"], "var.break_glass_arns", only=any_kept),
@@ -288,17 +310,34 @@ def terraform() -> str:
     )
 
 
-def _block(sid: str, effect: str, actions: Sequence[str], resources: str, *, only: str | None = None) -> str:
+def _block(
+    sid: str,
+    effect: str,
+    actions: Sequence[str],
+    resources: str,
+    *,
+    only: str | None = None,
+    condition: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> str:
     """Return one statement; `only` is the expression by which it is there once, or not at all."""
     listed = "".join(f"      {json.dumps(action)},\n" for action in actions)
     inside = (
         f'    sid       = "{sid}"\n    effect    = "{effect}"\n    resources = {resources}\n'
-        f"    actions = [\n{listed}    ]\n"
+        f"    actions = [\n{listed}    ]\n{_conditions(condition)}"
     )
     if only is None:
         return f"  statement {{\n{inside}  }}\n"
     indented = "".join(f"  {line}\n" for line in inside.splitlines())
     return f'  dynamic "statement" {{\n    for_each = {only}\n    content {{\n{indented}    }}\n  }}\n'
+
+
+def _conditions(condition: Mapping[str, Mapping[str, str]]) -> str:
+    wanted = [(test, name, value) for test, values in condition.items() for name, value in values.items()]
+    return "".join(
+        f'    condition {{\n      test     = "{test}"\n      variable = "{name}"\n'
+        f'      values   = ["{value}"]\n    }}\n'
+        for test, name, value in wanted
+    )
 
 
 FILES = {"docs/aws-roles.yaml": cloudformation, "docs/aws-roles.tf": terraform}

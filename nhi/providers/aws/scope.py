@@ -29,6 +29,7 @@ SECRETS = (
     *("secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage", "secretsmanager:RotateSecret"),
 )
 KMS = ("kms:GenerateDataKey", "kms:Decrypt")  # that Secrets Manager asks for in our name, under a key of one's own
+VIA_SECRETS = {"StringLike": {"kms:ViaService": "secretsmanager.*.amazonaws.com"}}
 
 
 # A session that may do nothing: to see that a role can be taken.
@@ -45,12 +46,11 @@ def of_act(target: Target) -> Scope:
 
 def of_rotation(target: Target, place: Place) -> Scope:
     """Return the session of one rotation: one user's new key, one secret."""
-    via = {"StringLike": {"kms:ViaService": "secretsmanager.*.amazonaws.com"}}
     return _scope(
         target,
         _allow(("iam:CreateAccessKey",), identity_arn(target)),
         _allow(SECRETS, secret_arn(place)),
-        _allow(KMS, "*") | {"Condition": via},
+        _allow(KMS, "*") | {"Condition": VIA_SECRETS},
     )
 
 

@@ -567,16 +567,22 @@ class Google:
         methods = set(re.findall(r'"(google\.[\w.]+)"', told))
         since = cast("re.Match[str]", re.search(r'timestamp>="([^"]+)"', told))[1]
         until = re.search(r'timestamp<"([^"]+)"', told)
-        by = re.search(r'principalEmail:"([^"]+)"', told)
+        by = re.search(r'principalEmail[:=]"([^"]+)"', told)
+        with_key = re.search(r'serviceAccountKeyName:"([^"]+)"', told)
+        acted_as = re.search(r'iamcredentials.*unique_id="(\d+)"', told)
         for name in names:
             project = self.projects.get(name.removeprefix("projects/"))
             entries = project.entries if project else self.organization_entries if name == ORGANIZATION else []
             for entry in sorted(entries, key=lambda one: str(one["timestamp"])):
                 if not since <= entry["timestamp"] < (until[1] if until else "9999"):
                     continue
-                used = (
-                    str(entry["protoPayload"]["authenticationInfo"]["principalEmail"]).endswith(by[1]) if by else False
+                payload = entry["protoPayload"]
+                caller = payload["authenticationInfo"]
+                used = (by and str(caller["principalEmail"]).endswith(by[1])) or (
+                    with_key and with_key[1] in caller.get("serviceAccountKeyName", "")
                 )
+                if acted_as and payload["serviceName"] == "iamcredentials.googleapis.com":
+                    used = used or entry["resource"]["labels"].get("unique_id") == acted_as[1]
                 if used or entry["protoPayload"]["methodName"] in methods:
                     yield entry
 

@@ -212,3 +212,27 @@ def test_other_kinds_are_neither_turned_off_nor_looked_at(gcp: Gcp, google: Goog
     with pytest.raises(ProviderError):
         gcp.disable(other)
     assert not google.asked
+
+
+def test_a_key_is_heard_by_its_own_calls_and_an_account_by_all_of_its_and_by_who_acts_as_it(
+    gcp: Gcp, google: Google, ci: Account
+) -> None:
+    account, key = targets(ci)
+    since = google.now()
+    used = next(iter(ci.keys))
+    google.add_use(ci, "before", since - timedelta(seconds=2), key=used)
+    google._log(ci, "google.iam.admin.v1.DisableServiceAccount", "nhi@example.com", since)  # our own act
+    google.add_use(ci, "by.another.way", since + timedelta(seconds=1))
+    google.add_use(ci, "by.the.key", since + timedelta(seconds=2), key=used)
+    google._log(ci, "GenerateAccessToken", "somebody@example.com", since + timedelta(seconds=3))
+    ci.project.entries[-1]["protoPayload"]["serviceName"] = "iamcredentials.googleapis.com"
+
+    def heard(target: Target) -> list[str | None]:
+        found = gcp.heard(target, since)
+        assert not isinstance(found, Gap)
+        return [call.what for call in found]
+
+    assert heard(key) == ["by:by.the.key"]
+    assert heard(account) == ["by:by.another.way", "by:by.the.key", "iamcredentials:GenerateAccessToken"]
+    google.refuse("logging.entries.list")
+    assert isinstance(gcp.heard(key, since), Gap)

@@ -20,7 +20,7 @@ from nhi.identity import CredentialStatus, Custody
 from nhi.providers.gcp import acts, calls
 from nhi.remediation import RemediationStatus
 from nhi.settings import Settings
-from nhi.tables import CredentialRow, EvidenceRow, FindingRow, IdentityRow
+from nhi.tables import CredentialRow, EvidenceRow, FindingRow, IdentityRow, ScreamStepRow
 from tests.conftest import Clock, on_sqlite
 from tests.gcp_fake import ORGANIZATION, Account, Google, Key, Project
 from tests.jobs_world import POLICY, World
@@ -131,6 +131,28 @@ def test_an_account_itself_is_disabled_and_comes_back_with_undo(world: GoogleWor
     world.undo(remediation)
     assert world.remediate().undone == [remediation]
     assert not account.disabled
+
+
+@on_sqlite
+def test_a_scream_test_hears_in_the_audit_log_who_still_calls(world: GoogleWorld, ci: tuple[Account, Key]) -> None:
+    account, key = ci
+    policy = world.program.settings.nhi_policy
+    told = policy.read_text().replace('mode = "reversible"', 'mode = "reversible"\nscream_test = { when = "always" }')
+    policy.write_text(told)
+    world.scan()
+    world.ask()
+    remediation = world.decide(account.email, key.id)
+    assert world.remediate().testing == [remediation]
+    assert "leaves no trace" in world.rows(ScreamStepRow)[0].coverage
+    world.clock.pass_by(minutes=2)
+    world.remediate()
+    assert key.disabled
+    world.google.add_use(account, "storage.objects.list", world.clock(), key=key.id)
+    world.clock.pass_by(minutes=2)
+    world.remediate()
+    row = world.remediation(remediation)
+    assert (key.disabled, row.status) == (False, RemediationStatus.REFUSED)
+    assert "storage:storage.objects.list from 198.51.100.7" in (row.because or "")
 
 
 @on_sqlite

@@ -5,8 +5,8 @@ time; when an account was made, only for those never used; who made it, only for
 
 scan.py reads a scope; assets.py, bindings.py, activity.py and logs.py make sense of answers; shapes.py makes identities
 of them; keys.py lists the keys of one account where the inventory falls short; owners.py tells what speaks for owners;
-denials.py reads deny policies; acts.py turns accounts and keys off and on; rotation.py makes a second key and stores
-it; calls.py is the way out to Google.
+denials.py reads deny policies; acts.py turns accounts and keys off and on, and audible.py hears who calls meanwhile;
+rotation.py makes a second key and stores it; calls.py is the way out to Google.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from nhi.certificate import Caller
 from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need
 from nhi.policy import Source
 from nhi.policy_activity import OFF, Activity
 from nhi.providers import Batch, CredentialState, Exercised, Memory, Progress, Reading, Target
-from nhi.providers.gcp import acts, denials, logs, owners, recommender, rotation, uses
+from nhi.providers.gcp import acts, audible, denials, logs, owners, recommender, rotation, uses
 from nhi.providers.gcp.bindings import Bindings
 from nhi.providers.gcp.calls import Calls, CannotSee
 from nhi.providers.gcp.scan import EVERYTHING, Scan
 from nhi.rotation import Key, Place, Ready, Stored
+from nhi.screaming import Hearing
 
 PERMISSIONS = tuple(
     Need(action=action, why=why)
@@ -161,6 +163,20 @@ class Gcp:
 
     def look(self, target: Target) -> CredentialState | Gap | None:
         return acts.look(self._calls, target)
+
+    def audible_kind(self, credential_kind: str) -> str | None:
+        """Return None: nothing is off in another way so that it could be heard better."""
+        return None
+
+    def hearing(self, target: Target) -> Hearing:
+        return audible.hearing(target)
+
+    def heard(self, target: Target, since: datetime) -> Sequence[Caller] | Gap:
+        """Return what the project's audit logs tell of calls with a target since it was turned off."""
+        try:
+            return audible.heard(self._calls, target, since)
+        except CannotSee as fault:
+            return acts.gap(target, fault.reason)
 
     def disable(self, target: Target) -> None:
         acts.switch(self._acting, self._calls, target, CredentialStatus.INACTIVE)

@@ -17,7 +17,7 @@ from slack_sdk import WebClient
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from bot import drawing
+from bot import drawing, quiet_hours
 from bot.slack import ALL_SENDING, UNWELL, Json, Kind, Trouble, hold, is_shut, release, shut, trouble
 from nhi.database import Sessions, lock_writers, reading
 from nhi.policy import Policy
@@ -179,6 +179,11 @@ class _Outbox:
             if claimed.rowcount != 1:  # type: ignore[attr-defined]
                 return None
             row = session.get_one(DeliveryRow, delivery_id, populate_existing=True)
+            if row.state == WAITING and (later := quiet_hours.put_off_until(session, row, self.policy, now)):
+                row.not_before, row.claimed_until, row.attempts = later, None, row.attempts - 1
+                row.error = row.error or quiet_hours.OUT_OF_HOURS
+                self.tally.waiting += 1
+                return None
             # Held until the try is over: how long a call takes, nobody knows, and two must not overtake each other.
             if row.state == WAITING and not hold(session, _gate(row), now, now + LEASE, "one message a second"):
                 session.rollback()

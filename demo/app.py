@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from bot import directory
+from demo import company_incident
 from demo.cloud import Cloud
 from demo.cloud_acts import StandInJob
 from demo.company import COMPANY, DOMAIN, PEOPLE, PEOPLE_CSV, seed
@@ -61,6 +62,7 @@ HINTS = (
     " and turns it on again.",
     "Be Fay: terraform-old can administer its account, so after her Disable somebody else must agree in #security.",
     "Type `/nhi whois ci-deploy` to see who answered what, when.",
+    "Be Bea: within a minute the bot asks her whether it was them who used payments-settlement. Say Not us.",
     "Gus left: as Ana, who managed him, name who takes over what he owned; it is theirs once they say yes.",
     "Be Dora, the security lead: try `/nhi whois old-jenkins`, which nobody owns.",
     "As Dora, `/nhi review open` opens the quarterly review; as Ana, decide your part of it with a press each.",
@@ -128,6 +130,7 @@ class Demo:
         self.cloud.start()
         self._key_ids = seed(self.cloud, self.clock())
         (forgotten,) = self._key_ids["legacy-backup"]
+        company_incident.plant(self.cloud, self._key_ids[company_incident.USER][0], self.clock())
         self.cloud.acts.jobs.append(StandInJob(user="legacy-backup", key_id=forgotten, after=timedelta(seconds=20)))
         self.program = open_program(self._settings(), clock=self.clock)
         self.up = Up(self.program, host="127.0.0.1", port=0)

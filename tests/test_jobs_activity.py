@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from demo import company_incident
 from demo.actor import Actor
 from demo.workspace import Workspace
 from jobs import work
@@ -115,6 +116,17 @@ def test_a_stolen_key_becomes_a_finding_with_the_facts_side_by_side_and_a_questi
     for told in ("203.0.113.0/24", "198.51.100.0/24", "aws-cli on kali", "Boto3 on linux", "iam:CreateUser", key):
         assert told in shown
     assert world.events("finding.opened", "owner.asked")[-2:] == ["finding.opened", "owner.asked"]
+
+
+def test_what_the_demo_plants_is_asked_about_after_one_reading(world: World) -> None:
+    (key,) = world.add_user(company_incident.USER, 1, made=30)
+    world.scan()
+    company_incident.plant(world.cloud, key, world.clock())
+    assert work.activity_all(world.program).opened == 1
+    work.alarms_all(world.program)
+    world.deliver()
+    assert "Was this you?" in world.workspace.as_("ana").last()["text"]
+    assert finding(world).severity is Severity.HIGH
 
 
 def test_what_is_read_again_counts_once_and_nothing_is_lost_where_a_reading_breaks_off(world: World) -> None:

@@ -99,6 +99,7 @@ class Demo:
     """The whole pretend world, running."""
 
     def __init__(self, *, port: int = 0, clock: DemoClock | None = None) -> None:
+        pretend_credentials()  # before the stand-in cloud, whose making reads AWS's settings too
         self.clock = clock or DemoClock()
         self._folder = tempfile.TemporaryDirectory(prefix="nhi-demo-", ignore_cleanup_errors=True)
         self.cloud = Cloud(now=self.clock)
@@ -125,7 +126,6 @@ class Demo:
 
     def start(self) -> Self:
         """Start cloud, workspace and bot; then look, ask and tick in the background."""
-        pretend_credentials()
         self.workspace.start()  # first, as its port is the only thing that can be had by somebody else
         self.cloud.start()
         self._key_ids = seed(self.cloud, self.clock())

@@ -148,6 +148,8 @@ class Access:
     boundary: tuple[Permission, ...] | None = None  # what it may do at most, whatever else allows; None: there is none
     trust: tuple[Trust, ...] = ()
     unread: tuple[str, ...] = ()  # policies and roles whose words could not be read: it may be able to do more
+    # What resources give or deny it by policies of their own: none of its own policies has that. None: nobody looked.
+    by_resources: tuple[Permission, ...] | None = None
     # What stands above it in its organisation, each at most what it says, as a boundary. None: nobody told.
     ceilings: tuple[tuple[Permission, ...], ...] | None = None
 

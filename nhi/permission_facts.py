@@ -78,6 +78,7 @@ def _of_one(
         "statements": found.body["permissions"],
         "boundary": found.body["boundary"],
         "ceilings": found.body.get("ceilings"),
+        "by_resources": found.body.get("by_resources"),
         "trust": found.body["trust"],
         "unread": found.body["unread"],
         "use": _use(access, use, policy, identity),

@@ -35,6 +35,8 @@ def body_of(access: Access) -> Json:
     }
     if access.ceilings is not None:
         found["ceilings"] = [[permission_json(one) for one in each] for each in access.ceilings]
+    if access.by_resources is not None:
+        found["by_resources"] = [permission_json(one) for one in access.by_resources]
     cleaned: Json = _cleaned(found)
     return cleaned
 
@@ -67,12 +69,13 @@ def _cleaned(value: Any) -> Any:
 
 def access_of(body: Json) -> Access:
     """Return the value of a stored set."""
-    boundary, ceilings = body["boundary"], body.get("ceilings")
+    boundary, ceilings, given = body["boundary"], body.get("ceilings"), body.get("by_resources")
     return Access(
         permissions=tuple(_permission(one) for one in body["permissions"]),
         boundary=None if boundary is None else tuple(_permission(one) for one in boundary),
         trust=tuple(Trust(**{**one, "kind": TrustKind(one["kind"])}) for one in body["trust"]),
         unread=tuple(body["unread"]),
+        by_resources=None if given is None else tuple(_permission(one) for one in given),
         ceilings=None if ceilings is None else tuple(tuple(_permission(one) for one in each) for each in ceilings),
     )
 

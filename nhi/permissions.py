@@ -9,7 +9,7 @@ seen here; whoever shows a result says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
@@ -18,21 +18,26 @@ from nhi import catalog, globs
 from nhi.identity import Access, Permission
 
 OWN_NAME = "${"  # a resource that holds a policy variable is the identity's own, or of its own kind
-_NO_RESOURCES = "not from policies of resources (buckets, keys, queues)"
-_SAYS = {
-    (
-        "aws",
-        True,
-    ): f"Read from its own policies, its groups', its boundary and service control policies; {_NO_RESOURCES}.",
-    ("aws", False): f"Read from its own policies, its groups' and its boundary; {_NO_RESOURCES} and organisations.",
-    ("gcp", True): f"Read from roles on projects and what is above them, and deny policies; {_NO_RESOURCES}.",
-    ("gcp", False): f"Read from roles on projects and what is above them; {_NO_RESOURCES}, nor deny policies.",
-}
+_RESOURCES = "resources (buckets, keys, queues)"
 
 
 def says(provider: str, access: Access | None) -> str:
     """Return what is seen of what an identity may do, and what is not, in a sentence."""
-    return _SAYS.get((provider, access is not None and access.ceilings is not None), "")
+    above = access is not None and access.ceilings is not None
+    if provider == "gcp":
+        denied = ", and deny policies; " if above else "; not from deny policies, and "
+        return f"Read from roles on projects and what is above them{denied}not from policies of {_RESOURCES}."
+    if provider != "aws":
+        return ""
+    named = access is not None and access.by_resources is not None
+    seen = [one for one, is_seen in ((_RESOURCES, named), ("organisations", above)) if is_seen]
+    unseen = [one for one, is_seen in ((_RESOURCES, named), ("organisations", above)) if not is_seen]
+    read = f", and policies of {' and '.join(seen)}" if seen else ""
+    return (
+        f"Read from its own policies, its groups' and its boundary{read}"
+        + (f"; not from policies of {' and '.join(unseen)}" if unseen else "")
+        + "."
+    )
 
 
 class Reach(IntEnum):
@@ -71,10 +76,17 @@ def allows(
 
 def reach(access: Access, action: str) -> Reach:
     """Return how far an identity may do an action, its boundary and what stands above it considered."""
-    own = _reach(access.permissions, action)
+    given = access.by_resources or ()
+    own = _reach((*access.permissions, *_denying(given)), action)
     if access.boundary is not None:
         own = min(own, _reach(access.boundary, action))
+    if given:  # what a resource gives to somebody by name, no boundary takes away, but denials do
+        own = max(own, _reach((*given, *_denying(access.permissions), *_denying(access.boundary or ())), action))
     return min([own, *(_ceiling(one, action) for one in access.ceilings or ())]) if own is not Reach.NONE else own
+
+
+def _denying(permissions: Iterable[Permission]) -> Iterator[Permission]:
+    return (one for one in permissions if not one.allows)
 
 
 @lru_cache(maxsize=50_000)
@@ -143,7 +155,9 @@ def grew(before: Access, now: Access) -> Grown:
     grow; where what stands above was not told, then or now, nothing is judged by it.
     """
     loosened = _is_loosened(before, now)
-    new = [one for one in now.permissions if one.allows and (loosened or not is_covered(one, before.permissions))]
+    old = (*before.permissions, *(before.by_resources or ()))
+    told = now.by_resources or () if before.by_resources is not None else ()
+    new = [one for one in (*now.permissions, *told) if one.allows and (loosened or not is_covered(one, old))]
     trusted = {(one.who, one.condition) for one in before.trust}
     return Grown(
         permissions=tuple(new),

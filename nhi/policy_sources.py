@@ -22,7 +22,7 @@ _GOOGLE_ACCOUNT = re.compile(r"[^@\s/]{1,64}@[a-z0-9.-]{1,253}\.gserviceaccount\
 _OF_ONE_CLOUD = {
     "aws": (
         *("role_arn", "external_id", "remediator_role_arn", "organization"),
-        *("role_name", "remediator_role_name", "regions", "access_analyzers"),
+        *("role_name", "remediator_role_name", "regions", "access_analyzers", "resource_policies"),
     ),
     "gcp": ("scope", "impersonate", "remediator_impersonate", "recommender", "deny_policies"),
 }
@@ -46,6 +46,7 @@ class Source(Section):
     role_name: str | None = Field(default=None, pattern=_ROLE_NAME)
     remediator_role_name: str | None = Field(default=None, pattern=_ROLE_NAME)  # None: the reader's role acts
     regions: tuple[Region, ...] = ()  # AWS: where to look for secrets, Roles Anywhere, and what runs as which role
+    resource_policies: bool = False  # AWS: read what buckets, and in the regions keys and queues, let identities do
     access_analyzers: tuple[Analyzer, ...] = ()  # AWS: analyzers of unused access, by ARN
     scope: str | None = None  # Google Cloud: organizations/1, folders/1 or projects/ID; None: the ambient project
     recommender: bool = False  # Google Cloud: ask what of their roles accounts use; one call a project

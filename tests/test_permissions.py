@@ -250,6 +250,9 @@ class TestPowers:
         [
             (Access(permissions=(allow("*"),)), set(Power)),
             (Access(permissions=(allow("*"),), boundary=(allow("s3:Get*"),)), {Power.DATA_READ}),
+            (Access(by_resources=(allow("kms:Decrypt", on="k"),), boundary=(allow("s3:*"),)), {Power.SECRETS}),
+            (Access(by_resources=(allow("kms:Decrypt", on="k"),), permissions=(deny("kms:*"),)), set()),
+            (Access(by_resources=(deny("kms:*"),), permissions=(allow("kms:Decrypt"),)), set()),
             (Access(permissions=(allow("*"), deny("iam:*", "sts:*"))), set(Power) - {Power.ADMIN, Power.CROSS_ACCOUNT}),
             (Access(permissions=(allow("s3:GetObject", on="arn:aws:s3:::a/*"),)), {Power.DATA_READ}),
             (Access(permissions=(allow("s3:PutObject"),)), {Power.DATA_WRITE}),

@@ -33,6 +33,7 @@ def table(permissions: Sequence[Need]) -> str:
         ("activity", Aws.activity_permissions),
         ("regions", Aws.region_permissions),
         ("organization", organization.PERMISSIONS),
+        ("resources", Aws.resource_permissions),
         ("analyzer", Aws.analyzer_permissions),
         ("look", Aws.look_permissions),
         ("write", Aws.disable_permissions),
@@ -44,7 +45,7 @@ def table(permissions: Sequence[Need]) -> str:
         ("gcp-rotate", Gcp.rotate_permissions),
     ],
     ids=[
-        *("read", "activity", "regions", "organization", "analyzer", "look", "write", "rotate"),
+        *("read", "activity", "regions", "organization", "resources", "analyzer", "look", "write", "rotate"),
         *("gcp-read", "gcp-recommender", "gcp-denials", "gcp-write", "gcp-rotate"),
     ],
 )

@@ -32,6 +32,7 @@ from nhi.providers.aws import (
     lookups,
     others,
     own_power,
+    resources,
     roles,
     rotation,
     scope,
@@ -93,6 +94,7 @@ class Aws:
     name = "aws"
     permissions: Sequence[Need] = PERMISSIONS
     region_permissions: Sequence[Need] = others.REGION_PERMISSIONS  # where the source names regions
+    resource_permissions: Sequence[Need] = resources.PERMISSIONS  # where the source asks for policies of resources
     analyzer_permissions: Sequence[Need] = analyzer.PERMISSIONS  # where the source names analyzers
     look_permissions: Sequence[Need] = acts.LOOK_PERMISSIONS  # the reader's, right before an act
     activity_permissions: Sequence[Need] = ACTIVITY_PERMISSIONS  # only for the trails that policy names
@@ -178,6 +180,7 @@ class Aws:
             regions=self._source.regions,
             documents=documents,
             ceilings=ceilings,
+            resources=self._source.resource_policies,
         )
         self._documents = documents
         try:

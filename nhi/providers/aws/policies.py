@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nhi.identity import Permission, Trust, TrustKind
 
+_IDENTITY = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(?:user|role)/.+")
 _ACCOUNT = re.compile(r"(?:arn:aws[a-z-]*:(?:iam|sts)::)?(\d{12})(?::.*)?")
 
 
@@ -49,6 +51,17 @@ def _permission(statement: Mapping[str, Any], via: str) -> Permission:
         condition=_condition(statement),
         via=via,
     )
+
+
+def granted(document: object, resource: str, via: str) -> Iterator[tuple[str, Permission]]:
+    """Yield what a resource's policy allows or denies a user or role that it names, by ARN. Raises UnreadablePolicy."""
+    for one in _statements(document):
+        principal = one.get("Principal")
+        for who in _several(principal.get("AWS") if isinstance(principal, Mapping) else None):
+            if isinstance(who, str) and _IDENTITY.fullmatch(who):
+                said = _permission(one, via)
+                places = tuple(resource if place == "*" else place for place in said.resources) or (resource,)
+                yield who, replace(said, resources=places, but_resources=())
 
 
 def trusted(document: object, account: str) -> tuple[Trust, ...]:

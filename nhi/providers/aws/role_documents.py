@@ -36,7 +36,8 @@ _KEY_ACTIONS = tuple(one.action for one in Aws.rotate_permissions if one.action.
 
 def reads() -> list[str]:
     """Return what the reader may do."""
-    return _actions((*Aws.permissions, *Aws.region_permissions, *Aws.analyzer_permissions, *Aws.look_permissions))
+    asked_for = (*Aws.region_permissions, *Aws.resource_permissions, *Aws.analyzer_permissions)
+    return _actions((*Aws.permissions, *asked_for, *Aws.look_permissions))
 
 
 def acts() -> list[str]:

@@ -15,6 +15,7 @@ from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody
 from nhi.misuse import USED_BY
 from nhi.providers import Memory, Progress
 from nhi.providers.aws import permission_sets
+from nhi.providers.aws import resources as resources_
 from nhi.providers.aws.calls import AT_ONCE, Calls, CannotSee, reading
 from nhi.providers.aws.details import FILTER, Details, utc
 from nhi.providers.aws.managed import Managed
@@ -43,13 +44,17 @@ class Scan:
         regions: Sequence[str] = (),
         documents: dict[str, Mapping[str, Any]] | None = None,
         ceilings: tuple[tuple[Permission, ...], ...] | None = None,
+        resources: bool = False,
     ) -> None:
+        """`resources`: whether policies of buckets, keys and queues are read too."""
         self._calls = calls
         self._account = account
         self._memory = memory
         self._matters = matters
         self._now = now
         self._ceilings = ceilings
+        self._regions = regions
+        self._given: resources_.Given | None = {} if resources else None  # None: not asked for
         self._managed = Managed(calls, account, memory.documents, {} if documents is None else documents)
         self._others = Others(calls, account, regions)
         self._by_service: dict[str, list[Credential]] = defaultdict(list)  # service-specific ones, by user name
@@ -66,6 +71,9 @@ class Scan:
         yield from self._managed.teach(details, wanted)
         yield from self._others.found
         yield from self._sets(details)
+        if self._given is not None:
+            self._given, gaps = resources_.read(self._calls, self._account, self._regions)
+            yield from gaps
         yield from self._read_service_credentials()
         try:
             if isinstance(state, CannotSee):
@@ -150,6 +158,9 @@ class Scan:
     def _marked(self, details: Details) -> Iterator[Identity]:
         """Yield users and roles, roles with what runs as them."""
         for identity in details.identities():
+            if self._given is not None and identity.access is not None:
+                given = self._given.get(identity.principal, ())
+                identity = replace(identity, access=replace(identity.access, by_resources=given))
             if runs := self._others.runs.get(identity.principal):
                 identity = replace(identity, tags={**identity.tags, USED_BY: ", ".join(sorted(set(runs)))})
             yield identity

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from bot.whois import whois
 from demo import company_incident
 from demo.actor import Actor
 from demo.workspace import Workspace
 from jobs import work
 from jobs.up import Up
+from nhi import cards, facts
+from nhi.database import reading
 from nhi.escalation import AskStatus, Verdict
 from nhi.findings import FindingKind, FindingStatus, Severity
 from nhi.identity import Aspect
@@ -116,6 +119,12 @@ def test_a_stolen_key_becomes_a_finding_with_the_facts_side_by_side_and_a_questi
     for told in ("203.0.113.0/24", "198.51.100.0/24", "aws-cli on kali", "Boto3 on linux", "iam:CreateUser", key):
         assert told in shown
     assert world.events("finding.opened", "owner.asked")[-2:] == ["finding.opened", "owner.asked"]
+    asked, policy = world.identity("ci-deploy"), world.program.policy()
+    with reading(world.sessions) as session:
+        (match,) = facts.whois(session, asked.principal, policy, world.clock())
+    drawn = f"{whois('ci-deploy', [(cards.of_identity(match, asked, [], policy, world.clock()), None)]).blocks}"
+    assert "Activity:" in drawn
+    assert "183 events on 21 days" in drawn
 
 
 def test_what_the_demo_plants_is_asked_about_after_one_reading(world: World) -> None:

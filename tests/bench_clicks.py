@@ -5,7 +5,9 @@ in a third process; in the second part it takes every call and never answers, an
 SLOW seconds longer. Each click is on a question of its own, and must be recorded once; what is recorded is counted when
 the bot's inbox is empty.
 
-Run by `make bench`; names of parts ("burst", "steady") and engines may follow. Exits 1 on a miss.
+A third part kills the bot with SIGKILL when all are acknowledged, and sends every click once more to the next one.
+
+Run by `make bench`; names of parts ("burst", "steady", "killed") and engines may follow. Exits 1 on a miss.
 """
 
 from __future__ import annotations
@@ -287,9 +289,8 @@ def part(name: str, database_url: str, hands: Hands, count: int, slower: float, 
             left = _until_decided(sessions)
             ended = time.monotonic()
             cpu = _cpu(pid) - before
+        said, once = _recorded(sessions)
         with database.reading(sessions) as session:
-            said = session.scalar(select(func.count()).select_from(AttestationRow)) or 0
-            once = session.scalar(select(func.count(func.distinct(AttestationRow.ask_id)))) or 0
             shown = session.scalar(select(func.count()).select_from(DeliveryRow)) or 0
     engine.dispose()
     assert shown == count // A_MESSAGE
@@ -315,12 +316,49 @@ def part(name: str, database_url: str, hands: Hands, count: int, slower: float, 
     ]
 
 
+def killed(name: str, database_url: str) -> list[Row]:
+    """Kill the bot with SIGKILL once BURST clicks are acknowledged, start it again, and send each click once more."""
+    command.upgrade(database.alembic_config(database_url), "head")
+    engine = database.open_engine(database_url)
+    sessions = database.open_sessions(engine)
+    with tempfile.TemporaryDirectory() as folder, slack() as slack_url:
+        clicks = bodies(ask(sessions, slack_url, BURST))
+        with bot(database_url, slack_url, 0.0, Path(folder)) as (port, pid):
+            found = asyncio.run(at_once(port, clicks))
+            os.kill(pid, signal.SIGKILL)
+        waited = _waiting(sessions)
+        with bot(database_url, slack_url, 0.0, Path(folder)) as (port, _):
+            again = asyncio.run(at_once(port, clicks))
+            left = _until_decided(sessions)
+        said, once = _recorded(sessions)
+    engine.dispose()
+    return [
+        (f"{name}: not acknowledged", sum(status != 200 for _, status in [*found, *again]), 0, ""),
+        (f"{name}: acknowledged and not decided when it was killed", waited, BURST, ""),
+        (f"{name}: left in the inbox", left, 0, ""),
+        (f"{name}: not recorded", BURST - once, 0, ""),
+        (f"{name}: recorded twice", said - once, 0, ""),
+    ]
+
+
+def _recorded(sessions: database.Sessions) -> tuple[int, int]:
+    """Return how many answers are recorded, and how many questions have one."""
+    with database.reading(sessions) as session:
+        said = session.scalar(select(func.count()).select_from(AttestationRow)) or 0
+        once = session.scalar(select(func.count(func.distinct(AttestationRow.ask_id)))) or 0
+    return said, once
+
+
+def _waiting(sessions: database.Sessions) -> int:
+    with database.reading(sessions) as session:
+        return session.scalar(select(func.count()).select_from(InboxRow).where(InboxRow.decided_at.is_(None))) or 0
+
+
 def _until_decided(sessions: database.Sessions) -> int:
     """Wait until the inbox is empty; return how many clicks are left in it after DECIDED_IN seconds."""
     ends = time.monotonic() + DECIDED_IN
     while True:
-        with database.reading(sessions) as session:
-            left = session.scalar(select(func.count()).select_from(InboxRow).where(InboxRow.decided_at.is_(None))) or 0
+        left = _waiting(sessions)
         if not left or time.monotonic() > ends:
             return left
         time.sleep(0.05)
@@ -346,19 +384,26 @@ PARTS: dict[str, tuple[str, Hands, int, float, bool]] = {
 def main() -> int:
     if sys.argv[1:] == ["serve"]:
         return serve()
-    parts = [name for name in sys.argv[1:] if name in PARTS] or list(PARTS)
-    engines = [name for name in sys.argv[1:] if name not in PARTS] or ["SQLite", "PostgreSQL"]
+    names = [*PARTS, "killed"]
+    parts = [name for name in sys.argv[1:] if name in names] or names
+    engines = [name for name in sys.argv[1:] if name not in names] or ["SQLite", "PostgreSQL"]
     missed = 0
     with tempfile.TemporaryDirectory() as folder:
         for engine in engines:
             for number, chosen in enumerate(parts):
                 with _on(engine, Path(folder), number) as url:
-                    name, hands, count, slower, hangs = PARTS[chosen]
-                    for what, value, target, unit in part(f"{engine}, {name}", url, hands, count, slower, hangs):
+                    for what, value, target, unit in _rows(engine, chosen, url):
                         missed += value > target
                         verdict = "met" if value <= target else "MISSED"
                         print(f"  {what:<78} {value:8.3f} {unit:<2}  target {target:g}  {verdict}", flush=True)
     return int(missed > 0)
+
+
+def _rows(engine: str, chosen: str, url: str) -> list[Row]:
+    if chosen == "killed":
+        return killed(f"{engine}, killed after {BURST} acknowledgements", url)
+    name, hands, count, slower, hangs = PARTS[chosen]
+    return part(f"{engine}, {name}", url, hands, count, slower, hangs)
 
 
 @contextmanager

@@ -56,7 +56,10 @@ def _draw(sessions: Sessions, delivery_id: str, policy: Policy, now: datetime) -
         return Drawn(message=message, version=version, offers=offer_ids)
     if any(card.needs_offer for card in seen):
         with sessions.begin() as session:
-            drawn = [_offered(session, card, now, reader_is_asked=kind not in messages.NOT_TO_ASKED) for card in seen]
+            drawn = [
+                _offered(session, card, now, reader_is_asked=messages.is_readers(kind, words, card.ask_id))
+                for card in seen
+            ]
     else:
         drawn = [(card.facts, card.offer_id) for card in seen]
     shown = frozenset(offer_id for _, offer_id in drawn if offer_id)

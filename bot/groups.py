@@ -71,21 +71,23 @@ def _body(members: Sequence[Json]) -> Blocks:
     kinds = ", ".join(dict.fromkeys(finding["kind"] for finding in first["findings"]))
     about = {"kind": kind_of(first["identity"]), "account": first["identity"]["account"], "kinds": kinds}
     heading = say("groups.heading", left=len(waiting), **about)
-    lines = say("groups.lines", lines=[_line(facts) for facts in members])
+    differ = len({facts["ask"]["because"] for facts in waiting}) > 1
+    lines = say("groups.lines", lines=[_line(facts, with_reason=differ) for facts in members])
     if not waiting:
         return [join(heading, lines).rich()]
     return [
-        join(heading, lines, why_line(first)).rich(),
+        join(heading, lines, say("groups.why_each") if differ else why_line(first)).rich(),
         silence_line(first).context(),
         say("groups.note").context(),
     ]
 
 
-def _line(facts: Json) -> Json:
+def _line(facts: Json, *, with_reason: bool) -> Json:
     said: Json = facts["answers"][0] if facts["answers"] else {}
     return {
         "name": facts["identity"]["name"],
         "open": is_open(facts),
+        "because": facts["ask"]["because"] if with_reason else None,
         "last_used_at": last_use(facts)["last_used_at"],
         "verdict": said.get("verdict"),
         "until": said.get("until"),

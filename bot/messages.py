@@ -39,6 +39,7 @@ ITEMS_AT_MOST = 15  # of what somebody owns, in one list
 SECONDS_A_QUESTION = 20
 ALARMS = {"alarm": "alarm.", "alarm_told": "alarm.told_"}  # where the words of these kinds are
 NOT_TO_ASKED = ("escalation", "claim", "alarm_told")  # read by somebody else than who is asked
+OF_OTHERS = "of_others"  # in a message's words: the asks in it that were put to somebody else, who is silent or away
 _KINDS = frozenset({"digest", "reminder", "escalation", "shadow", "claim", *ALARMS})
 
 
@@ -50,6 +51,11 @@ def card(facts: Json, offer_id: str | None, *, reader_is_asked: bool = True) -> 
     if "ask" in facts:
         return question(facts, offer_id, reader_is_asked=reader_is_asked)
     return [*full(facts), *buttons(facts, offer_id)]
+
+
+def is_readers(kind: str, words: Json, ask_id: str) -> bool:
+    """Whether who reads a message of this kind, with these words, is who this question in it was put to."""
+    return kind not in NOT_TO_ASKED and ask_id not in words.get(OF_OTHERS, ())
 
 
 def digest(words: Json, cards: Cards) -> Message:
@@ -72,14 +78,16 @@ def digest(words: Json, cards: Cards) -> Message:
 def _pieces(kind: str, words: Json, cards: Cards) -> Blocks:
     """Draw the pieces of a message: all that it has room for, or, as its reader chose, the first that waits."""
     reader_is_asked = kind not in NOT_TO_ASKED
-    found = groups.pieces(cards) if reader_is_asked else [[one] for one in cards]
+    own = [one for one in cards if is_readers(kind, words, _ask_of(one))]
+    of_others = [[one] for one in cards if not is_readers(kind, words, _ask_of(one))]
+    found = [*of_others, *groups.pieces(own)]
     waiting = [piece for piece in found if groups.is_waiting(piece)]
     one = bool(words.get("one")) and len(waiting) > 0
     # What waits comes before what is answered, where there is no room for both.
     kept = waiting[:1] if one else found if len(found) <= CARDS_AT_MOST else waiting[:CARDS_AT_MOST]
     blocks: Blocks = []
     for piece in kept:
-        blocks += [{"type": "divider"}, *groups.draw(piece, reader_is_asked=reader_is_asked)]
+        blocks += [{"type": "divider"}, *groups.draw(piece, reader_is_asked=piece not in of_others)]
     hidden = sum(is_open(facts) for piece in waiting if piece not in kept for facts, _ in piece)
     if hidden and not one:
         blocks.append(say("messages.more_cards", count=hidden).rich())
@@ -88,6 +96,10 @@ def _pieces(kind: str, words: Json, cards: Cards) -> Blocks:
         turnable = words.get("delivery") if len(waiting) > 1 or one else None
         blocks += groups.pace(left, _minutes(groups.seconds_left(found)), one=one, delivery_id=turnable)
     return blocks
+
+
+def _ask_of(card: tuple[Json, str | None]) -> str:
+    return str((card[0].get("ask") or {}).get("id", ""))
 
 
 def each(cards: Cards) -> Message:
@@ -109,6 +121,7 @@ def _about(kind: str, words: Json, cards: Cards) -> Json:
         "left": len(waiting),
         "minutes": _minutes(groups.seconds_left(groups.pieces([card for card in cards if card[0].get("ask")]))),
         "again": int(words.get("again") or 0),
+        "meanwhile": int(words.get("meanwhile") or 0),
         "first": told(waiting[0]) if waiting else "",
         "name": first_name(name),
         "number": int(words.get("number") or 1),
@@ -116,6 +129,9 @@ def _about(kind: str, words: Json, cards: Cards) -> Json:
         "shadow": bool(words.get("shadow")),
         "silent": bool(words.get("silent")),
         "away_until": words.get("away_until"),
+        "people": int(words.get("people") or 1),
+        "others": sum(facts["ask"]["id"] in words.get(OF_OTHERS, ()) for facts in waiting if facts.get("ask")),
+        "silent_names": words.get("silent_names") or "",
         "asked_at": words.get("asked_at") or min((ask["asked_at"] for ask in asks), default=None),
     }
 

@@ -257,26 +257,26 @@ def _decide_one(
 
 
 def _one_message_each(session: Session, due: Due, policy: Policy, now: datetime, tally: Tally) -> None:
-    """Let somebody who is told of another's silence today get nothing else, and nobody be told twice in one day."""
+    """Let somebody hear of others' silence and of what is theirs in one message a day, with room for both."""
     kept: list[tuple[Case, str]] = []
-    told: dict[str, list[str]] = defaultdict(list)
+    told: Counter[str] = Counter()
     for case, rung in due.escalations:
         assert case.asked_email is not None
         to = people.recipient(session, case.asked_email, rung, policy, now)
         person = session.get(PersonRow, to) if to else None
         if to is not None and person is not None:
-            told[to].append(case.asked_email)
-            is_full = case.ask is None and len(told[to]) > CARDS_A_MESSAGE
             waits = asking.why_not_now(person, policy.conversation, now)
-            if is_full or told[to][0] != case.asked_email or asking.had_a_message_today(session, person, now):
+            if told[to] >= CARDS_A_MESSAGE or asking.had_a_message_today(session, person, now):
                 waits = "had a message today"
             if waits is not None:
                 tally.skipped[waits] += 1
                 continue
-            dropped = [*due.questions.pop(to, []), *due.reminders.pop(to, [])]
-            tally.skipped["had a message today"] += len(dropped)
+            told[to] += 1
         kept.append((case, rung))
     due.escalations = kept
+    for to, count in told.items():
+        tally.skipped["had a message today"] += due.keep(to, CARDS_A_MESSAGE - count)
+    tally.skipped = +tally.skipped  # without those of which there are none
 
 
 def _candidate(case: Case) -> PersonRow | None:
@@ -292,9 +292,10 @@ def _questions_left(session: Session, who: PersonRow, case: Case, due: Due, poli
     if asking.had_a_message_today(session, who, now):
         return 0
     planned = due.pieces_for(who.slack_id)
-    room = 1 if case.piece in planned else CARDS_A_MESSAGE - len(planned)  # one more name in a piece takes no room
-    asked = asking.asked_lately(session, who, now) + len(due.questions[who.slack_id])
-    return min(policy.conversation.questions_a_week - asked, room)
+    if case.piece in planned:
+        return 1  # one more name in a piece takes no room
+    lately = asking.asked_lately(session, who, now)
+    return min(policy.conversation.questions_a_week - lately, CARDS_A_MESSAGE) - len(planned)
 
 
 def _count(due: Due, tally: Tally) -> None:

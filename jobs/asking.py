@@ -11,10 +11,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bot.delivery import DEAD
+from bot.messages import OF_OTHERS
 from jobs import candidates
 from nhi import digest, facts
 from nhi.escalation import AWAY_AT_MOST, History, is_working_time, zone
-from nhi.findings import FindingKind
+from nhi.findings import OWNERSHIP, FindingKind
 from nhi.policy import Conversation
 from nhi.roster import Roster
 from nhi.tables import AskRow, CardRow, DelegationRow, DeliveryRow, FindingRow, PersonRow
@@ -68,6 +69,13 @@ class Due:
         """Return which pieces this person gets already."""
         return {case.piece for case in self.questions[slack_id]}
 
+    def keep(self, slack_id: str, pieces: int) -> int:
+        """Keep to the first so many pieces of what this person would be asked; return how many questions that cuts."""
+        asked = self.questions[slack_id]
+        kept = list(dict.fromkeys(case.piece for case in asked))[:pieces]
+        self.questions[slack_id] = [case for case in asked if case.piece in kept]
+        return len(asked) - len(self.questions[slack_id])
+
 
 def in_order(cases: Sequence[Case]) -> list[Case]:
     """Return the cases as people are to be asked: the most risk a minute first, alike ones beside each other."""
@@ -85,13 +93,20 @@ def _item(case: Case) -> digest.Item:
 
 
 def _alike(case: Case) -> Hashable | None:
-    """Return what questions share that one answer fits: the place, the findings, whom they go to, and why them."""
+    """Return what questions share that one answer fits: the place, the findings, whom they go to, and why them.
+
+    Where nothing is asked but whose they are, each line tells its own reason, and they share only how sure it is. What
+    has an owner who is asked stands by itself: whose it is, is known.
+    """
     if case.ask is not None or case.candidate is None or case.candidate.team is not None or case.is_orphaned:
+        return None
+    state, person = case.candidate.owner["state"], case.candidate.person
+    if state == "confirmed" and case.candidate.owner["email"] == person.email:
         return None
     identity = case.findings[0].identity
     kinds = frozenset(finding.kind for finding in case.findings)
-    why = candidates.why_you(case.candidate, shadow=False)
-    return identity.provider, identity.account, identity.kind, kinds, case.candidate.person.slack_id, why
+    why = state if kinds <= OWNERSHIP else candidates.why_you(case.candidate, shadow=False)
+    return identity.provider, identity.account, identity.kind, kinds, person.slack_id, why
 
 
 def had_a_message_today(session: Session, who: PersonRow, now: datetime) -> bool:
@@ -115,12 +130,13 @@ def why_not_now(who: PersonRow, policy: Conversation, now: datetime) -> str | No
 
 
 def asked_lately(session: Session, who: PersonRow, now: datetime) -> int:
-    """Return about how many identities this person was asked within a week, also in somebody's stead.
+    """Return how many questions this person had within a week, also in somebody's stead.
 
-    Each counts, also in a group; a reminder of a question is not another one.
+    A group that one press answers is one to its reader; a reminder is not another one, nor is what a manager hears of
+    somebody else's silence.
     """
     lately = (
-        select(func.count(func.distinct(AskRow.id)))
+        select(AskRow.id, AskRow.group_id, DeliveryRow.words)
         .join(CardRow, CardRow.ask_id == AskRow.id)
         .join(DeliveryRow, DeliveryRow.id == CardRow.delivery_id)
         .where(
@@ -130,7 +146,8 @@ def asked_lately(session: Session, who: PersonRow, now: datetime) -> int:
             AskRow.asked_at > now - timedelta(days=7),
         )
     )
-    return session.scalar(lately) or 0
+    rows = session.execute(lately).all()
+    return len({group or ask for ask, group, words in rows if ask not in words.get(OF_OTHERS, ())})
 
 
 def delegate_of(session: Session, email: str, now: datetime) -> PersonRow | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot import delivery
+from jobs import asking
 from nhi import ledger
 from nhi.answers import redraw
 from nhi.escalation import AskStatus, is_working_time
 from nhi.passing import AskTeam, claim_deadline
 from nhi.policy import Policy
 from nhi.roster import Roster
-from nhi.tables import AskRow, HandoverItemRow, HandoverItemStatus, TeamClaimRow
+from nhi.tables import AskRow, HandoverItemRow, HandoverItemStatus, PersonRow, TeamClaimRow
 
+AT_ONCE = 6  # questions of one message
 LIVE_ITEMS = (HandoverItemStatus.OPEN, HandoverItemStatus.PROPOSED)
 
 
@@ -47,29 +50,38 @@ def hand_over_due(session: Session, policy: Policy, now: datetime) -> int:
     if not due:
         return 0
     roster = Roster.read(session, policy, now)
-    return sum(_hand_over(session, claim, ask, roster, policy, now) for claim, ask in due)
+    by_default: dict[str, list[tuple[TeamClaimRow, AskRow]]] = defaultdict(list)
+    for claim, ask in due:
+        by_default[ask.email].append((claim, ask))
+    return sum(_hand_over(session, roster.able(email), rows, policy, now) for email, rows in by_default.items())
 
 
 def _hand_over(
-    session: Session, claim: TeamClaimRow, ask: AskRow, roster: Roster, policy: Policy, now: datetime
-) -> bool:
-    default = roster.able(ask.email)
+    session: Session, default: PersonRow | None, rows: list[tuple[TeamClaimRow, AskRow]], policy: Policy, now: datetime
+) -> int:
+    """Put all of a default person's into the one message of their day; what has no room waits for the next."""
     if default is None or not is_working_time(now, default.tz, policy.conversation):
-        return False  # who cannot answer any more is seen by jobs/ask, which withdraws the question
-    claim.handed_at = now
-    ask.last_step_at = now  # reminders count from here
+        return 0  # who cannot answer any more is seen by jobs/ask, which withdraws the question
+    if asking.had_a_message_today(session, default, now):
+        return 0
+    rows = rows[:AT_ONCE]
+    for claim, ask in rows:
+        claim.handed_at = now
+        ask.last_step_at = now  # reminders count from here
     session.flush()
-    delivery.queue(session, "digest", default.slack_id, {"kind": "digest", "name": default.name}, [ask.id], now)
-    redraw(session, ask.id)
-    ledger.record(
-        session,
-        "team.default_asked",
-        now=now,
-        identity_id=ask.identity_id,
-        facts={"ask": ask.id, "team": claim.team},
-        private={"email": ask.email},
-    )
-    return True
+    words = {"kind": "digest", "name": default.name}
+    delivery.queue(session, "digest", default.slack_id, words, [ask.id for _, ask in rows], now)
+    for claim, ask in rows:
+        redraw(session, ask.id)
+        ledger.record(
+            session,
+            "team.default_asked",
+            now=now,
+            identity_id=ask.identity_id,
+            facts={"ask": ask.id, "team": claim.team},
+            private={"email": ask.email},
+        )
+    return len(rows)
 
 
 class Waiting:

@@ -12,49 +12,77 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot import delivery
+from bot.messages import OF_OTHERS
 from jobs import candidates, claims, people
 from jobs.asking import Case, Due
 from nhi import facts, ledger, patience
 from nhi.escalation import AskStatus
 from nhi.findings import FindingStatus
 from nhi.policy import Policy
-from nhi.tables import AskFindingRow, AskRow, DeliveryRow, PersonRow, new_id
+from nhi.tables import AskFindingRow, AskRow, CardRow, DeliveryRow, PersonRow, new_id
 
 Json = dict[str, Any]
+Silent = dict[str, list[Case]]  # by the address of who was asked, what they have not answered
 
 
 def say(session: Session, due: Due, *, shadow: bool, policy: Policy, now: datetime) -> None:
-    """Write rows and messages: one message a person, and for each channel or manager one a silent person."""
+    """Write rows and messages: one message a person, and for each channel one a silent person."""
+    told = _told(session, due, policy, now)
     for slack_id, who in due.rows.items():
-        _tell(session, due, slack_id, who, shadow, now)
+        if due.questions[slack_id] or due.reminders[slack_id]:
+            _tell(session, due, slack_id, who, shadow, now, told.pop(slack_id, {}))
     for case in due.claims:
         if case.candidate is not None and case.candidate.team is not None:
             default = case.candidate.person
             why = candidates.why_you(case.candidate, shadow=False)
             ask = _ask(session, case, default.email, why, False, now)
             claims.begin(session, ask, case.candidate.team, default.tz, policy, now)
-    told: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    for recipient, silent in told.items():
+        if session.get(PersonRow, recipient) is not None:
+            _escalate(session, recipient, silent, now)
+            continue
+        for email, cases in silent.items():
+            _escalate(session, recipient, {email: cases}, now)
+
+
+def _told(session: Session, due: Due, policy: Policy, now: datetime) -> dict[str, Silent]:
+    """Write down that questions go up; return by who hears of it the questions of each silent person."""
+    told: dict[str, Silent] = defaultdict(lambda: defaultdict(list))
     for case, rung in _opened(session, due.escalations, now):
         assert case.ask is not None
         recipient = people.recipient(session, case.ask.email, rung, policy, now)
         _step_up(session, case, rung, recipient is not None, now)
         if recipient is not None:
-            told[recipient, case.ask.email].append(case)
-    for (recipient, email), cases in told.items():
-        _escalate(session, recipient, email, cases, now)
+            told[recipient][case.ask.email].append(case)
+    return told
 
 
-def _tell(session: Session, due: Due, slack_id: str, who: PersonRow, shadow: bool, now: datetime) -> None:
-    """Put what is new and what is still open into one message; what waits longest comes first."""
-    again = [case.ask for case in due.reminders[slack_id] if case.ask is not None]
+def _tell(
+    session: Session, due: Due, slack_id: str, who: PersonRow, shadow: bool, now: datetime, silent: Silent
+) -> None:
+    """Put what others left open, what is new and what is still open into one message; what waits longest comes first.
+
+    What is of others is never cut off for want of room: its reader could not find it elsewhere.
+    """
+    others = [case.ask.id for cases in silent.values() for case in cases if case.ask is not None]
+    again = [case.ask.id for case in due.reminders[slack_id] if case.ask is not None]
     number = max((_remind(session, case, now) for case in due.reminders[slack_id]), default=0)
-    asked = _questions(session, due, slack_id, who, shadow, now)
-    if not (again or asked):
-        return
-    kind = ("shadow" if shadow else "digest") if asked else "reminder"
+    asked = [ask.id for ask in _questions(session, due, slack_id, who, shadow, now)]
+    instead = [case.ask.id for case in due.reminders[slack_id] if case.ask and "manager" in case.ask.escalated_to]
+    went = [ask_id for ask_id in instead if not _was_shown(session, ask_id, slack_id)]
+    kind = ("shadow" if shadow else "digest") if asked or went else "reminder"
     words: Json = {"kind": kind, "name": who.name, "one": _likes_one(session, slack_id)}
-    words |= {"number": number} if kind == "reminder" else {"again": len(again)}
-    delivery.queue(session, kind, slack_id, words, [ask.id for ask in (*again, *asked)], now)
+    words |= {"number": number} if kind == "reminder" else {"again": len(again) - len(went), "meanwhile": len(went)}
+    if others:
+        words |= {OF_OTHERS: others, "silent_names": _names(session, silent)}
+    delivery.queue(session, kind, slack_id, words, [*others, *again, *asked], now)
+
+
+def _was_shown(session: Session, ask_id: str, slack_id: str) -> bool:
+    """Whether this person had a message about this question; not, where their manager was asked in their stead."""
+    shown = select(CardRow.id).join(DeliveryRow, DeliveryRow.id == CardRow.delivery_id)
+    mine = shown.where(CardRow.ask_id == ask_id, DeliveryRow.recipient == slack_id)
+    return session.scalar(mine.limit(1)) is not None
 
 
 def _questions(session: Session, due: Due, slack_id: str, who: PersonRow, shadow: bool, now: datetime) -> list[AskRow]:
@@ -140,12 +168,25 @@ def _step_up(session: Session, case: Case, rung: str, reached: bool, now: dateti
     ledger.record(session, "finding.escalated", now=now, identity_id=case.identity_id, facts=facts_of)
 
 
-def _escalate(session: Session, recipient: str, email: str, cases: list[Case], now: datetime) -> None:
-    """Tell of somebody's silence: one message, whatever number of questions it is about."""
-    asks = [case.ask for case in cases if case.ask is not None]
-    who = session.scalar(select(PersonRow).where(PersonRow.email == email, PersonRow.active.is_(True)))
+def _escalate(session: Session, recipient: str, silent: Silent, now: datetime) -> None:
+    """Tell of silence: one message, whatever number of questions, and to a manager of people, it is about."""
+    asks = [case.ask for cases in silent.values() for case in cases if case.ask is not None]
     first = min(ask.asked_at for ask in asks)
-    words = {"kind": "escalation", "name": who.name if who else email, "asked_at": facts.when(first)}
-    if who is not None and who.away_until is not None and who.away_until > now:
-        words["away_until"] = facts.when(who.away_until)
+    words: Json = {"kind": "escalation", "name": _names(session, silent), "asked_at": facts.when(first)}
+    away = [who.away_until if who is not None else None for who in (_person(session, email) for email in silent)]
+    if all(until is not None and until > now for until in away):
+        words["away_until"] = facts.when(min(until for until in away if until is not None))
+    if len(silent) > 1:
+        words["people"] = len(silent)
     delivery.queue(session, "escalation", recipient, words, [ask.id for ask in asks], now)
+
+
+def _names(session: Session, silent: Silent) -> str:
+    """Return who was asked, in words: "Ana Diaz, Bea Okoye and Cem Sato"."""
+    found = [(email, _person(session, email)) for email in silent]
+    names = [who.name if who is not None else email for email, who in found]
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def _person(session: Session, email: str) -> PersonRow | None:
+    return session.scalar(select(PersonRow).where(PersonRow.email == email, PersonRow.active.is_(True)).limit(1))

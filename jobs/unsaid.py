@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.delivery import DEAD
+from bot.messages import OF_OTHERS
 from bot.slack import is_hopeless
 from jobs import shadow
 from jobs.judge import withdraw
@@ -49,7 +50,7 @@ def _go_on(session: Session, row: DeliveryRow, ask: AskRow, policy: Policy, now:
     hopeless = is_hopeless(row.error)
     if row.kind == "claim":
         _hand_over(session, ask, now)
-    elif row.kind == "escalation":
+    elif row.kind == "escalation" or ask.id in row.words.get(OF_OTHERS, ()):
         if not hopeless and ask.escalated_to:
             ask.escalated_to = ask.escalated_to[:-1]  # to be told again
         _hurry(ask, policy, now)

@@ -12,7 +12,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from nhi import activity_facts, authority, facts, patience, permission_facts, rotations
-from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order, reachable, reminds_at
+from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order, next_rung, reachable, reminds_at
 from nhi.findings import OF_ACTIVITY, OWNERSHIP, FindingKind
 from nhi.identity import CredentialStatus, Custody
 from nhi.policy import Policy
@@ -131,9 +131,10 @@ def _claim(session: Session, ask: AskRow) -> Json | None:
 def _silence(session: Session, ask: AskRow, findings: list[FindingRow], policy: Policy, now: datetime) -> Json:
     talk = policy.conversation
     urgent = any(finding.kind in OF_ACTIVITY for finding in findings)
-    later = escalates_at(ask.last_step_at, talk, ask.reminders)
-    ahead = ask.last_step_at + policy.activity.answer_within if urgent else later
     manager_known = manager_of(session, ask.email, policy, now) is not None
+    rung = next_rung(talk, ask.escalated_to, manager_known=manager_known)
+    later = escalates_at(ask.last_step_at, talk, ask.reminders, rung=rung)
+    ahead = ask.last_step_at + policy.activity.answer_within if urgent else later
     return {
         "reminder_at": None if urgent else facts.when(reminds_at(ask.last_step_at, talk, ask.reminders)),
         # In shadow mode the silence of admins goes to nobody.

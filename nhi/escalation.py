@@ -142,33 +142,44 @@ def _patience_ends(history: History) -> datetime | None:
 def _while_open(history: History, tz: str, policy: Conversation, now: datetime, manager_known: bool) -> Step:
     last = history.last_step_at or history.open_since
     assert last is not None
-    due = last + _wait_before(history, policy)
+    reminds_next = history.reminders < len(policy.remind_after)
+    rung = next_rung(policy, history.escalated_to, manager_known=manager_known)
+    due = last + (policy.remind_after[history.reminders] if reminds_next else _wait_before(rung, policy))
     if due > now:
         return Wait(until=due, why="asked, waiting for the answer")
     if not is_working_time(now, tz, policy):
         return Wait(until=None, why="outside working hours")
-    if history.reminders < len(policy.remind_after):
+    if reminds_next:
         return Remind(number=history.reminders + 1)
-    for rung in reachable(policy.escalate_to, manager_known=manager_known):
-        if rung not in history.escalated_to:
-            return Escalate(to=rung)
+    if rung is not None:
+        return Escalate(to=rung)
     return Wait(until=None, why="everybody that policy names has been told")
 
 
-def _wait_before(history: History, policy: Conversation) -> timedelta:
-    """The patience before the next step: each reminder has its own; escalations keep the last one's."""
-    if history.reminders < len(policy.remind_after):
-        return policy.remind_after[history.reminders]
-    return policy.remind_after[-1] if policy.remind_after else timedelta(days=4)
+def next_rung(policy: Conversation, told: Sequence[str] = (), *, manager_known: bool = False) -> str | None:
+    """Return who hears of silence next; None: everybody that policy names, and who can be told, has been."""
+    return next((one for one in reachable(policy.escalate_to, manager_known=manager_known) if one not in told), None)
 
 
-def escalates_at(last_step_at: datetime, policy: Conversation, reminders: int = 0) -> datetime:
+def _wait_before(rung: str | None, policy: Conversation) -> timedelta:
+    """The patience after the last reminder: as long as before it, but a manager hears sooner.
+
+    A manager often knows that somebody is away, or whose it is, and answers before it has to be anybody's trouble.
+    Where policy sends no reminders the question itself has its whole patience.
+    """
+    patience = policy.remind_after[-1] if policy.remind_after else timedelta(days=4)
+    return min(policy.manager_after, patience) if rung == "manager" and policy.remind_after else patience
+
+
+def escalates_at(
+    last_step_at: datetime, policy: Conversation, reminders: int = 0, *, rung: str | None = None
+) -> datetime:
     """Return when silence goes to somebody else, as the message announces it (working hours may add to it).
 
-    `reminders` is how many were sent, the last of them (or the question itself) at `last_step_at`.
+    `reminders` is how many were sent, the last of them (or the question itself) at `last_step_at`. `rung` is who
+    hears of it then, as `next_rung` says.
     """
-    waits = [*policy.remind_after[reminders:], policy.remind_after[-1] if policy.remind_after else timedelta(days=4)]
-    return last_step_at + sum(waits, timedelta(0))
+    return last_step_at + sum(policy.remind_after[reminders:], _wait_before(rung, policy))
 
 
 def reminds_at(last_step_at: datetime, policy: Conversation, reminders: int = 0) -> datetime | None:

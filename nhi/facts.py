@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from nhi import act_facts, environment, permission_facts, roster, steps
+from nhi import act_facts, environment, helps, permission_facts, roster, steps
 from nhi.activity_facts import activity_of, unusual
 from nhi.findings import FindingStatus
 from nhi.identity import Evidence
@@ -36,12 +36,6 @@ Json = dict[str, Any]
 MOST_MATCHES = 20
 MOST_WORDS = 500
 MOST_RIVALS = 3
-WOULD_HELP = {  # what one more fact would be enough, where nobody is known
-    "tag": "a tag `owner=` with their address",
-    "session": "one use from CI or a console that says whose session it is",
-    "codeowners": "a line in CODEOWNERS where it is declared",
-    "attestation": "somebody's word in Slack",
-}
 _NOTES = {
     Fit.TWO: "is the name of more than one person",
     Fit.LEFT: "has left, or is a guest",
@@ -176,7 +170,7 @@ def _owner_json(
             "confidence": 0.0,
             "evidence": [evidence_json(fact) for fact in _seen(facts, ranking)],
             "possible": [_possible_json(one, people) for one in ranking.possible[:MOST_RIVALS]],
-            "would_help": [{"source": source, "words": WOULD_HELP[source]} for source in ranking.would_help],
+            "would_help": [{"source": source, "words": helps.in_words(source, facts)} for source in ranking.would_help],
             "notes": notes,
         }
     ranked = ranking.likely

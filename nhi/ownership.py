@@ -192,13 +192,25 @@ def team_spoken_of(evidence: Facts, directory: Directory, people: People) -> Tea
     """Return the team that most of the evidence speaks of, by its name or by its members; None: it is divided.
 
     What names a team counts twice: it was said of the thing, and not by chance of who did something. Who answers for
-    an account says nothing of one thing in it, and who said "not mine" nothing of whose it is.
+    an account says nothing of one thing in it. What points to who said "not mine" was wrong once, a copied tag perhaps,
+    so it speaks of their team only where all else is divided.
     """
+    facts = [one for one in evidence if one.source not in ("account", "label", "project_owner", "fallback")]
+    out = {one.email for fact in facts if fact.source == "not_mine" for one in _named(fact, directory, people)}
+    others = [fact for fact in facts if not any(one.email in out for one in _named(fact, directory, people))]
+    found = _majority(others, directory, people) if out else None
+    return found or _majority([fact for fact in facts if fact.source != "not_mine"], directory, people)
+
+
+def _named(fact: Evidence, directory: Directory, people: People) -> Sequence[Person]:
+    return directory.resolve(fact.points_to, people).people
+
+
+def _majority(facts: Facts, directory: Directory, people: People) -> Team | None:
+    """Return the team with more than half of the votes; None: there is none."""
     votes: dict[str, float] = {}
     known: dict[str, Team] = {}
-    for fact in evidence:
-        if fact.source in ("account", "label", "project_owner", "not_mine", "fallback"):
-            continue
+    for fact in facts:
         resolved = directory.resolve(fact.points_to, people)
         named = (resolved.team,) if resolved.team is not None else ()
         found = named or {team.name: team for one in resolved.people for team in directory.teams_of(one)}.values()

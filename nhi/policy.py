@@ -165,6 +165,7 @@ class Conversation(Section):
     working_hours: Hours = (time(9), time(17))
     remind_after: tuple[Duration, ...] = (timedelta(days=3), timedelta(days=4))
     escalate_to: tuple[Rung, ...] = ("manager", "#security")
+    manager_after: Duration = timedelta(days=2)  # after the last reminder; other rungs: as long as before it
     questions_a_week: int = Field(default=10, ge=1)
     holidays: dict[str, str] = {}  # a time zone, or a glob of them -> a country, or its part: "DE", "DE-BY"; first fits
     language: str = Field(default="en", pattern=r"^[a-z]{2}(-[A-Z]{2})?$")  # a folder of templates/

@@ -7,10 +7,13 @@ tests/company_generator.py. A person who is no owner says so, and often who is. 
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import count
 
+from nhi.digest import Item, arrange
 from nhi.escalation import Ask, Cover, Escalate, History, Remind, next_step
 from nhi.identity import Evidence
 from nhi.ownership import Directory, explain, team_spoken_of
@@ -19,7 +22,7 @@ from nhi.policy import Policy
 from tests import company_generator as made
 from tests.company_generator import NOW, Case, Company
 
-CARDS_A_DAY = 6
+PIECES_A_DAY = 6  # of one person: a card, or a list of alike ones
 
 
 @dataclass
@@ -28,6 +31,8 @@ class Thing:
 
     case: Case
     facts: list[Evidence]
+    also: frozenset[str]  # what else is wrong with it
+    privileged: bool
     asked: str | None = None
     team: AskTeam | None = None  # asked in its channel; `asked` is its default, whose turn comes at the deadline
     deadline: datetime | None = None
@@ -39,6 +44,25 @@ class Thing:
     owner: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Open:
+    """A thing without an owner, whom to ask about it, and what is asked along with it: things of one piece."""
+
+    thing: Thing
+    found: Next | None  # None: somebody is asked already
+    piece: int
+
+
+@dataclass
+class Day:
+    """What is to be said on one day: one message a person."""
+
+    busy: set[str]  # had theirs
+    questions: dict[str, list[Open]] = field(default_factory=lambda: defaultdict(list))
+    reminders: dict[str, list[Thing]] = field(default_factory=lambda: defaultdict(list))
+    silence: list[tuple[Thing, str, str]] = field(default_factory=list)  # who is asked, and who hears of it
+
+
 class Asking:
     """The company while it is being asked."""
 
@@ -47,7 +71,11 @@ class Asking:
         self._directory = directory
         self._policy = policy
         self._dice = random.Random(7)
-        self.things = [Thing(case, list(found)) for case, found in zip(company.cases, facts, strict=True)]
+        dice = random.Random(9)
+        self.things = [
+            Thing(case, list(found), _also(case, dice), dice.random() < made.ADMINISTERS)
+            for case, found in zip(company.cases, facts, strict=True)
+        ]
         self._away = {
             person.email: NOW + timedelta(days=self._dice.choice([3, 7, 14]))
             for person in company.people
@@ -55,7 +83,8 @@ class Asking:
         }
         status = random.Random(8)
         self._says_away = {email: until for email, until in self._away.items() if status.random() < made.SHOWS_AWAY}
-        self._asked_lately: dict[str, list[datetime]] = {}
+        self._asked_lately: dict[str, dict[int, datetime]] = defaultdict(dict)  # by person: when which piece
+        self._pieces = count()
 
     def run(self, working_days: int = 10) -> None:
         day = NOW
@@ -65,56 +94,111 @@ class Asking:
             day += timedelta(days=3 if day.weekday() == 4 else 1)
 
     def _ask(self, now: datetime) -> None:
-        today: Counter[str] = Counter()
-        for thing in self.things:
-            if thing.owner is not None:
-                continue
-            if thing.deadline is not None and thing.deadline <= now:
-                self._hand_to_default(thing, now)
-            if thing.team is not None:
-                continue
-            found = None if thing.asked else self._next(thing, now)
-            if isinstance(found, AskTeam):
-                self._put_to_team(thing, found, now)
-                continue
-            candidate = thing.asked or (found.email if isinstance(found, AskNext) else None)
-            lately = [at for at in self._asked_lately.get(candidate or "", []) if at > now - timedelta(days=7)]
-            left = min(self._policy.conversation.questions_a_week - len(lately), CARDS_A_DAY - today[candidate or ""])
-            manager = self._manager(candidate)
-            step = next_step(
-                thing.history,
-                candidate=candidate,
-                tz="UTC",
-                questions_left=left,
-                policy=self._policy.conversation,
-                now=now,
-                manager_known=manager is not None,
-                away_until=self._says_away.get(candidate or ""),
-                cover_known=manager is not None and self._says_away.get(manager, NOW) <= now,
-            )
-            match step:
-                case Ask(email=email):
-                    self._put(thing, email, now)
-                    today[email] += 1
-                case Cover(email=email) if manager is not None:
-                    self._put(thing, email, now, instead=manager)
-                case Remind(number=number):
-                    thing.history = replace(thing.history, reminders=number, last_step_at=now)
-                    thing.questions += not thing.told
-                    thing.told = True
-                case Escalate(to="manager") if manager is not None:
-                    thing.manager, thing.questions = manager, thing.questions + 1
-                    thing.history = replace(thing.history, escalated_to=("manager",), last_step_at=now)
-                case _:
-                    pass
+        day = Day(busy=self._hand_over_due(now))
+        for one in self._in_order(now):
+            self._decide(one, day, now)
+        self._tell_of_silence(day, now)
+        for things in day.reminders.values():
+            for thing in things:
+                thing.history = replace(thing.history, reminders=thing.history.reminders + 1, last_step_at=now)
+                thing.questions += not thing.told
+                thing.told = True
+        for email, asked in day.questions.items():
+            for one in asked:
+                self._put(one.thing, email, now, one.piece)
 
-    def _put(self, thing: Thing, email: str, now: datetime, *, instead: str | None = None) -> None:
+    def _hand_over_due(self, now: datetime) -> set[str]:
+        """Ask the default persons of teams whose time is over, a question of their own and so one more; return them."""
+        handed: dict[str, int] = Counter()
+        for thing in self.things:
+            if thing.deadline is not None and thing.deadline <= now and thing.asked is not None:
+                handed[thing.asked] += 1
+                if handed[thing.asked] <= PIECES_A_DAY:
+                    thing.team = thing.deadline = None
+                    self._put(thing, thing.asked, now, next(self._pieces))
+        return set(handed)
+
+    def _in_order(self, now: datetime) -> list[Open]:
+        """Return what is open as pieces: alike ones, to which one answer fits, beside each other."""
+        found: dict[str, tuple[Thing, Next | None]] = {}
+        items = []
+        for number, thing in enumerate(self.things):
+            if thing.owner is None and thing.team is None:
+                next_one, alike = (None, None) if thing.asked else self._next(thing, now)
+                found[str(number)] = thing, next_one
+                items.append(Item(id=str(number), rank=1, privileged=thing.privileged, alike=alike))
+        return [
+            Open(thing=found[item.id][0], found=found[item.id][1], piece=number)
+            for piece in arrange(items)
+            for number in [next(self._pieces)]
+            for item in piece.items
+        ]
+
+    def _decide(self, one: Open, day: Day, now: datetime) -> None:
+        thing = one.thing
+        if isinstance(one.found, AskTeam):
+            self._put_to_team(thing, one.found, now)
+            return
+        candidate = thing.asked or (one.found.email if isinstance(one.found, AskNext) else None)
+        manager = self._manager(candidate)
+        step = next_step(
+            thing.history,
+            candidate=candidate,
+            tz="UTC",
+            questions_left=self._room(candidate, one, day, now) if candidate else 0,
+            policy=self._policy.conversation,
+            now=now,
+            manager_known=manager is not None,
+            away_until=self._says_away.get(candidate or ""),
+            cover_known=manager is not None and self._says_away.get(manager, NOW) <= now,
+        )
+        match step:
+            case Ask(email=email):
+                day.questions[email].append(one)
+            case Remind() if candidate is not None and candidate not in day.busy:
+                day.reminders[candidate].append(thing)
+            case Cover(email=email) if manager is not None:
+                day.silence.append((thing, email, manager))
+            case Escalate(to="manager") if manager is not None and candidate is not None:
+                day.silence.append((thing, candidate, manager))
+            case _:
+                pass
+
+    def _room(self, email: str, one: Open, day: Day, now: datetime) -> int:
+        """Return how many more questions somebody may get: alike ones in one piece are one to its reader."""
+        if email in day.busy:
+            return 0
+        planned = {each.piece for each in day.questions[email]}
+        if one.piece in planned:
+            return 1
+        lately = sum(at > now - timedelta(days=7) for at in self._asked_lately[email].values())
+        return min(self._policy.conversation.questions_a_week - lately, PIECES_A_DAY) - len(planned)
+
+    def _tell_of_silence(self, day: Day, now: datetime) -> None:
+        """Tell managers of who is silent, in the one message that they get; what of theirs has no room is not asked."""
+        told: dict[str, int] = Counter()
+        for thing, email, manager in day.silence:
+            is_away = self._says_away.get(manager, NOW) > now
+            if manager in day.busy or told[manager] >= PIECES_A_DAY or is_away:
+                continue
+            told[manager] += 1
+            if thing.asked is None:
+                self._put(thing, email, now, next(self._pieces), instead=manager)
+            else:
+                thing.manager, thing.questions = manager, thing.questions + 1
+                thing.history = replace(thing.history, escalated_to=("manager",), last_step_at=now)
+        for manager, number in told.items():
+            kept = list(dict.fromkeys(one.piece for one in day.questions[manager]))[: PIECES_A_DAY - number]
+            day.questions[manager] = [one for one in day.questions[manager] if one.piece in kept]
+
+    def _put(self, thing: Thing, email: str, now: datetime, piece: int, *, instead: str | None = None) -> None:
         """Ask somebody, or their manager in their stead."""
         thing.asked, thing.questions = email, thing.questions + 1
         thing.told, thing.manager = instead is None, instead
         told = ("manager",) if instead else ()
         thing.history = History(open_since=now, last_step_at=now, escalated_to=told)
-        self._asked_lately.setdefault(email, []).append(now)
+        if instead is None:
+            self._asked_lately[email][piece] = now
 
     def _put_to_team(self, thing: Thing, found: AskTeam, now: datetime) -> None:
         """Ask a team in its channel: one more question about this thing, whoever reads it."""
@@ -122,13 +206,8 @@ class Asking:
         thing.team, thing.asked, thing.questions = found, found.default, thing.questions + 1
         thing.deadline = claim_deadline(now, self._policy.people.claim_within, "UTC", hours)
 
-    def _hand_to_default(self, thing: Thing, now: datetime) -> None:
-        """Ask the default person: a question of their own, and so one more."""
-        assert thing.asked is not None
-        thing.team = thing.deadline = None
-        self._put(thing, thing.asked, now)
-
-    def _next(self, thing: Thing, now: datetime) -> Next:
+    def _next(self, thing: Thing, now: datetime) -> tuple[Next, Hashable | None]:
+        """Return whom to ask, and what the question shares with those that the same answer fits; None: nothing."""
         told = explain(
             thing.facts, directory=self._directory, people=self._policy.people, owners=self._policy.owners, now=now
         )
@@ -148,7 +227,7 @@ class Asking:
             self._company.teams,
             team_spoken_of(thing.facts, self._directory, self._policy.people),
         )
-        return next_to_ask(
+        found = next_to_ask(
             ranked,
             passed=thing.passed,
             team=team,
@@ -156,6 +235,12 @@ class Asking:
             can=lambda email: (found := self._directory.find(email)) is not None and found.may_own,
             lead=lead_of(team, self._manager) if team else None,
         )
+        if not isinstance(found, AskNext):
+            return found, None
+        of_theirs = next((one.evidence for one in told.likely or told.possible if one.email == found.email), ())
+        is_likely = found.email == next((one.email for one in told.likely), None)
+        why = tuple(fact.fact for fact in of_theirs[:2]) if thing.also else is_likely
+        return found, (thing.case.identity.account, thing.case.identity.kind, thing.also, found.email, why)
 
     def _manager(self, email: str | None) -> str | None:
         person = self._directory.find(email) if email else None
@@ -229,3 +314,9 @@ class Asking:
     def _colleague(self, team: int) -> str:
         there = [one.email for one in self._company.people if one.active and self._company.team_of[one.email] == team]
         return self._dice.choice(there)
+
+
+def _also(case: Case, dice: random.Random) -> frozenset[str]:
+    """Return what is wrong with it besides that nobody has claimed it."""
+    rates = made.ALSO_WRONG | (made.ALSO_WRONG_WITH_USERS if case.identity.kind == "iam_user" else {})
+    return frozenset(kind for kind, rate in rates.items() if dice.random() < rate)

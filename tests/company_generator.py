@@ -5,7 +5,8 @@ It imports plain nouns alone. Its rates are guesses at an ordinary company of fi
 most of them as code, and is untidy in the ordinary ways. How often a trace is wrong was set before the first
 measurement and is the same for all companies; how many traces there are is told by `Traces`: ORDINARY has about ten
 facts an identity, SPARSE a third of that. SHOWS_AWAY and LEAD_COVERS came when managers began to be asked instead of
-who is away, for which there was no rate before; they too were set before that was measured.
+who is away, for which there was no rate before; they too were set before that was measured. So were the rates of what
+else is wrong, which came when alike questions, asked as one, began to count as one.
 """
 
 from __future__ import annotations
@@ -72,6 +73,10 @@ SUGGESTS_WRONGLY = 0.1
 LEAD_TAKES_IT = 0.8  # a lead who does not know whose it is, of what is their team's
 LEAD_COVERS = 0.6  # a lead who knows whose it is, of their team, and that they are away: answers for it meanwhile
 READS_CHANNEL = 0.35  # the probability that an owner who is present sees a question in their team's channel on a day
+# What else is wrong with what nobody has claimed: the questions about it are about that too
+ALSO_WRONG = {"unused": 0.25, "overprivileged": 0.2}
+ALSO_WRONG_WITH_USERS = {"unrotated": 0.4}
+ADMINISTERS = 0.1  # of what there is: can administer its account, and so is asked about by itself
 ROBOTS = ("terraform", "github-actions[bot]", "jenkins", "ci-deployer", "atlantis", "svc-provisioning", "renovate[bot]")
 
 

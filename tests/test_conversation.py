@@ -26,6 +26,7 @@ from nhi.people import Entry
 from nhi.policy import Policy, parse
 from nhi.tables import (
     AskRow,
+    AttestationRow,
     DelegationRow,
     DeliveryRow,
     EvidenceRow,
@@ -213,12 +214,48 @@ def test_nobody_gets_two_messages_with_questions_on_one_day(office: Office) -> N
     office.tick(days=1)
     office.tick(days=1)
     office.has("bea", "hers")
-    office.tick(days=1)  # Bea would be asked, and is told of Ana's silence: one of the two
+    office.tick(days=1)  # Bea is asked, and is told of Ana's silence: in one message
     office.tick(minutes=5)
-    days = [message["ts"] for message in office.messages("bea")]
-    assert len(days) == 1
+    (message,) = office.messages("bea")
+    shown = json.dumps(message["blocks"])
+    assert "The first was put to Ana Diaz, and there is no answer yet" in shown
+    assert "ana@example.com was asked, with this reason" in shown
+    assert "Why you:" in shown
+    assert office.workspace.as_("bea").click(message, "It's mine") == ""
+    with reading(office.sessions) as session:
+        assert session.scalars(select(AttestationRow.authority)).one() == "manager of ana@example.com"
     office.tick(days=1)
     assert len(office.messages("bea")) == 2
+
+
+def test_a_manager_hears_of_all_who_are_silent_in_one_message(office: Office) -> None:
+    for handle in ("ana", "dora"):
+        office.told(handle, manager="bea@example.com")
+        office.has(handle, f"of-{handle}")
+    office.tick()
+    office.tick(days=1)
+    office.tick(days=1)
+    assert office.tick(days=1).escalated == 2
+    (message,) = office.messages("bea")
+    assert " were asked, the first on Mon 23 Nov 2026" in json.dumps(message["blocks"])
+    assert "Ana Diaz and " in json.dumps(message["blocks"]) or " and Ana Diaz" in json.dumps(message["blocks"])
+
+
+def test_questions_of_whose_they_are_are_asked_as_one_each_with_its_reason_and_an_owners_are_not(
+    office: Office,
+) -> None:
+    with office.sessions.begin() as session:
+        for number, source in enumerate(("tag", "tag", "attestation")):
+            row = make_identity(session, f"job-{number}", keys=[])
+            make_finding(session, row, FindingKind.UNOWNED, status=FindingStatus.OPEN)
+            fact = {"source": source, "fact": f"reason {number}", "points_to": "ana@example.com", "at": NOW}
+            session.add(EvidenceRow(identity_id=row.id, seen_at=NOW, **fact))
+    office.tick()
+    (message,) = office.messages("ana")
+    shown = json.dumps(message["blocks"])
+    assert "Same answer for these 3?" in shown
+    assert all(f"reason {number}" in shown for number in range(3))
+    assert "each line says it" in shown
 
 
 # -- snoozes and promises ----------------------------------------------------------------------------------------------

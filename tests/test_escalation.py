@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -152,6 +153,20 @@ def test_the_card_announces_the_escalation_for_when_it_can_happen_at_the_earlies
     assert escalates_at(NOW, TALK) == NOW + timedelta(days=3 + 4 + 4)
     assert escalates_at(NOW, talk(remind_after=["1h"])) == NOW + timedelta(hours=2)
     assert escalates_at(NOW, talk(remind_after=[])) == NOW + timedelta(days=4)
+
+
+def test_a_manager_hears_two_days_after_the_last_reminder_as_announced_and_the_next_rung_after_four() -> None:
+    silent = History(open_since=NOW - timedelta(days=9), reminders=2, last_step_at=NOW - timedelta(days=2))
+    assert step(silent, manager_known=True) == Escalate(to="manager")
+    assert isinstance(step(silent, now=NOW - TICK, manager_known=True), Wait)
+    assert isinstance(step(silent), Wait), "security hears after the whole patience"
+    assert escalates_at(NOW, TALK, rung="manager") == NOW + timedelta(days=3 + 4 + 2)
+    assert escalates_at(NOW, TALK, 2, rung="#security") == NOW + timedelta(days=4)
+    told = replace(silent, escalated_to=("manager",))
+    assert isinstance(step(told, manager_known=True), Wait)
+    assert step(told, now=NOW + timedelta(days=2), manager_known=True) == Escalate(to="#security")
+    assert escalates_at(NOW, talk(remind_after=["1h"]), rung="manager") == NOW + timedelta(hours=2)
+    assert escalates_at(NOW, talk(remind_after=[]), rung="manager") == NOW + timedelta(days=4)
 
 
 def test_nobodys_manager_is_known_so_the_card_promises_no_manager() -> None:

@@ -199,8 +199,9 @@ def test_nobody_gets_two_digests_on_one_day_of_theirs(world: World) -> None:
 @on_sqlite
 def test_nobody_gets_more_questions_a_week_than_policy_says(world: World) -> None:
     world.set_policy("[conversation]\nshadow = false\nquestions_a_week = 2\n")
-    for number in range(5):
+    for number in range(5):  # each can administer the account, so each stands alone
         world.add_user(f"user-{number}", 200, owner="ana")
+        world.cloud.attach("arn:aws:iam::aws:policy/AdministratorAccess", user=f"user-{number}")
     world.scan()
     assert world.ask().items == 2
     for _ in range(4):  # Tuesday to Friday
@@ -208,6 +209,21 @@ def test_nobody_gets_more_questions_a_week_than_policy_says(world: World) -> Non
         assert world.ask().items == 0
     world.clock.now = MONDAY_NOON + timedelta(days=7)
     assert world.ask().items == 2
+
+
+@on_sqlite
+def test_alike_questions_that_one_press_answers_are_one_of_the_weeks_questions(world: World) -> None:
+    world.set_policy("[conversation]\nshadow = false\nquestions_a_week = 2\n")
+    for number in range(4):
+        world.add_user(f"user-{number}", 200, owner="ana")
+    world.scan()
+    assert world.ask().items == 4
+    for name, items in (("mighty", 1), ("mightier", 0)):
+        world.add_user(name, 200, owner="ana")
+        world.cloud.attach("arn:aws:iam::aws:policy/AdministratorAccess", user=name)
+        world.scan()
+        world.clock.pass_by(days=1)
+        assert world.ask().items == items, name
 
 
 # -- when --------------------------------------------------------------------------------------------------------------

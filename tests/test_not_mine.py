@@ -19,7 +19,7 @@ from bot import delivery
 from bot.server import Serving
 from demo.workspace import Workspace, drop_before
 from jobs import ask as asking
-from nhi import ledger, suggestions
+from nhi import facts, ledger, suggestions
 from nhi.database import Sessions, reading
 from nhi.errors import AlreadyAnswered, BadAnswer, NotAllowed, OutOfDate
 from nhi.escalation import AskStatus, Verdict, is_working_time
@@ -518,3 +518,29 @@ def test_in_shadow_mode_no_team_is_asked(office: Office) -> None:
     office.drain()
     assert office.workspace.as_("cem").messages("#payments") == []
     assert office.asked(identity) == "dora"
+
+
+def test_what_a_team_left_reaches_its_default_person_in_one_message(office: Office) -> None:
+    for name in ("one", "two"):
+        office.add(name, team="payments")
+    office.ask()
+    assert len(office.workspace.as_("cem").messages("#payments")) == 2
+    office.clock.now = NOW + timedelta(days=9)
+    office.ask()
+    [message] = office.workspace.as_("bea").messages()
+    assert "one" in str(message["blocks"])
+    assert "two" in str(message["blocks"])
+
+
+def test_a_line_in_codeowners_is_not_advised_where_one_names_a_team(office: Office) -> None:
+    identity = office.add("with-code")
+    told = []
+    for points_to in ("", "@acme/nobody-known"):
+        with office.sessions.begin() as session:
+            if points_to:
+                fact = {"source": "codeowners", "fact": "CODEOWNERS names it", "points_to": points_to, "at": None}
+                session.add(EvidenceRow(identity_id=identity, seen_at=NOW, **fact))
+                session.flush()
+            owner = facts.owners(session, [identity], office.policy, NOW)[identity]
+        told.append({one["source"]: one["words"] for one in owner["would_help"]}["codeowners"])
+    assert told == ["a line in CODEOWNERS where it is declared", "a person beside who CODEOWNERS names for it"]

@@ -243,3 +243,20 @@ def test_code_owned_by_who_leads_its_authors_and_a_tag_that_names_the_maker_say_
 
     assert table(a_fact("tag"), a_fact("creator", at=ago(0)))["tagged_maker"] == 1
     assert "tagged_maker" not in table(a_fact("tag"), a_fact("rotator", at=ago(1)))
+
+
+def test_what_points_to_who_said_not_mine_speaks_of_their_team_only_where_all_else_is_divided() -> None:
+    known = Directory(
+        [person("ana"), person("bea")],
+        [Team(name="red", members=("ana@example.com",)), Team(name="blue", members=("bea@example.com",))],
+    )
+    copied = [
+        a_fact("tag", "ana@example.com"),
+        a_fact("iac_tag", "ana@example.com"),
+        a_fact("blame", "bea@example.com"),
+    ]
+    no = a_fact("not_mine", "ana@example.com")
+    for facts, team in ((copied, "red"), ([*copied, no], "blue"), ([*copied[:2], no], "red")):
+        found = team_spoken_of(facts, known, COMPANY)
+        assert found is not None
+        assert found.name == team

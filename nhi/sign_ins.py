@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from nhi import authority, step_up
@@ -24,6 +24,7 @@ from nhi.oidc import SignInFailed, email_of
 from nhi.tables import PersonRow, SignInRow, new_id
 
 LINK_LASTS = timedelta(minutes=15)
+KEPT = timedelta(days=1)  # of a link that is over
 OVER = "This link was used already, or is too old. Please press the button in Slack again."
 
 
@@ -57,7 +58,8 @@ class Taken:
 
 
 def link(session: Session, who: PersonRow, about: str, now: datetime) -> str:
-    """Return a new token for the link: for this person and this act."""
+    """Return a new token for the link: for this person and this act. What is long over is cleared away."""
+    session.execute(delete(SignInRow).where(SignInRow.until < now - KEPT))
     token = secrets.token_urlsafe(32)
     session.add(
         SignInRow(

@@ -17,13 +17,14 @@ from sqlalchemy import select
 from bot.server import Serving
 from demo.actor import Actor
 from demo.workspace import Workspace
-from nhi import oidc, step_up
+from jobs import doctor
+from nhi import oidc, sign_ins, step_up
 from nhi.database import Sessions, reading
 from nhi.errors import SettingsError
 from nhi.policy import Policy, parse
 from nhi.remediation import RemediationStatus
 from nhi.settings import Settings
-from nhi.tables import EventRow, SignInRow, StepUpRow
+from nhi.tables import EventRow, PersonRow, SignInRow, StepUpRow
 from tests.conftest import Clock, on_sqlite
 from tests.fake_oidc import Provider
 from tests.test_second import KEY, Desk
@@ -191,8 +192,9 @@ def test_a_way_back_is_taken_once_and_only_in_the_browser_that_began(door: Door)
     assert browser.get(link)[0] == 302  # begun anew: the first way back is worth nothing
     assert browser.get(back)[0] == 400
     assert door.proofs() == []
-    status, _, again = browser.sign_in(link)
-    assert (status, browser.get(again)[0]) == (200, 400)
+    again = browser.get(browser.get(link)[2])[2]
+    assert other.get(again)[0] == 400  # and takes nothing from the one that began
+    assert (browser.get(again)[0], browser.get(again)[0]) == (200, 400)
     assert len(door.proofs()) == 1
     door.desk.clock.pass_by(minutes=16)
     assert door.browser().get(link)[0] == 400
@@ -265,6 +267,26 @@ class TestBothWays:
         assert ana.submit({"code": "000000"})["code"] == step_up.SENTENCES[step_up.Proof.WRONG]
         assert ana.submit({"code": desk.code(totp)}) == {}
         assert desk.status() is AWAITING
+
+
+@on_sqlite
+def test_the_doctor_says_where_people_sign_in_and_what_is_wrong_with_it(settings: Settings, provider: Provider) -> None:
+    well = doctor._step_up(settings)
+    assert (well.status, f"{PUBLIC}/step-up/callback" in well.detail, "codes" in well.detail) == ("ok", True, False)
+    provider.metadata = {"token_endpoint": "http://idp.example.com/token"}
+    assert "token_endpoint" in doctor._step_up(settings).detail
+    lost = settings.model_copy(update={"nhi_oidc_issuer": "http://127.0.0.1:1"})
+    assert (doctor._step_up(lost).status, "cannot be reached" in doctor._step_up(lost).detail) == ("fail", True)
+
+
+@on_sqlite
+def test_links_that_are_over_are_cleared_away(door: Door) -> None:
+    door.link()
+    door.desk.clock.pass_by(days=2)
+    with door.desk.sessions.begin() as session:
+        sign_ins.link(session, session.get_one(PersonRow, "UANA"), "another act", door.desk.clock())
+    with reading(door.desk.sessions) as session:
+        assert list(session.scalars(select(SignInRow.about))) == ["another act"]
 
 
 def test_half_of_the_settings_is_an_error_that_names_the_other_half() -> None:

@@ -18,7 +18,7 @@ from bot.slack import UNWELL, trouble
 
 log = logging.getLogger(__name__)
 
-THREADS = 12  # as in bot/server.py
+THREADS = 32  # as in bot/server.py
 PING_EVERY = 5  # seconds
 SILENT_AFTER = 3.5 * PING_EVERY  # a connection can die without a word: then pings stay unanswered
 LOOK_EVERY = 1.0  # seconds

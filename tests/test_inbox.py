@@ -121,9 +121,8 @@ def test_what_a_bot_acknowledged_before_it_died_is_decided_once_by_the_next_one(
     assert outcomes(sessions) == [None] * 3
     following = start()
     following.inbox.start()
-    assert following.inbox.settle()
+    workspace.wait_for(lambda: outcomes(sessions) == [deciding.RECORDED] * 3)
     assert verdicts(sessions) == ["claim"] * 3
-    assert outcomes(sessions) == [deciding.RECORDED] * 3
     assert ephemerals(workspace.as_("ana")) == []
 
 

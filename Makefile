@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 # The checks run in the order they are named, cheapest first, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help setup demo test lint migrations-check pytest bench format roles lock clean
+.PHONY: help setup demo test lint migrations-check compiled pytest bench format roles lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' Makefile
@@ -50,7 +50,12 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## a sample company on this machine, in the browser; nothing else is needed
 	@$(BIN)/nhi demo
 
-test: lint migrations-check pytest ## everything that must hold before a change is done
+# mypy keeps one core busy for long; meanwhile the other checks the migrations and compiles the tests for all workers.
+test: $(STAMP) ## everything that must hold before a change is done
+	@said=$$(mktemp "$${TMPDIR:-/tmp}/nhi-XXXXXX") && trap 'rm -f "$$said"' EXIT && \
+	  { $(MAKE) -s migrations-check compiled >"$$said" 2>&1 & } && other=$$! && \
+	  { $(MAKE) -s lint; linted=$$?; wait $$other; others=$$?; cat "$$said"; [ $$linted -eq 0 ] && [ $$others -eq 0 ]; }
+	@$(MAKE) -s pytest
 
 lint: $(STAMP) ## format, lint, types, and who may import whom
 	@echo "== ruff format --check"; $(BIN)/ruff format --check --quiet || { echo "Some files are not formatted: run \`make format\`." >&2; exit 1; }
@@ -64,6 +69,9 @@ migrations-check: $(STAMP) ## up from empty, no drift from the tables, one down,
 	  for step in "upgrade head" check "downgrade -1" "upgrade head"; do \
 	    echo "alembic $$step"; $(BIN)/alembic $$step || exit 1; \
 	  done
+
+compiled: $(STAMP)
+	@$(BIN)/python -m pytest --collect-only -q >/dev/null
 
 pytest: $(STAMP) ## only the tests; `make pytest ARGS="-k word"` passes arguments on
 	@echo "== pytest"; $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)

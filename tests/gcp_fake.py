@@ -577,8 +577,8 @@ class Google:
                 if not since <= entry["timestamp"] < (until[1] if until else "9999"):
                     continue
                 payload = entry["protoPayload"]
-                caller = payload["authenticationInfo"]
-                used = (by and str(caller["principalEmail"]).endswith(by[1])) or (
+                caller = payload.get("authenticationInfo", {})  # what Workspace writes down may have none
+                used = (by and str(caller.get("principalEmail", "")).endswith(by[1])) or (
                     with_key and with_key[1] in caller.get("serviceAccountKeyName", "")
                 )
                 if acted_as and payload["serviceName"] == "iamcredentials.googleapis.com":

@@ -343,6 +343,24 @@ def test_a_user_that_is_renamed_during_a_step_is_freed_under_its_new_name(world:
 
 
 @on_sqlite
+@pytest.mark.parametrize("also_denied", [(), ("iam:GetAccountAuthorizationDetails",)], ids=["listed", "unseen"])
+def test_a_user_that_is_renamed_while_it_cannot_be_read_is_never_taken_for_freed(
+    world: World, also_denied: tuple[str, ...]
+) -> None:
+    _, act = begun(world)
+    rename(world, "ci-deploy", "ci-release")
+    for action in ("iam:GetUser", *also_denied):
+        world.cloud.faults.deny(action)
+    tick(world, minutes=61)
+    tick(world, minutes=1)
+    assert denied(world, "ci-release") is bool(also_denied)
+    world.cloud.faults.clear()
+    tick(world, minutes=2)
+    assert denied(world, "ci-release") is False
+    assert status(world, act) is not RemediationStatus.TESTING
+
+
+@on_sqlite
 def test_a_key_that_is_deleted_during_a_step_leaves_no_denial_behind(world: World) -> None:
     key_id, act = begun(world)
     world.cloud.delete_key("ci-deploy", key_id)

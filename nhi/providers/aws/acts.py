@@ -112,22 +112,52 @@ def switch(acting: Calls, reading_calls: Calls, target: Target, status: Credenti
 def _as_called_now(module: ModuleType, calls: Calls, target: Target, status: CredentialStatus) -> Target:
     """Return the target under the name of today. Nothing is turned off under another name than was decided about.
 
-    Where that cannot be seen, nothing is turned off, and what was turned off is turned on by the name known then.
+    Where that cannot be seen, nothing is turned off, and what was turned off is turned on only where it is found.
     """
     if module is roles:
         return target
     try:
-        if who.is_called_so(calls, target):
-            return target
-        moved = who.renamed(calls, target)
+        is_called_so = who.is_called_so(calls, target)
     except CannotSee as fault:
         if status is CredentialStatus.ACTIVE:
-            return target
+            return _found_otherwise(module, calls, target, fault)
         raise _failure(f"AWS was not asked about {target.credential_id} ({fault.reason})", fault) from None
+    if is_called_so:
+        return target
+    try:
+        moved = who.renamed(calls, target)
+    except CannotSee as fault:
+        raise _not_found(target, fault) from None
     if moved is None or status is CredentialStatus.INACTIVE:
         message = f"{target.identity_name} is not the user any more that this was decided about"
         raise ProviderError(message, code="NoSuchEntity", permanent=True)
     return moved
+
+
+def _found_otherwise(module: ModuleType, calls: Calls, target: Target, fault: CannotSee) -> Target:
+    """Return the target to turn on where its user cannot be read: by the list of all, or by what is there of ours.
+
+    A denial that is not there under the name known then may be there under another: that is not turned on again.
+    """
+    try:
+        return who.renamed(calls, target) or target
+    except CannotSee:
+        pass
+    if module in (audible, console) and _is_on(module, calls, target):
+        raise _not_found(target, fault)
+    return target
+
+
+def _is_on(module: ModuleType, calls: Calls, target: Target) -> bool:
+    try:
+        return bool(module.status(calls, target) is CredentialStatus.ACTIVE)
+    except CannotSee:
+        return False
+
+
+def _not_found(target: Target, fault: CannotSee) -> ProviderError:
+    message = f"it cannot be seen what the user {target.identity_name} is called now ({fault.reason})"
+    return ProviderError(message, code=fault.code, permanent=False)
 
 
 def _reads_twice_as(module: ModuleType, calls: Calls, target: Target, status: CredentialStatus) -> bool:

@@ -68,11 +68,11 @@ def shown(facts: Json, offer_id: str | None, *, reader_is_asked: bool = True) ->
 def _body(members: Sequence[Json]) -> Blocks:
     waiting = [facts for facts in members if is_open(facts)]
     first = (waiting or list(members))[0]
-    kinds = ", ".join(dict.fromkeys(finding["kind"] for finding in first["findings"]))
-    about = {"kind": kind_of(first["identity"]), "account": first["identity"]["account"], "kinds": kinds}
+    shared = [kind for kind in _kinds(first) if all(kind in _kinds(facts) for facts in waiting)]
+    about = {"kind": kind_of(first["identity"]), "account": first["identity"]["account"], "kinds": ", ".join(shared)}
     heading = say("groups.heading", left=len(waiting), **about)
     differ = len({facts["ask"]["because"] for facts in waiting}) > 1
-    lines = say("groups.lines", lines=[_line(facts, with_reason=differ) for facts in members])
+    lines = say("groups.lines", lines=[_line(facts, shared, with_reason=differ) for facts in members])
     if not waiting:
         return [join(heading, lines).rich()]
     return [
@@ -82,11 +82,16 @@ def _body(members: Sequence[Json]) -> Blocks:
     ]
 
 
-def _line(facts: Json, *, with_reason: bool) -> Json:
+def _kinds(facts: Json) -> list[str]:
+    return list(dict.fromkeys(finding["kind"] for finding in facts["findings"]))
+
+
+def _line(facts: Json, shared: Sequence[str], *, with_reason: bool) -> Json:
     said: Json = facts["answers"][0] if facts["answers"] else {}
     return {
         "name": facts["identity"]["name"],
         "open": is_open(facts),
+        "also": ", ".join(kind for kind in _kinds(facts) if kind not in shared),
         "because": facts["ask"]["because"] if with_reason else None,
         "last_used_at": last_use(facts)["last_used_at"],
         "verdict": said.get("verdict"),

@@ -114,7 +114,7 @@ def run(sessions: Sessions, policy: Policy, *, now: datetime, dry_run: bool = Fa
             tally.skipped["questions: shadow mode, and no admin of policy.toml is known in Slack"] += 1
             tally.is_stuck = True
             return tally
-        cases = asking.in_order(_cases(session, policy, now))
+        cases = asking.in_order(_cases(session, policy, now), a_week=policy.conversation.questions_a_week)
         due = _decide(session, cases, stand_in, policy, now, tally)
         tally.would = shadow.would(cases) if quietly else None
         if dry_run:

@@ -77,10 +77,10 @@ class Due:
         return len(asked) - len(self.questions[slack_id])
 
 
-def in_order(cases: Sequence[Case]) -> list[Case]:
+def in_order(cases: Sequence[Case], *, a_week: int) -> list[Case]:
     """Return the cases as people are to be asked: the most risk a minute first, alike ones beside each other."""
     by_id = {case.identity_id: case for case in sorted(cases, key=lambda case: case.worth, reverse=True)}
-    pieces = digest.arrange(_item(case) for case in by_id.values())
+    pieces = digest.arrange((_item(case) for case in by_id.values()), a_week=a_week)
     return [
         replace(by_id[item.id], piece=number) for number, piece in enumerate(pieces, start=1) for item in piece.items
     ]
@@ -89,24 +89,36 @@ def in_order(cases: Sequence[Case]) -> list[Case]:
 def _item(case: Case) -> digest.Item:
     identity = case.findings[0].identity
     gravest = max(facts.rank_of(finding) for finding in case.findings)
-    return digest.Item(id=case.identity_id, rank=gravest, privileged=identity.privileged, alike=_alike(case))
+    alike, roughly = _alike(case)
+    asked = case.candidate is not None and case.ask is None and case.candidate.team is None
+    reader = case.candidate.person.slack_id if case.candidate is not None and asked else None
+    return digest.Item(
+        id=case.identity_id,
+        rank=gravest,
+        privileged=identity.privileged,
+        alike=alike,
+        reader=reader,
+        roughly=roughly,
+    )
 
 
-def _alike(case: Case) -> Hashable | None:
+def _alike(case: Case) -> tuple[Hashable | None, Hashable | None]:
     """Return what questions share that one answer fits: the place, the findings, whom they go to, and why them.
 
-    Where nothing is asked but whose they are, each line tells its own reason, and they share only how sure it is. What
-    has an owner who is asked stands by itself: whose it is, is known.
+    Where nothing is asked but whose they are, each line tells its own reason, and they share only how sure it is. To
+    who has too many questions, the second of what is returned, whatever else is wrong with each parts them no longer:
+    whose they are comes first. What has an owner who is asked stands by itself: whose it is, is known.
     """
     if case.ask is not None or case.candidate is None or case.candidate.team is not None or case.is_orphaned:
-        return None
+        return None, None
     state, person = case.candidate.owner["state"], case.candidate.person
     if state == "confirmed" and case.candidate.owner["email"] == person.email:
-        return None
+        return None, None
     identity = case.findings[0].identity
     kinds = frozenset(finding.kind for finding in case.findings)
+    roughly = identity.provider, identity.account, identity.kind, person.slack_id, state
     why = state if kinds <= OWNERSHIP else candidates.why_you(case.candidate, shadow=False)
-    return identity.provider, identity.account, identity.kind, kinds, person.slack_id, why
+    return (*roughly, kinds, why), roughly if kinds & OWNERSHIP else None
 
 
 def had_a_message_today(session: Session, who: PersonRow, now: datetime) -> bool:

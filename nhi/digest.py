@@ -5,9 +5,9 @@ Alike questions, to which one answer fits, are one piece of a message. What is p
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SECONDS_A_PIECE = 20
 SECONDS_A_FURTHER_ONE = 3  # of a piece: one more name to read
@@ -25,6 +25,8 @@ class Item:
     rank: int  # of its gravest finding, 0 (low) to 3 (critical)
     privileged: bool
     alike: Hashable | None
+    reader: str | None = None  # whom it goes to; None: it waits for its answer, or goes to nobody
+    roughly: Hashable | None = None  # what `alike` is to who has too many questions; None: nothing
 
     @property
     def risk(self) -> float:
@@ -52,8 +54,27 @@ def seconds(items: int) -> int:
     return SECONDS_A_PIECE + SECONDS_A_FURTHER_ONE * (items - 1)
 
 
-def arrange(items: Iterable[Item]) -> list[Piece]:
-    """Return the pieces, the most worth first; of equal ones the order of `items` decides, within a piece too."""
+def arrange(items: Iterable[Item], *, a_week: int | None = None) -> list[Piece]:
+    """Return the pieces, the most worth first; of equal ones the order of `items` decides, within a piece too.
+
+    Who would get more than `a_week` pieces (None: no number is too many) gets what is roughly alike as one, so that
+    nothing waits weeks for its turn; who would not keeps a card of its own for each that differs.
+    """
+    items = list(items)
+    pieces = _group(items)
+    counted = Counter(piece.items[0].reader for piece in pieces)
+    many = {reader for reader, count in counted.items() if reader and a_week is not None and count > a_week}
+    if many:
+        pieces = _group(
+            [
+                replace(one, alike=one.alike if one.roughly is None else one.roughly) if one.reader in many else one
+                for one in items
+            ]
+        )
+    return sorted(pieces, key=lambda piece: -piece.worth)
+
+
+def _group(items: Iterable[Item]) -> list[Piece]:
     alike: dict[Hashable, list[Item]] = defaultdict(list)
     pieces: list[Piece] = []
     for item in items:
@@ -63,7 +84,7 @@ def arrange(items: Iterable[Item]) -> list[Piece]:
             alike[item.alike].append(item)
     for members in alike.values():
         pieces += _cut(members)
-    return sorted(pieces, key=lambda piece: -piece.worth)
+    return pieces
 
 
 def _cut(members: list[Item]) -> list[Piece]:

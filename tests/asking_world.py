@@ -124,12 +124,21 @@ class Asking:
         items = []
         for number, thing in enumerate(self.things):
             if thing.owner is None and thing.team is None:
-                next_one, alike = (None, None) if thing.asked else self._next(thing, now)
+                next_one, alike, roughly = (None, None, None) if thing.asked else self._next(thing, now)
                 found[str(number)] = thing, next_one
-                items.append(Item(id=str(number), rank=1, privileged=thing.privileged, alike=alike))
+                items.append(
+                    Item(
+                        id=str(number),
+                        rank=1,
+                        privileged=thing.privileged,
+                        alike=alike,
+                        reader=next_one.email if isinstance(next_one, AskNext) else None,
+                        roughly=roughly,
+                    )
+                )
         return [
             Open(thing=found[item.id][0], found=found[item.id][1], piece=number)
-            for piece in arrange(items)
+            for piece in arrange(items, a_week=self._policy.conversation.questions_a_week)
             for number in [next(self._pieces)]
             for item in piece.items
         ]
@@ -206,8 +215,8 @@ class Asking:
         thing.team, thing.asked, thing.questions = found, found.default, thing.questions + 1
         thing.deadline = claim_deadline(now, self._policy.people.claim_within, "UTC", hours)
 
-    def _next(self, thing: Thing, now: datetime) -> tuple[Next, Hashable | None]:
-        """Return whom to ask, and what the question shares with those that the same answer fits; None: nothing."""
+    def _next(self, thing: Thing, now: datetime) -> tuple[Next, Hashable | None, Hashable | None]:
+        """Return whom to ask, and what the question shares, also roughly, with those that the same answer fits."""
         told = explain(
             thing.facts, directory=self._directory, people=self._policy.people, owners=self._policy.owners, now=now
         )
@@ -236,11 +245,12 @@ class Asking:
             lead=lead_of(team, self._manager) if team else None,
         )
         if not isinstance(found, AskNext):
-            return found, None
+            return found, None, None
         of_theirs = next((one.evidence for one in told.likely or told.possible if one.email == found.email), ())
         is_likely = found.email == next((one.email for one in told.likely), None)
         why = tuple(fact.fact for fact in of_theirs[:2]) if thing.also else is_likely
-        return found, (thing.case.identity.account, thing.case.identity.kind, thing.also, found.email, why)
+        roughly = thing.case.identity.account, thing.case.identity.kind, found.email, is_likely
+        return found, (*roughly, thing.also, why), roughly
 
     def _manager(self, email: str | None) -> str | None:
         person = self._directory.find(email) if email else None

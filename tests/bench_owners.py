@@ -31,7 +31,6 @@ from tests.company_generator import DOMAIN, NOW, SPARSE, Company, company  # noq
 
 TRAINING = range(1, 9)
 MEASURED = range(101, 111)
-ASKED = MEASURED[:4]
 QUESTIONS = 2  # a person's, about one identity
 MANY = 100_000
 
@@ -104,7 +103,7 @@ def sparse() -> Iterator[Line]:
 
 def asking() -> Iterator[Line]:
     """Ten working days: how many identities got an owner who said yes, with at most two questions each."""
-    things = [thing for seed in ASKED for thing in _asked(seed)]
+    things = [thing for seed in MEASURED for thing in _asked(seed)]
     accepted = [thing for thing in things if thing.owner is not None]
     share = sum(thing.questions <= QUESTIONS for thing in accepted) / len(things)
     yield f"accepted in 10 working days, {QUESTIONS} questions at most", share, 0.95, share >= 0.95

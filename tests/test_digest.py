@@ -53,6 +53,17 @@ def test_seven_alike_ones_are_worth_more_of_a_minute_than_one_graver_one() -> No
     assert [len(piece.items) for piece in digest.arrange([grave, *alike, gravest])] == [1, 7, 1]
 
 
+@pytest.mark.parametrize(("a_week", "sizes"), [(None, [1] * 7), (5, [1] * 7), (4, [4, 1, 1, 1])])
+def test_only_who_has_more_than_fits_into_a_week_gets_what_differs_as_one(a_week: int | None, sizes: list[int]) -> None:
+    def item(reader: str, alike: int, *, privileged: bool = False) -> Item:
+        name = f"{reader}-{alike}"
+        return Item(id=name, rank=1, privileged=privileged, alike=alike, reader=reader, roughly=reader)
+
+    anas, beas = [item("ana", n) for n in range(4)], [item("bea", n) for n in range(4, 6)]
+    pieces = digest.arrange([*anas, *beas, item("ana", 9, privileged=True)], a_week=a_week)
+    assert sorted((len(piece.items) for piece in pieces), reverse=True) == sizes
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 60, 500])
 @pytest.mark.parametrize("groups", [False, True])
 @pytest.mark.parametrize("one", [False, True])
@@ -83,6 +94,20 @@ def queue_group(sessions: Sessions, *, privileged: str | None = None) -> str:
             )
             asks.append(make_ask(session, identity, group_id="a" * 32))
         return delivery.queue(session, "digest", "UANA", {"name": "Ana"}, [one.id for one in asks], NOW).id
+
+
+def test_a_list_tells_what_is_wrong_with_some_of_its_lines_alone() -> None:
+    both, one = ask(), ask()
+    for number, facts in enumerate((both, one)):
+        kinds = ("unowned", "unused")[: 2 - number]
+        finding = facts["findings"][0]
+        facts["findings"] = [finding | {"kind": kind} for kind in kinds]
+        facts["identity"] = facts["identity"] | {"name": f"ci-{number}", "privileged": False}
+        facts["ask"] = facts["ask"] | {"group": "a" * 32}
+    shown = json.dumps(messages.digest({"kind": "digest", "name": "Ana"}, [(both, "b" * 32), (one, "c" * 32)]).blocks)
+    assert shown.count("also unused") == 1
+    assert ", unowned" in shown
+    assert "unowned, unused" not in shown
 
 
 @pytest.fixture

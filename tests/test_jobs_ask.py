@@ -226,6 +226,21 @@ def test_alike_questions_that_one_press_answers_are_one_of_the_weeks_questions(w
         assert world.ask().items == items, name
 
 
+@on_sqlite
+@pytest.mark.parametrize(("a_week", "groups"), [(2, 1), (4, 0)])
+def test_what_differs_beside_the_owner_is_one_list_to_who_has_too_much_for_a_week(
+    world: World, a_week: int, groups: int
+) -> None:
+    world.set_policy(f"[conversation]\nshadow = false\nquestions_a_week = {a_week}\n")
+    for number, days in enumerate((200, 200, 10, 10)):  # unused as well, or not
+        world.add_user(f"user-{number}", days, owner="ana")
+    world.scan()
+    assert world.ask().items == 4
+    with reading(world.sessions) as session:
+        found = set(session.scalars(select(AskRow.group_id)))
+    assert len(found - {None, ""}) == groups
+
+
 # -- when --------------------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from demo.workspace import Workspace
 from jobs import ask, remediate, scan, work
 from jobs.program import Program, open_program
 from nhi import answers, cards, decisions
+from nhi.answers import Answering
 from nhi.database import reading
 from nhi.escalation import AskStatus, Verdict
 from nhi.findings import FindingKind, FindingStatus
@@ -148,18 +149,23 @@ class World:
 
     # What people decide
 
+    def pressed(self, session: Session, name: str, verdict: Verdict, by: str = "ana") -> Answering:
+        """Let somebody press a button of the card that asks about a user, as it would be drawn now."""
+        now, policy = self.clock(), self.program.policy()
+        question = self.open_ask(session, name)
+        assert question is not None
+        shown = {"facts": cards.of_ask(session, question, policy, now), "blocks": []}
+        offer = cards.offer(session, shown, identity_id=question.identity_id, ask_id=question.id, now=now)
+        assert offer is not None
+        who = session.scalars(select(PersonRow).where(PersonRow.email == f"{by}@example.com")).one()
+        return answers.begin(session, offer.id, verdict, slack_id=who.slack_id, policy=policy, now=now)
+
     def decide(self, name: str, key_id: str, *, by: str = "ana") -> str:
         """Answer the open question about a user with Disable, as click and form do; return the remediation's id."""
         now, policy = self.clock(), self.program.policy()
         with self.sessions.begin() as session:
-            question = self.open_ask(session, name)
-            assert question is not None
-            shown = {"facts": cards.of_ask(session, question, policy, now), "blocks": []}
-            offer = cards.offer(session, shown, identity_id=question.identity_id, ask_id=question.id, now=now)
-            assert offer is not None
-            who = session.scalars(select(PersonRow).where(PersonRow.email == f"{by}@example.com")).one()
-            answering = answers.begin(session, offer.id, Verdict.DISABLE, slack_id=who.slack_id, policy=policy, now=now)
-            credential = next(one for one in question.identity.credentials if one.external_id == key_id)
+            answering = self.pressed(session, name, Verdict.DISABLE, by)
+            credential = next(one for one in answering.identity.credentials if one.external_id == key_id)
             planned = decisions.disable(
                 session, answering, credential_id=credential.id, also_claim=False, policy=policy, now=now
             )
@@ -168,21 +174,14 @@ class World:
 
     def say(self, name: str, verdict: Verdict, *, by: str, **options: Any) -> None:
         """Answer the open question about a user with something else than Disable."""
-        now, policy = self.clock(), self.program.policy()
         use_case: dict[Verdict, Callable[..., object]] = {
             Verdict.CLAIM: decisions.claim,
             Verdict.NOT_MINE: decisions.not_mine,
             Verdict.JUSTIFY: decisions.justify,
         }
         with self.sessions.begin() as session:
-            question = self.open_ask(session, name)
-            assert question is not None
-            shown = {"facts": cards.of_ask(session, question, policy, now), "blocks": []}
-            offer = cards.offer(session, shown, identity_id=question.identity_id, ask_id=question.id, now=now)
-            assert offer is not None
-            who = session.scalars(select(PersonRow).where(PersonRow.email == f"{by}@example.com")).one()
-            answering = answers.begin(session, offer.id, verdict, slack_id=who.slack_id, policy=policy, now=now)
-            use_case[verdict](session, answering, now=now, **options)
+            answering = self.pressed(session, name, verdict, by)
+            use_case[verdict](session, answering, now=self.clock(), **options)
 
     def undo(self, remediation_id: str) -> None:
         with self.sessions.begin() as session:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 
 from jobs.remediate import Tally
-from nhi import answers, cards, decisions
+from nhi import answers, decisions
 from nhi.escalation import Verdict
 from nhi.tables import PersonRow, RemediationRow, RotationRow
 from tests.jobs_world import World
@@ -17,14 +17,8 @@ from tests.jobs_world import World
 def rotate(world: World, name: str, key_id: str) -> str:
     now, policy = world.clock(), world.program.policy()
     with world.sessions.begin() as session:
-        question = world.open_ask(session, name)
-        assert question is not None
-        shown = {"facts": cards.of_ask(session, question, policy, now), "blocks": []}
-        offer = cards.offer(session, shown, identity_id=question.identity_id, ask_id=question.id, now=now)
-        assert offer is not None
-        who = session.scalars(select(PersonRow).where(PersonRow.email == "ana@example.com")).one()
-        answering = answers.begin(session, offer.id, Verdict.ROTATE, slack_id=who.slack_id, policy=policy, now=now)
-        credential = next(one for one in question.identity.credentials if one.external_id == key_id)
+        answering = world.pressed(session, name, Verdict.ROTATE)
+        credential = next(one for one in answering.identity.credentials if one.external_id == key_id)
         planned = decisions.rotate(
             session, answering, credential_id=credential.id, also_claim=True, policy=policy, now=now
         )

@@ -86,9 +86,10 @@ def test_the_only_write_is_declared(cloud: Cloud, aws: Aws, target: Target) -> N
     assert "iam:UpdateAccessKey" in writes
 
 
-def test_disabling_twice_is_no_error(aws: Aws, target: Target) -> None:
+def test_disabling_twice_is_no_error(cloud: Cloud, aws: Aws, target: Target) -> None:
     aws.disable(target)
     aws.disable(target)
+    assert cloud.key_status(target.credential_id) == "Inactive"
 
 
 def test_a_change_that_shows_late_is_waited_for(cloud: Cloud, aws: Aws, target: Target) -> None:

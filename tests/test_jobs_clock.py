@@ -179,10 +179,14 @@ def test_a_tick_that_finds_a_scan_under_way_leaves_the_day_to_the_next_tick(worl
 
 @on_sqlite
 def test_a_process_without_a_bot_token_delivers_nothing_and_does_not_fail(world: World) -> None:
+    world.add_user("ci-deploy", 200)
+    world.scan()
+    world.ask()
     settings = world.program.settings.model_copy(update={"slack_bot_token": None})
     program = open_program(settings, clock=world.clock)
     work.task_deliver(program)
     program.engine.dispose()
+    assert not world.workspace.calls("chat.postMessage")
 
 
 @on_sqlite

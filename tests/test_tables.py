@@ -67,6 +67,9 @@ def test_resolved_findings_may_be_many_and_leave_room_for_a_new_one(sessions: Se
         for kind in (FindingKind.UNUSED, FindingKind.UNOWNED):
             for status in (FindingStatus.RESOLVED, FindingStatus.RESOLVED, FindingStatus.OPEN):
                 make_finding(session, identity, kind, status=status)
+    with sessions() as session:
+        statuses = [row.status for row in session.scalars(select(FindingRow))]
+    assert (statuses.count(FindingStatus.RESOLVED), statuses.count(FindingStatus.OPEN)) == (4, 2)
 
 
 def test_two_credentials_of_one_identity_have_findings_of_their_own(sessions: Sessions) -> None:

@@ -19,7 +19,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bot import codes, events, messages, metrics, modals, suggest
-from bot.render import sentence
 from bot.slack import After, Bot, Decide, Json, one_sentence, tell
 from nhi import alarms, answers, authority, decisions, facts, ledger
 from nhi.answers import Answered, Answering
@@ -29,6 +28,7 @@ from nhi.escalation import Verdict
 from nhi.identity import CredentialStatus
 from nhi.policy import Policy
 from nhi.tables import IdentityRow, SwitchRow
+from nhi.words import sentence
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bot.render import Blocks, Json, Words, read_moment, say
+from bot.render import Blocks, Json, Words, say
 from nhi.findings import OF_ACTIVITY
+from nhi.words import read_moment
 
 SIGNALS_AT_MOST = 6
 NAMES_AT_MOST = 3

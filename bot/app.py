@@ -33,7 +33,6 @@ from bot.after import AfterAck, Completed, Started
 from bot.clicks import Ours
 from bot.inbox import Inbox
 from bot.refusals import Refusals
-from bot.render import speak
 from bot.sign_in import PREFIX
 from bot.slack import CALL_SECONDS, UNWELL, Bot, Decide, Json, Kind, reopen_if_mended, trouble
 from bot.turns import Together, Turns
@@ -44,6 +43,7 @@ from nhi.errors import SettingsError
 from nhi.policy import Policy
 from nhi.redact import redact
 from nhi.settings import Settings
+from nhi.words import speak
 
 log = logging.getLogger(__name__)
 

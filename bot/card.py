@@ -12,12 +12,13 @@ from functools import partial
 from typing import Any
 
 from bot import alarm_card
-from bot.render import Blocks, Json, Words, fitting, read_moment, say, text_length
+from bot.render import Blocks, Json, Words, fitting, say, text_length
 from nhi import powers as dangers
 from nhi.escalation import AskStatus, Verdict
 from nhi.findings import OWNERSHIP
 from nhi.remediation import UNDO_FOR, RemediationStatus
 from nhi.screaming import in_words
+from nhi.words import read_moment
 
 # Slack takes 50 blocks and about 10,000 characters of text in one message: six cards of these sizes, and a heading.
 BLOCKS_AT_MOST = 7

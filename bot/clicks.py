@@ -16,9 +16,9 @@ from typing import Any
 
 from slack_sdk import WebClient
 
-from bot.render import sentence
 from bot.slack import Json
 from nhi.errors import NotAllowed
+from nhi.words import sentence
 
 FORM = "application/x-www-form-urlencoded"
 TEXT_AT_MOST = 2000  # Slack's own limit of a button's value, the longest of what is kept

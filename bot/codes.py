@@ -11,11 +11,12 @@ from slack_bolt import Ack
 from sqlalchemy.orm import Session
 
 from bot import messages, modals
-from bot.render import Json, sentence
+from bot.render import Json
 from bot.slack import UNWELL, Bot, one_sentence, tell, trouble
 from nhi import authority, sign_ins, step_up
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.step_up import SENTENCES, Proof
+from nhi.words import sentence
 
 log = logging.getLogger(__name__)
 

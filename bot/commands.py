@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from bot import card, directory, leave_alone, lists, messages, offers, review, review_places, stats, whois
 from bot.messages import Message
-from bot.render import say, sentence
+from bot.render import say
 from bot.slack import UNWELL, Bot, Json, tell, trouble
 from bot.typed import Asked, mentioned, plain_text
 from nhi import authority, decisions, facts
@@ -33,6 +33,7 @@ from nhi.redact import redact
 from nhi.stats import Stats
 from nhi.stats import read as read_stats
 from nhi.tables import AskRow, IdentityRow, PersonRow, RemediationRow
+from nhi.words import sentence
 
 log = logging.getLogger(__name__)
 

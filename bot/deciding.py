@@ -22,12 +22,12 @@ from bot import metrics
 from bot.after import AfterAck
 from bot.clicks import Ours
 from bot.refusals import Refusals
-from bot.render import sentence, speak
 from bot.slack import UNWELL, After, Bot, Decide, Json
 from nhi import database
 from nhi.database import Sessions, lock_writers, reading
 from nhi.errors import NhiError, OutOfDate
 from nhi.tables import InboxRow
+from nhi.words import sentence, speak
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from bot import groups, handover, messages, offers, review_boards, rotation_cards, second
-from bot.render import speaking
 from bot.slack import Json
 from nhi import cards
 from nhi.database import Sessions, reading
 from nhi.policy import Policy
 from nhi.tables import AskRow, CardRow, DeliveryRow, OfferRow
+from nhi.words import speaking
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,13 @@ from slack_bolt import Ack, App
 from sqlalchemy.orm import Session
 
 from bot import directory, home, messages, offers, review_places, shortcuts
-from bot.render import sentence
 from bot.slack import Bot, Json, passes
 from nhi import authority, overview
 from nhi.errors import NotAllowed
 from nhi.policy import Policy
 from nhi.redact import holds_secret
 from nhi.tables import PersonRow, SwitchRow
+from nhi.words import sentence
 
 ONCE_FOR = timedelta(hours=1)  # Slack sends an event again for minutes, never for an hour
 WRITTEN = (None, "file_share", "thread_broadcast")  # subtypes of messages that a person has just written

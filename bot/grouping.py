@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot import messages, metrics, offers
-from bot.render import say, sentence
+from bot.render import say
 from bot.slack import After, Bot, Decide, Json, tell
 from nhi import answers, authority, decisions
 from nhi.answers import Answered, Answering
@@ -19,6 +19,7 @@ from nhi.errors import AlreadyAnswered, NotAllowed, OutOfDate
 from nhi.escalation import AskStatus, Verdict
 from nhi.policy import Policy
 from nhi.tables import AskRow, CardRow, DeliveryRow, IdentityRow, OfferRow
+from nhi.words import sentence
 
 UseCase = Callable[..., Answered]
 

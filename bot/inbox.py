@@ -21,10 +21,10 @@ from bot.after import AfterAck
 from bot.clicks import Click, Ours
 from bot.deciding import AT_MOST_SECONDS, Decider
 from bot.refusals import Refusals
-from bot.render import sentence
 from bot.slack import Bot, Decide, Json
 from nhi.errors import OutOfDate
 from nhi.tables import InboxRow
+from nhi.words import sentence
 
 PATIENCE_SECONDS = 1.0  # of deciding with a burst of clicks; with more that go on coming, it takes turns with them
 SHORT_PATIENCE_SECONDS = 0.1

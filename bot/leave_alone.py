@@ -9,12 +9,12 @@ from sqlalchemy import select
 
 from bot import delivery, messages
 from bot.messages import Message
-from bot.render import sentence
 from bot.typed import Asked, mentioned, plain_text
 from nhi import answers, authority, days, facts, ledger, patience
 from nhi.errors import NotAllowed
 from nhi.escalation import AskStatus
 from nhi.tables import AskRow, DelegationRow, IdentityRow, PersonRow, SwitchRow, new_id
+from nhi.words import sentence
 
 DELEGATED_AT_MOST = timedelta(days=180)
 NAMES_SHOWN = 5

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from bot.messages import Message
-from bot.render import Json, harmless, say, sentence
+from bot.render import Json, harmless, say
 from nhi.tables import FindingRow
+from nhi.words import sentence
 
 LINES_AT_MOST = 15
 

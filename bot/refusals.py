@@ -10,11 +10,11 @@ from slack_bolt.error import BoltUnhandledRequestError
 from sqlalchemy.orm import Session
 
 from bot import delivery, directory, freshen, messages, metrics
-from bot.render import sentence
 from bot.slack import Bot, Json, one_sentence, tell
 from nhi.database import reading
 from nhi.errors import NhiError, NotAllowed, OutOfDate
 from nhi.tables import PersonRow, new_id
+from nhi.words import sentence
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from bot import delivery, directory, messages, metrics, modals, review_boards, review_cards, review_places, whois
-from bot.render import sentence
 from bot.slack import UNWELL, After, Bot, Decide, Json, tell, trouble
 from nhi import authority, facts, review_answers, review_facts, review_handover, signing
 from nhi.database import reading
@@ -34,6 +33,7 @@ from nhi.tables import (
     ReviewBoardRow,
     ReviewCampaignRow,
 )
+from nhi.words import sentence
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from bot.card import grown_in_words, kind_of
 from bot.messages import first_name
-from bot.render import Blocks, Json, Message, Words, fitting, read_moment, say, text_length
+from bot.render import Blocks, Json, Message, Words, fitting, say, text_length
 from bot.review_words import changes_in_words, credential_words, powers_in_words, use_in_words
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.redact import tidy
+from nhi.words import read_moment
 
 LIST_AT_MOST = 10
 CARD_CHARACTERS = 3500

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from bot.render import Json, read_moment, say
+from bot.render import Json, say
 from nhi.findings import CREDENTIAL_WORDS
 from nhi.powers import Power, in_words
+from nhi.words import read_moment
 
 
 def powers_in_words(facts: Json) -> str:

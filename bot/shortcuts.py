@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from bot import card, directory, messages, offers, whois
 from bot.messages import Message
-from bot.render import say, sentence
+from bot.render import say
 from bot.slack import UNWELL, Bot, Json, one_sentence, tell, trouble
 from nhi import authority, facts
 from nhi.database import reading
@@ -21,6 +21,7 @@ from nhi.policy import Policy
 from nhi.records import storable
 from nhi.redact import redact
 from nhi.tables import PersonRow
+from nhi.words import sentence
 
 log = logging.getLogger(__name__)
 

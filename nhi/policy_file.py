@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from nhi import policy
+from nhi import policy, words
 from nhi.errors import PolicyError
 from nhi.policy import Policy
 
@@ -24,7 +24,7 @@ class PolicyFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp = self._stamp_now()
-        self._policy = policy.load(path)
+        self._take(policy.load(path))
 
     def __call__(self) -> Policy:
         stamp = self._stamp_now()
@@ -33,11 +33,15 @@ class PolicyFile:
             try:
                 if stamp == _NOTHING and was_there:
                     raise PolicyError(f"{self._path} is gone or empty")
-                self._policy = policy.load(self._path)
+                self._take(policy.load(self._path))
                 log.info("policy read again")
             except PolicyError as error:
                 log.error("the policy in force stays as it was: %s", error)
         return self._policy
+
+    def _take(self, read: Policy) -> None:
+        self._policy = read
+        words.speak_usually(read.conversation.language)
 
     def _stamp_now(self) -> tuple[int, int, int]:
         try:

@@ -13,11 +13,10 @@ import pytest
 from PIL import Image
 from slack_sdk import WebClient
 
-from bot import card, delivery, home, render, shortcuts, stats
-from bot.render import speaking
+from bot import card, delivery, home, shortcuts, stats
 from demo.slack_rules import check_blocks, check_view
 from demo.workspace import Workspace, refuse
-from nhi import overview
+from nhi import overview, words
 from nhi import stats as figures
 from nhi.database import Sessions, reading
 from nhi.escalation import AskStatus, Verdict
@@ -25,6 +24,7 @@ from nhi.findings import FindingKind, FindingStatus
 from nhi.policy import Policy, parse
 from nhi.stats import Stats, unowned_hours
 from nhi.tables import AttestationRow, DeliveryRow, GapRow, PersonRow, ScanRow, new_id
+from nhi.words import speaking
 from tests.conftest import Clock, copy_of
 from tests.factories import NOW, make_ask, make_finding, make_identity, make_owner
 from tests.slack_facts import ask, shown
@@ -213,8 +213,8 @@ def test_the_funnel_narrows_and_gaps_are_those_of_each_accounts_newest_scan(sess
     assert told["silence"]["name"] == "job-0"
     view = home.home([], [], [], {"shadow": False, "overview": told})
     assert check_view(view, "home") == []
-    for words in ("3 found → 0 owned → 2 asked", "job-0, ana@example.com", "Throttled", "1 message that could not"):
-        assert words in shown(view["blocks"])
+    for piece in ("3 found → 0 owned → 2 asked", "job-0, ana@example.com", "Throttled", "1 message that could not"):
+        assert piece in shown(view["blocks"])
 
 
 @pytest.mark.parametrize("count", [1, 500])
@@ -309,18 +309,20 @@ def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A folder of templates with English whole and German begun."""
     folder = tmp_path / "templates"
     (folder / "de").mkdir(parents=True)
-    (folder / "en").symlink_to(render.TEMPLATES / "en")
+    (folder / "en").symlink_to(words.TEMPLATES / "en")
     (folder / "de" / "card.mrkdwn.j2").write_text("{% block button_claim %}Gehört mir{% endblock %}")
     (folder / "de" / "commands.mrkdwn.j2").write_text("{% block undo_how %}Welche Handlung?{% endblock %}")
     (folder / "de" / "messages.mrkdwn.j2").write_text(
         "{% block answered %}Danke, {{ name | code }} gehört jetzt Ihnen.{% endblock %}"
     )
-    monkeypatch.setattr(render, "TEMPLATES", folder)
-    render.environment.cache_clear()
-    render._template.cache_clear()
+    monkeypatch.setattr(words, "TEMPLATES", folder)
+    words.environment.cache_clear()
+    words._template.cache_clear()
+    words._fixed.cache_clear()
     yield
-    render.environment.cache_clear()
-    render._template.cache_clear()
+    words.environment.cache_clear()
+    words._template.cache_clear()
+    words._fixed.cache_clear()
 
 
 @pytest.mark.usefixtures("german")

@@ -15,7 +15,7 @@ from bot.render import Json
 from bot.slack import UNWELL, Bot, one_sentence, tell, trouble
 from nhi import authority, sign_ins, step_up
 from nhi.errors import BadAnswer, OutOfDate
-from nhi.step_up import SENTENCES, Proof
+from nhi.step_up import Proof
 from nhi.words import sentence
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def prove(bot: Bot, about: str, slack_id: str, view: Json) -> None:
         key = step_up.check_key(bot.step_up_key)
         proof = step_up.prove(session, who, about, typed, key=key, now=bot.clock())
     if proof is not Proof.GOOD:
-        raise BadAnswer(SENTENCES[proof], field="code")
+        raise BadAnswer(step_up.why_not(proof), field="code")
 
 
 def refuse(ack: Ack, error: BadAnswer, view: Json) -> None:
@@ -86,7 +86,7 @@ def opaque(value: object) -> str:
     """Return an id of ours. Raises OutOfDate for anything else."""
     if isinstance(value, str) and _OPAQUE.fullmatch(value):
         return value
-    raise OutOfDate("This question is out of date.")
+    raise OutOfDate(sentence("refusals.question_out_of_date"))
 
 
 def open_form(bot: Bot, body: Json, view: Json) -> None:

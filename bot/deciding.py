@@ -113,7 +113,7 @@ class Decider:
             self.ours.check(body)
             decide = self.decides.get(row.action)
             if decide is None:
-                raise OutOfDate(sentence("commands.out_of_date"))
+                raise OutOfDate(sentence("refusals.out_of_date"))
             with self._session(connection) as session, session.begin():
                 then, outcome = decide(session, body), RECORDED
         except NhiError as error:

@@ -57,7 +57,7 @@ class Clicks:
             if answering is not None:
                 done.append(use_case(session, answering, now))
         if not done:
-            raise OutOfDate(sentence("commands.out_of_date"))
+            raise OutOfDate(sentence("refusals.out_of_date"))
         thanks = say("groups.thanks", done=len(done), skipped=len(waiting) - len(done))
 
         def then() -> None:
@@ -76,7 +76,7 @@ class Clicks:
             who = authority.person(session, body["user"]["id"])
             cards = offers.asked_of(session, who, policy, now, group=_opaque(body))
         if not cards:
-            raise OutOfDate(sentence("commands.out_of_date"))
+            raise OutOfDate(sentence("refusals.out_of_date"))
         ack()
         self.bot.later(tell, self.bot, body, messages.each(cards))
 
@@ -85,7 +85,7 @@ class Clicks:
         with self.bot.writing() as session:
             row = session.get(DeliveryRow, _opaque(body))
             if row is None:
-                raise OutOfDate(sentence("commands.out_of_date"))
+                raise OutOfDate(sentence("refusals.out_of_date"))
             if row.recipient != body["user"]["id"]:
                 raise NotAllowed(sentence("commands.turn_refused"))
             row.words = row.words | {"one": not row.words.get("one")}

@@ -21,6 +21,7 @@ from nhi.errors import OutOfDate
 from nhi.people import Reason
 from nhi.policy import Policy
 from nhi.tables import HandoverCardRow, HandoverItemRow, HandoverItemStatus, HandoverRow, OfferRow
+from nhi.words import sentence
 
 KINDS = frozenset({"handover", "heir"})
 ITEMS_AT_MOST = 8  # in one message; each is two blocks, and Slack takes about 10,000 characters
@@ -245,5 +246,5 @@ class Clicks:
 def _value(body: Json) -> str:
     value = str(body["actions"][0].get("value"))
     if not _OPAQUE.fullmatch(value):
-        raise OutOfDate(handover.GONE)
+        raise OutOfDate(sentence("refusals.handover_out_of_date"))
     return value

@@ -117,7 +117,7 @@ class Inbox:
         """Take a click in that came through Bolt."""
         click = clicks.of(body, self.actions)
         if click is None:
-            raise OutOfDate(sentence("commands.out_of_date"))
+            raise OutOfDate(sentence("refusals.out_of_date"))
         self._take(click)
         ack()
 

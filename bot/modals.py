@@ -24,6 +24,7 @@ from nhi.policy import Policy
 from nhi.reasons import LONGEST_REASON, latest_day
 from nhi.redact import tidy
 from nhi.screaming import in_words
+from nhi.words import sentence
 
 OPTIONS_AT_MOST = 10  # radio buttons that Slack takes
 REASONABLE = timedelta(days=90)  # the day that is offered first, where policy allows it
@@ -276,7 +277,7 @@ def read_justify(view: Json) -> tuple[str, str, date, bool]:
     offer_id = _opaque(view.get("private_metadata"))
     words = _state(view, "reason").get("value")
     if not isinstance(words, str) or not words.strip():
-        raise BadAnswer(say("modals.bad_reason").plain(), field="reason")
+        raise BadAnswer(sentence("refusals.no_reason"), field="reason")
     return offer_id, words, _read_until(view), _read_claim(view)
 
 
@@ -285,7 +286,7 @@ def _read_until(view: Json) -> date:
     try:
         return date.fromisoformat(chosen)  # type: ignore[arg-type]  # whatever it is, it is caught
     except (TypeError, ValueError):
-        raise BadAnswer(say("modals.bad_until").plain(), field="until") from None
+        raise BadAnswer(sentence("refusals.no_day"), field="until") from None
 
 
 def read_credential(view: Json) -> tuple[str, str, bool]:
@@ -305,7 +306,7 @@ def read_credential(view: Json) -> tuple[str, str, bool]:
     option = _state(view, "credential").get("selected_option")
     chosen = option.get("value") if isinstance(option, dict) else None
     if not isinstance(chosen, str) or not _OPAQUE.fullmatch(chosen):
-        raise BadAnswer(say("modals.bad_credential").plain(), field="credential")
+        raise BadAnswer(sentence("refusals.choose_credential"), field="credential")
     return offer_id, chosen, _read_claim(view)
 
 
@@ -329,7 +330,7 @@ def _opaque(value: object) -> str:
 
 
 def _out_of_date() -> OutOfDate:
-    return OutOfDate(say("modals.out_of_date").plain())
+    return OutOfDate(sentence("refusals.form_out_of_date"))
 
 
 def errors(error: BadAnswer, view: Json | None = None) -> Json:

@@ -27,7 +27,7 @@ class Refusals:
 
     def answer(self, error: Exception, body: Json) -> BoltResponse:
         if isinstance(error, BoltUnhandledRequestError):
-            error = OutOfDate(sentence("commands.out_of_date"))
+            error = OutOfDate(sentence("refusals.out_of_date"))
         if isinstance(error, NhiError):
             return self._refuse(error, body)
         return self._break(error, body)

@@ -139,7 +139,7 @@ class Clicks:
         with reading(self.bot.sessions) as session:
             campaign = session.get(ReviewCampaignRow, _value(body))
             if campaign is None or campaign.closed_at is None:
-                raise OutOfDate("There is nothing to sign here.")
+                raise OutOfDate(sentence("refusals.sign_what"))
             who = _signer(session, body["user"]["id"], self.bot.policy())
             view = review_cards.sign_form(review_boards.closing(session, campaign), who.name)
         ack()
@@ -232,7 +232,7 @@ class Forms:
             with self.bot.writing() as session:
                 campaign = session.get(ReviewCampaignRow, review_cards.read_private(view))
                 if campaign is None:
-                    raise OutOfDate("There is nothing to sign here.")
+                    raise OutOfDate(sentence("refusals.sign_what"))
                 name, role, words = (review_cards.read_text(view, field) for field in ("name", "role", "words"))
                 who = _signer(session, body["user"]["id"], policy)
                 signer = Signer(name=name, role=role, words=words, by="Slack", person=who)
@@ -299,11 +299,11 @@ def _board(session: Session, delivery_id: str, slack_id: str, policy: Policy, no
     """Return the board whose page is turned, by its reader, their delegate or an admin."""
     board = session.get(ReviewBoardRow, delivery_id) if delivery_id else None
     if board is None:
-        raise OutOfDate(review_answers.STALE)
+        raise OutOfDate(sentence("refusals.review_out_of_date"))
     who = authority.person(session, slack_id)
     theirs = board.email == who.email or board.email in authority.delegating_to(session, who.email, now)
     if not theirs and not authority.is_admin(who, policy):
-        raise NotAllowed("Thanks for looking! These are for somebody else to review.")
+        raise NotAllowed(sentence("refusals.review_not_yours_to_turn"))
     return board
 
 
@@ -347,7 +347,5 @@ def _open(bot: Bot, body: Json, view: Json) -> None:
 def _signer(session: Session, slack_id: str, policy: Policy) -> PersonRow:
     who = authority.person(session, slack_id)
     if who.slack_id not in {row.slack_id for row in review_facts.signers(session, policy)}:
-        raise NotAllowed(
-            "Only those whom policy.toml names as `review.signers` (or, without any, its admins) can sign."
-        )
+        raise NotAllowed(sentence("refusals.sign_not_you"))
     return who

@@ -17,7 +17,7 @@ from bot.render import Blocks, Json, Message, Words, fitting, say, text_length
 from bot.review_words import changes_in_words, credential_words, powers_in_words, use_in_words
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.redact import tidy
-from nhi.words import read_moment
+from nhi.words import read_moment, sentence
 
 LIST_AT_MOST = 10
 CARD_CHARACTERS = 3500
@@ -340,7 +340,7 @@ def read_private(view: Json) -> str:
     except (TypeError, ValueError, KeyError, RecursionError):
         found = None
     if not isinstance(found, str) or not found.isalnum() or len(found) > 32:
-        raise OutOfDate("This form is out of date. `/nhi review` shows what is left.")
+        raise OutOfDate(sentence("refusals.review_form_out_of_date"))
     return found
 
 
@@ -348,7 +348,7 @@ def read_text(view: Json, field: str) -> str:
     """Return what was typed into a field. Raises BadAnswer where nothing was."""
     typed = _state(view, field).get("value")
     if not isinstance(typed, str) or not typed.strip():
-        raise BadAnswer("Please fill this in.", field=field)
+        raise BadAnswer(sentence("refusals.empty"), field=field)
     return typed
 
 

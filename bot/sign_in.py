@@ -18,11 +18,11 @@ from urllib.parse import parse_qs
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bot.render import say
 from nhi import sign_ins
 from nhi.database import ROOT, UNWELL, Sessions
 from nhi.errors import NhiError
 from nhi.oidc import CALLBACK, Issuer, SignInFailed
+from nhi.words import sentence
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class SignIn:
     def __call__(self, environ: Environ, start: Start) -> Page:
         """Answer a GET below PREFIX."""
         if not self._free.acquire(blocking=False):
-            return _page(start, 503, say("sign_in.busy").plain())
+            return _page(start, 503, sentence("sign_in.busy"))
         try:
             if environ.get("PATH_INFO") == CALLBACK:
                 return self._come_back(environ, start)
@@ -64,7 +64,7 @@ class SignIn:
         except NhiError as error:
             return _page(start, 400, str(error))
         except UNWELL:
-            return _page(start, 503, say("sign_in.busy").plain())
+            return _page(start, 503, sentence("sign_in.busy"))
         finally:
             self._free.release()
 
@@ -86,7 +86,7 @@ class SignIn:
             taken = sign_ins.take(session, state[:_LONGEST], _cookie_of(environ)[:_LONGEST], now)
         try:
             if not code or len(code) > _LONGEST_CODE:
-                raise SignInFailed("You did not sign in. Please press the button in Slack again.")
+                raise SignInFailed(sentence("sign_in.not_signed_in"))
             begun = taken.begun
             claims = self.issuer.claims(code, verifier=begun.verifier, nonce=begun.nonce, since=taken.began_at, now=now)
             with self.sessions.begin() as session:
@@ -96,7 +96,7 @@ class SignIn:
             with self.sessions.begin() as session:
                 sign_ins.failed(session, taken, now)
             raise
-        return _page(start, 200, say("sign_in.done", name=who.name).plain(), self._cookie("", 0))
+        return _page(start, 200, sentence("sign_in.done", name=who.name), self._cookie("", 0))
 
     def _cookie(self, value: str, seconds: int) -> tuple[str, str]:
         secure = "; Secure" if self.issuer.client.public_url.startswith("https:") else ""
@@ -112,7 +112,7 @@ def _cookie_of(environ: Environ) -> str:
 
 
 def _page(start: Start, status: int, words: str, *headers: tuple[str, str]) -> Page:
-    heading = say("sign_in.heading_done" if status == 200 else "sign_in.heading_failed").plain()
+    heading = sentence("sign_in.heading_done" if status == 200 else "sign_in.heading_failed")
     body = _environment().get_template("page.html.j2").render(heading=heading, words=words).encode()
     about = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))]
     start(f"{status} {HTTPStatus(status).phrase}", [*about, *_HEADERS, *headers])

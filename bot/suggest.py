@@ -20,6 +20,7 @@ from nhi.errors import BadAnswer, OutOfDate
 from nhi.policy import Policy
 from nhi.suggestions import Suggested
 from nhi.tables import IdentityRow
+from nhi.words import sentence
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def submit(bot: Bot, ack: Ack, body: Json, view: Json) -> None:
 def _suggest(session: Session, body: Json, view: Json, policy: Policy, now: datetime) -> Suggested:
     attestation_id = view.get("private_metadata")
     if not isinstance(attestation_id, str) or not _OPAQUE.fullmatch(attestation_id):
-        raise OutOfDate(say("modals.out_of_date").plain())
+        raise OutOfDate(sentence("refusals.form_out_of_date"))
     return suggestions.suggest(
         session,
         attestation_id,

@@ -31,6 +31,7 @@ from nhi.tables import (
     RemediationRow,
     new_id,
 )
+from nhi.words import sentence
 
 Json = dict[str, Any]
 
@@ -61,9 +62,7 @@ def was_us(
     """
     reason = check_reason(words)
     if not now.date() < until <= latest_day(policy, now):
-        raise BadAnswer(
-            f"Please choose a day after today, and {latest_day(policy, now):%-d %B %Y} at the latest.", field="until"
-        )
+        raise BadAnswer(sentence("refusals.day_between", latest=latest_day(policy, now)), field="until")
     ends = datetime.combine(until + timedelta(days=1), time(0), UTC)
     spend(session, answering, AskStatus.ANSWERED, now)
     attestation = attest(session, answering, Verdict.WAS_US, now, words=reason, until=ends)

@@ -15,7 +15,6 @@ from nhi.errors import AlreadyAnswered, NotAllowed, OutOfDate
 from nhi.escalation import AskStatus, Verdict
 from nhi.findings import FindingKind, FindingStatus
 from nhi.policy import Policy
-from nhi.redact import tidy
 from nhi.tables import (
     AskFindingRow,
     AskRow,
@@ -29,19 +28,9 @@ from nhi.tables import (
     PersonRow,
     new_id,
 )
+from nhi.words import sentence
 
 _OPAQUE = re.compile(r"[0-9a-f]{32}")
-
-SAID = {
-    Verdict.CLAIM: "claimed it",
-    Verdict.JUSTIFY: "justified it",
-    Verdict.ROTATE: "asked to rotate it",
-    Verdict.DISABLE: "asked to disable it",
-    Verdict.NOT_MINE: "said it is not theirs",
-    Verdict.UNDO: "asked to undo it",
-    Verdict.WAS_US: "said that it was them",
-    Verdict.NOT_US: "said that it was not them",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +65,7 @@ def begin(
     """
     offer = session.get(OfferRow, offer_id) if _OPAQUE.fullmatch(offer_id) else None
     if offer is None or action.value not in offer.actions:
-        raise OutOfDate("This card is out of date. `/nhi mine` shows what is open now.")
+        raise OutOfDate(sentence("refusals.out_of_date"))
     identity = session.get_one(IdentityRow, offer.identity_id)
     # The identity is here already: a click has three seconds, and each query more is paid two hundred times in a burst.
     light = [lazyload(AskRow.identity)]
@@ -87,9 +76,9 @@ def begin(
     if by_right is None and ask is not None and ask.email == who.email:
         raise too_late(session, ask.id)  # it was their question, and is over: a second click on "Not mine"
     if by_right is not None and by_right.startswith(authority.MEMBER_OF) and action is not Verdict.CLAIM:
-        raise NotAllowed("Thanks! You can claim it for your team; any other answer is for the person asked.")
+        raise NotAllowed(sentence("refusals.only_claim"))
     if by_right is None:
-        raise NotAllowed("Thanks for looking! This question is for somebody else, so I can't take your answer.")
+        raise NotAllowed(sentence("refusals.not_for_you"))
     if ask is not None and action is not Verdict.UNDO and ask.status is not AskStatus.OPEN:
         raise too_late(session, ask.id)
     beside = ask is None and behind is None
@@ -113,8 +102,10 @@ def too_late(session: Session, ask_id: str | None) -> AlreadyAnswered | OutOfDat
         .limit(1)
     )
     if ask_id is None or first is None:
-        return OutOfDate("This card is out of date. `/nhi mine` shows what is open now.")
-    return AlreadyAnswered(f"{tidy(first.name, 80)} {SAID[first.verdict]} on {first.at:%-d %B at %H:%M} UTC already.")
+        return OutOfDate(sentence("refusals.out_of_date"))
+    return AlreadyAnswered(
+        sentence("refusals.answered_already", name=first.name, verdict=first.verdict.value, at=first.at)
+    )
 
 
 def attest(

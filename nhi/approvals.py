@@ -15,9 +15,7 @@ from nhi.policy import Policy
 from nhi.redact import tidy
 from nhi.remediation import RemediationStatus, State
 from nhi.tables import ApprovalRow, AskRow, DeliveryRow, PersonRow, RemediationRow, new_id
-
-NOT_THE_SAME = "This takes a second person, and you were the first. Somebody else who may decide it has to agree."
-NOT_FOR_YOU = "Thanks for looking! An admin or the owner has to agree to this, so I can't take your answer."
+from nhi.words import sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +46,17 @@ def begin(session: Session, approval_id: str, *, slack_id: str, policy: Policy, 
     """
     approval = session.get(ApprovalRow, approval_id)
     if approval is None:
-        raise OutOfDate("This question is out of date.")
+        raise OutOfDate(sentence("refusals.question_out_of_date"))
     act = session.get_one(RemediationRow, approval.remediation_id)
     who = authority.person(session, slack_id)
     is_over = now >= ends_at(approval, policy)
     if approval.decided_at is not None or act.status is not RemediationStatus.AWAITING or is_over:
         raise _too_late(approval, act)
     if who.email == approval.first:
-        raise NotAllowed(NOT_THE_SAME)
+        raise NotAllowed(sentence("refusals.you_were_first"))
     right = right_of(session, who, act, approval, policy, now)
     if right is None:
-        raise NotAllowed(NOT_FOR_YOU)
+        raise NotAllowed(sentence("refusals.not_yours_to_agree"))
     return Approving(approval=approval, act=act, who=who, by_right=right)
 
 
@@ -76,13 +74,11 @@ def right_of(
 
 def _too_late(approval: ApprovalRow, act: RemediationRow) -> AlreadyAnswered | OutOfDate:
     if is_late(approval, act) or (approval.decided_at is None and act.status is RemediationStatus.AWAITING):
-        return OutOfDate(
-            "Nobody agreed to this in time, so it is not done. Whoever still wants it can ask for it anew."
-        )
+        return OutOfDate(sentence("refusals.nobody_agreed"))
     if approval.decided_at is None or approval.name is None:
-        return OutOfDate("This was called off; there is nothing to agree to any more.")
-    said = "agreed" if approval.agreed else "said no"
-    return AlreadyAnswered(f"{tidy(approval.name, 80)} {said} on {approval.decided_at:%-d %B at %H:%M} UTC already.")
+        return OutOfDate(sentence("refusals.called_off"))
+    about = {"name": approval.name, "agreed": approval.agreed, "at": approval.decided_at}
+    return AlreadyAnswered(sentence("refusals.agreed_already", **about))
 
 
 def decide(session: Session, approving: Approving, *, agrees: bool, now: datetime) -> RemediationRow:
@@ -101,7 +97,7 @@ def decide(session: Session, approving: Approving, *, agrees: bool, now: datetim
         )
     )
     if taken.rowcount != 1:  # type: ignore[attr-defined]
-        raise AlreadyAnswered("Somebody else was faster.")
+        raise AlreadyAnswered(sentence("refusals.somebody_was_faster"))
     if agrees:
         act.due_at = now
         steps.advance(session, act, State.SCHEDULED, now, approval=approval.id)

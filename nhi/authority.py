@@ -12,6 +12,7 @@ from nhi.errors import NotAllowed
 from nhi.escalation import AskStatus
 from nhi.policy import Policy
 from nhi.tables import AskRow, DelegationRow, IdentityRow, OwnerRow, PersonRow, TeamClaimRow
+from nhi.words import sentence
 
 MEMBER_OF = "member of "
 
@@ -23,7 +24,7 @@ def person(session: Session, slack_id: str) -> PersonRow:
     """
     row = session.get(PersonRow, slack_id)
     if row is None or not is_able(row):
-        raise NotAllowed("Thanks for looking! This question is for somebody else, so I can't take your answer.")
+        raise NotAllowed(sentence("refusals.not_for_you"))
     return row
 
 

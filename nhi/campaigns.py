@@ -31,6 +31,7 @@ from nhi.tables import (
     ReviewSignatureRow,
     new_id,
 )
+from nhi.words import sentence
 
 Json = dict[str, Any]
 BATCH = 500
@@ -72,7 +73,7 @@ def open_campaign(sessions: Sessions, policy: Policy, *, by: str, now: datetime)
         with sessions.begin() as session:
             _write_opening(session, row, items, now)
     except IntegrityError:
-        raise AlreadyAnswered(f"The review of {quarter} is open already; `nhi review status` shows it.") from None
+        raise AlreadyAnswered(sentence("refusals.review_is_open", quarter=quarter)) from None
     return Opened(
         campaign_id=campaign_id,
         quarter=str(quarter),
@@ -93,17 +94,15 @@ def refuse_second(session: Session, quarter: Quarter) -> None:
     if known is None:
         return
     if known.closed_at is not None:
-        raise OutOfDate(
-            f"The review of {quarter} is closed, and a closed one does not reopen; the next quarter's will."
-        )
-    raise AlreadyAnswered(f"The review of {quarter} is open already; `nhi review status` shows it.")
+        raise OutOfDate(sentence("refusals.review_was_closed", quarter=quarter))
+    raise AlreadyAnswered(sentence("refusals.review_is_open", quarter=quarter))
 
 
 def check_fresh(session: Session, policy: Policy, now: datetime) -> None:
     """Raise NhiError with a sentence for each source that was not seen whole lately."""
     problems = reviews.stale(review_facts.sources(session), policy.review.fresh_within, now)
     if problems:
-        raise NhiError("A review needs fresh data. " + " ".join(problems), permanent=False)
+        raise NhiError(sentence("refusals.review_needs_fresh", problems=problems), permanent=False)
 
 
 def _campaign(
@@ -159,10 +158,7 @@ def _item(
     campaign_id: str, taken: Snapshot, before: Before | None, policy: Policy, now: datetime, *, late: bool
 ) -> Json:
     if taken.assigned is None:
-        raise NhiError(
-            "Nobody can review: no owner, no manager, and nobody of `[people] admins` or `owners.fallback` in"
-            " policy.toml is known in Slack. Name one who is, then run `nhi ask --dry-run`."
-        )
+        raise NhiError(sentence("refusals.review_by_nobody"))
     risk = reviews.risk_of(taken.facts)
     gist = reviews.gist(taken.facts, now)
     since = reviews.changes(before.gist, gist) if before else []
@@ -302,7 +298,7 @@ def close(session: Session, quarter: Quarter | str, *, by: str, now: datetime) -
         .execution_options(synchronize_session=False)
     )
     if taken.rowcount != 1:  # type: ignore[attr-defined]
-        raise OutOfDate(f"The review of {row.quarter} is closed already, and a closed one does not reopen.")
+        raise OutOfDate(sentence("refusals.review_closed_already", quarter=row.quarter))
     unanswered = _end_unanswered(session, row.id, now)
     session.refresh(row)
     row.result = result(session, row.id)
@@ -350,7 +346,7 @@ def get(session: Session, quarter: Quarter | str) -> ReviewCampaignRow:
     """Return the quarter's campaign. Raises OutOfDate where it has none."""
     row = find(session, quarter)
     if row is None:
-        raise OutOfDate(f"There is no review of {quarter}; `nhi review open` opens this quarter's.")
+        raise OutOfDate(sentence("refusals.review_unknown", quarter=quarter))
     return row
 
 

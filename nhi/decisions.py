@@ -34,7 +34,6 @@ from nhi.identity import CredentialStatus
 from nhi.policy import Policy
 from nhi.reasons import check_reason, check_until
 from nhi.records import identity_of
-from nhi.redact import tidy
 from nhi.remediation import (
     LIVE,
     NOT_BEGUN,
@@ -53,6 +52,7 @@ from nhi.tables import (
     RemediationRow,
     new_id,
 )
+from nhi.words import sentence
 
 
 def claim(session: Session, answering: Answering, now: datetime) -> Answered:
@@ -296,7 +296,7 @@ def _shown(session: Session, answering: Answering, credential: CredentialRow) ->
     told = answering.offer.shown.get("facts", {})
     seen = next((one for one in told.get("credentials", []) if one["row"] == credential.id), None)
     if seen is None:
-        raise OutOfDate("This card does not show that credential. `/nhi whois` shows it as it is now.")
+        raise OutOfDate(sentence("refusals.credential_not_shown"))
     owner = authority.current_owner(session, answering.identity.id)
     likely = told.get("owner") if "drawn_at" in told else None  # a review's facts may be weeks old in this
     return {
@@ -312,20 +312,20 @@ def _shown(session: Session, answering: Answering, credential: CredentialRow) ->
 def _credential(session: Session, answering: Answering, credential_id: str) -> CredentialRow:
     credential = session.get(CredentialRow, credential_id)
     if credential is None or credential.identity_id != answering.identity.id:
-        raise BadAnswer("Please choose one of the credentials listed.", field="credential")
+        raise BadAnswer(sentence("refusals.choose_credential"), field="credential")
     if credential.gone_at is not None or credential.status is not CredentialStatus.ACTIVE:
-        raise BadAnswer("That credential is off or gone already.", field="credential")
+        raise BadAnswer(sentence("refusals.credential_is_off"), field="credential")
     if credential.external_id is None:
-        raise BadAnswer("That credential cannot be turned off from here.", field="credential")
+        raise BadAnswer(sentence("refusals.credential_stays"), field="credential")
     return credential
 
 
 def undo(session: Session, answering: Answering, now: datetime) -> Answered:
     """Record that an act is to be taken back, and hand it to the worker. Raises OutOfDate: nothing to undo."""
     if answering.offer.remediation_id is None:
-        raise OutOfDate("There is nothing to undo on this card.")
+        raise OutOfDate(sentence("refusals.nothing_to_undo_here"))
     if not spend_offer(session, answering.offer, now):
-        raise AlreadyAnswered("Somebody pressed Undo already.")
+        raise AlreadyAnswered(sentence("refusals.undo_pressed"))
     attestation = attest(session, answering, Verdict.UNDO, now)
     request_undo(session, answering.offer.remediation_id, by=answering.who.email, now=now)
     return answered(answering, attestation, answering.offer.remediation_id)
@@ -336,8 +336,7 @@ def find_remediation(session: Session, start: str) -> RemediationRow:
     rows = session.scalars(select(RemediationRow).where(RemediationRow.id.startswith(start, autoescape=True)).limit(2))
     found = list(rows) if start else []
     if len(found) != 1:
-        problem = "Several remediations start" if found else "No remediation starts"
-        raise OutOfDate(f"{problem} with {tidy(start, 40)!r}; `nhi whois` shows their ids.")
+        raise OutOfDate(sentence("refusals.acts_start_so", several=bool(found), start=start))
     return found[0]
 
 
@@ -357,12 +356,12 @@ def request_undo(session: Session, remediation_id: str, *, by: str, now: datetim
     """
     row = session.get(RemediationRow, remediation_id)
     if row is None:
-        raise OutOfDate(f"There is no remediation {tidy(remediation_id, 40)}.")
+        raise OutOfDate(sentence("refusals.no_such_act", id=remediation_id))
     next_state = _UNDO_LEADS_TO.get(row.status)
     if next_state is None:
-        raise OutOfDate(f"There is nothing to undo: the remediation is {row.status.value}.")
+        raise OutOfDate(sentence("refusals.nothing_to_undo", status=row.status.value))
     if row.acted_at is not None and now > row.acted_at + UNDO_FOR:
-        raise OutOfDate(f"Undo was possible until {row.acted_at + UNDO_FOR:%-d %B %Y}; turn it on in the cloud itself.")
+        raise OutOfDate(sentence("refusals.undo_is_over", until=row.acted_at + UNDO_FOR))
     rotations.check_undo(session, row)
     before = steps.state_of(row)
     due_at = row.due_at if next_state is State.ACTING else now
@@ -377,7 +376,7 @@ def request_undo(session: Session, remediation_id: str, *, by: str, now: datetim
         )
     )
     if moved.rowcount != 1:  # type: ignore[attr-defined]
-        raise AlreadyAnswered("Somebody else is at it already.")
+        raise AlreadyAnswered(sentence("refusals.at_it_already"))
     session.refresh(row)
     steps.advance(session, row, next_state, now, after=before)
     approvals.call_off(session, row, now)

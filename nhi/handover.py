@@ -36,10 +36,10 @@ from nhi.tables import (
     PersonRow,
     new_id,
 )
+from nhi.words import sentence
 
 Json = dict[str, Any]
 LIVE = (HandoverItemStatus.OPEN, HandoverItemStatus.PROPOSED)
-GONE = "This card is out of date. `/nhi whois` shows how it is now."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ def release(session: Session, item: HandoverItemRow, now: datetime) -> None:
 def _item(session: Session, item_id: str) -> HandoverItemRow:
     item = session.get(HandoverItemRow, item_id)
     if item is None or item.handover.closed_at is not None:
-        raise OutOfDate(GONE)
+        raise OutOfDate(sentence("refusals.handover_out_of_date"))
     return item
 
 
@@ -161,36 +161,32 @@ def _right(session: Session, handover: HandoverRow, who: PersonRow, policy: Poli
         return f"delegate of {email}"
     if authority.is_admin(who, policy):
         return "admin"
-    raise NotAllowed("Thanks for looking! This question is for somebody else, so I can't take your answer.")
+    raise NotAllowed(sentence("refusals.not_for_you"))
 
 
 def _still_theirs(session: Session, item: HandoverItemRow) -> None:
     """Raise OutOfDate where the leaver does not own it any more: somebody claimed it meanwhile."""
     owner = authority.current_owner(session, item.identity_id)
     if owner is None or owner.email != item.handover.email:
-        raise OutOfDate("It is not the leaver's any more: somebody else answers for it. `/nhi whois` shows who.")
+        raise OutOfDate(sentence("refusals.not_the_leavers"))
 
 
 def _heir(session: Session, item: HandoverItemRow, slack_id: str | None, policy: Policy, now: datetime) -> PersonRow:
     known = roster.Roster.read(session, policy, now)
     row = known.by_id.get(slack_id) if slack_id else known.able(item.suggested)
     if row is None:
-        raise NotAllowed("I don't know that person yet; please try again in a minute, or choose somebody else.")
+        raise NotAllowed(sentence("refusals.heir_unknown"))
     if known.able(row.email) is None or not row.email:
-        raise NotAllowed("Guests, bots and people who left cannot own anything; please choose somebody else.")
+        raise NotAllowed(sentence("refusals.heir_cannot_own"))
     if row.email == item.handover.email:
-        raise NotAllowed("That is who leaves; please choose who should look after it then.")
+        raise NotAllowed(sentence("refusals.heir_leaves"))
     if row.email in item.passed:
-        raise NotAllowed(f"{row.name} was asked already; please choose somebody else.")
+        raise NotAllowed(sentence("refusals.heir_was_asked", name=row.name))
     return row
 
 
 def _too_late(item: HandoverItemRow) -> AlreadyAnswered:
-    what = {
-        HandoverItemStatus.PROPOSED: f"{item.heir} was named for it already, and is asked.",
-        HandoverItemStatus.ACCEPTED: f"{item.heir} took it over already.",
-    }
-    return AlreadyAnswered(what.get(item.status, "It has been settled already. `/nhi whois` shows how."))
+    return AlreadyAnswered(sentence("refusals.heir_named_already", status=item.status.value, heir=item.heir))
 
 
 def _heirs_answer(
@@ -200,7 +196,7 @@ def _heirs_answer(
     offer = session.get(OfferRow, offer_id)
     named = offer.shown.get("facts", {}).get("handover") if offer else None
     if offer is None or not isinstance(named, dict):
-        raise OutOfDate(GONE)
+        raise OutOfDate(sentence("refusals.handover_out_of_date"))
     item = session.get_one(HandoverItemRow, str(named.get("item")))
     who = authority.person(session, slack_id)
     asked = str(named.get("heir"))
@@ -209,7 +205,7 @@ def _heirs_answer(
     elif asked in authority.delegating_to(session, who.email, now):
         right = f"delegate of {asked}"
     else:
-        raise NotAllowed("Thanks for looking! This question is for somebody else, so I can't take your answer.")
+        raise NotAllowed(sentence("refusals.not_for_you"))
     if item.status is not HandoverItemStatus.PROPOSED or item.heir != asked or offer.used_at is not None:
         raise _too_late(item)
     return offer, item, who, right

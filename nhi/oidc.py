@@ -22,6 +22,7 @@ import jwt
 
 from nhi.errors import NhiError, SettingsError
 from nhi.settings import Settings
+from nhi.words import sentence
 
 CALLBACK = "/step-up/callback"  # below NHI_PUBLIC_URL; the provider has to know it
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -89,10 +90,10 @@ class Issuer:
                 return self._metadata[1]
         found = _fetch(self.client.issuer.rstrip("/") + "/.well-known/openid-configuration")
         if found.get("issuer") != self.client.issuer:
-            raise SignInFailed("The identity provider calls itself by another name than NHI_OIDC_ISSUER.")
+            raise SignInFailed(sentence("sign_in.other_name"))
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             if not _is_safe(str(found.get(name))):
-                raise SignInFailed(f"The identity provider names no {name} that begins with https://.")
+                raise SignInFailed(sentence("sign_in.names_no", what=name))
         with self._lock:
             self._metadata = now, found
         return found
@@ -143,7 +144,7 @@ class Issuer:
         answer = _fetch(str(metadata["token_endpoint"]), urlencode(form).encode(), headers)
         token = answer.get("id_token")
         if not isinstance(token, str):
-            raise SignInFailed("The identity provider sent no ID token.")
+            raise SignInFailed(sentence("sign_in.no_token"))
         return token
 
     def _signed(self, metadata: Json, token: str, now: datetime) -> Json:
@@ -151,7 +152,7 @@ class Issuer:
         try:
             header = jwt.get_unverified_header(token)
             if header.get("alg") not in ALGORITHMS:
-                raise SignInFailed("The identity provider's answer is signed in a way that is not taken.")
+                raise SignInFailed(sentence("sign_in.signed_otherwise"))
             key = self._key(metadata, header.get("kid"), now)
             claims: Json = jwt.decode(
                 token,
@@ -167,11 +168,11 @@ class Issuer:
                 },
             )
         except jwt.InvalidAudienceError:
-            raise SignInFailed("The identity provider's answer was meant for another program.") from None
+            raise SignInFailed(sentence("sign_in.other_program")) from None
         except jwt.InvalidIssuerError:
-            raise SignInFailed("The identity provider's answer is another provider's.") from None
+            raise SignInFailed(sentence("sign_in.other_provider")) from None
         except (jwt.PyJWTError, ValueError, TypeError):
-            raise SignInFailed("The identity provider's answer is not signed as it should be.") from None
+            raise SignInFailed(sentence("sign_in.not_signed")) from None
         return claims
 
     def _key(self, metadata: Json, kid: object, now: datetime) -> jwt.PyJWK:
@@ -186,7 +187,7 @@ class Issuer:
                 self._keys = now, keys
         found = _pick(keys, kid)
         if found is None:
-            raise SignInFailed("The identity provider's answer is signed with a key that it does not publish.")
+            raise SignInFailed(sentence("sign_in.key_unknown"))
         return found
 
 
@@ -200,22 +201,22 @@ def _pick(keys: jwt.PyJWKSet, kid: object) -> jwt.PyJWK | None:
 def _check(claims: Json, client: Client, *, nonce: str, since: datetime, now: datetime) -> None:
     """Raise SignInFailed where a signed token is not of this sign-in, or not of now. Pure."""
     if isinstance(claims["aud"], list) and len(claims["aud"]) > 1 and claims.get("azp") != client.client_id:
-        raise SignInFailed("The identity provider's answer was meant for another program.")
+        raise SignInFailed(sentence("sign_in.other_program"))
     if claims.get("nonce") != nonce:
-        raise SignInFailed("The identity provider's answer belongs to another sign-in. Please begin again from Slack.")
+        raise SignInFailed(sentence("sign_in.other_sign_in"))
     if _instant(claims["exp"]) <= now - CLOCKS_DIFFER or _instant(claims["iat"]) > now + CLOCKS_DIFFER:
-        raise SignInFailed("The identity provider's answer has expired. Please begin again from Slack.")
+        raise SignInFailed(sentence("sign_in.expired"))
     if "auth_time" not in claims:
-        raise SignInFailed("The identity provider does not say when you signed in, so it proves nothing of now.")
+        raise SignInFailed(sentence("sign_in.when_is_untold"))
     if _instant(claims["auth_time"]) < since - CLOCKS_DIFFER:
-        raise SignInFailed("That sign-in is an older one: please type your password, and do not only stay signed in.")
+        raise SignInFailed(sentence("sign_in.older"))
 
 
 def _instant(value: object) -> datetime:
     try:
         return datetime.fromtimestamp(float(value), UTC)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, OSError):
-        raise SignInFailed("The identity provider's answer has a time in it that is none.") from None
+        raise SignInFailed(sentence("sign_in.no_time")) from None
 
 
 def email_of(claims: Json) -> str | None:
@@ -250,9 +251,9 @@ def _fetch(address: str, form: bytes | None = None, headers: Mapping[str, str] |
             found = json.loads(answer.read(_BYTES_AT_MOST))
     except urllib.error.HTTPError as error:
         error.close()
-        raise SignInFailed(f"The identity provider refused ({error.code}). Please begin again from Slack.") from None
+        raise SignInFailed(sentence("sign_in.refused", code=error.code)) from None
     except (OSError, ValueError, RecursionError):
-        raise SignInFailed("The identity provider cannot be reached. Please try again.", permanent=False) from None
+        raise SignInFailed(sentence("sign_in.unreachable"), permanent=False) from None
     if not isinstance(found, dict):
-        raise SignInFailed("The identity provider's answer cannot be read.")
+        raise SignInFailed(sentence("sign_in.unreadable"))
     return found

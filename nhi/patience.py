@@ -23,6 +23,7 @@ from nhi.tables import (
     SnoozeRow,
     new_id,
 )
+from nhi.words import sentence
 from nhi.working_days import zone
 
 SNOOZED_AT_MOST = timedelta(days=30)  # from the first snooze on, until somebody answers
@@ -43,7 +44,7 @@ def snooze(session: Session, identity: IdentityRow, who: PersonRow, until: date,
     """
     today, latest = now.astimezone(zone(who.tz)).date(), _latest(session, identity.id, now)
     if not today <= until <= latest:
-        raise NotAllowed(f"A snooze ends between today and {latest:%-d %B %Y}; to keep it longer, justify it.")
+        raise NotAllowed(sentence("refusals.snooze_between", latest=latest))
     row = SnoozeRow(id=new_id(), identity_id=identity.id, email=who.email, since=now, until=end_of(until, who.tz))
     session.add(row)
     session.execute(

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from nhi.errors import BadAnswer
 from nhi.policy import Policy
 from nhi.redact import holds_secret, one_line
+from nhi.words import sentence
 
 SHORTEST_REASON = 10
 LONGEST_REASON = 2000
@@ -16,15 +17,11 @@ def check_reason(words: str) -> str:
     """Return the reason without the space around it. Raises BadAnswer: too short, too long, or it holds a secret."""
     reason = one_line(words)  # as it will be read: neither ten invisible characters nor a key cut by one pass
     if len(reason) < SHORTEST_REASON:
-        raise BadAnswer(f"Please say a little more: {SHORTEST_REASON} characters or more.", field="reason")
+        raise BadAnswer(sentence("refusals.reason_too_short", shortest=SHORTEST_REASON), field="reason")
     if len(reason) > LONGEST_REASON:
-        raise BadAnswer(f"Please keep it to {LONGEST_REASON} characters.", field="reason")
+        raise BadAnswer(sentence("refusals.too_long", longest=LONGEST_REASON), field="reason")
     if holds_secret(reason) or holds_secret(words):
-        raise BadAnswer(
-            "This looks like it holds a key or a token, so I did not store it. Please leave it out, and rotate it:"
-            " it has been typed into a form.",
-            field="reason",
-        )
+        raise BadAnswer(sentence("refusals.reason_holds_secret"), field="reason")
     return reason
 
 
@@ -38,9 +35,9 @@ def check_until(until: date, policy: Policy, now: datetime) -> datetime:
     """Return the end of that day in UTC. Raises BadAnswer where it is past, or later than policy allows."""
     longest = latest_day(policy, now)
     if until <= now.date():
-        raise BadAnswer("Please choose a day after today.", field="until")
+        raise BadAnswer(sentence("refusals.day_is_past"), field="until")
     if until > longest:
-        raise BadAnswer(f"Policy allows {longest:%-d %B %Y} at the latest.", field="until")
+        raise BadAnswer(sentence("refusals.day_too_late", latest=longest), field="until")
     if until >= date.max - timedelta(days=1):
-        raise BadAnswer("Please choose a day that the calendar has.", field="until")
+        raise BadAnswer(sentence("refusals.day_beyond_calendar"), field="until")
     return datetime.combine(until + timedelta(days=1), time(0), UTC)

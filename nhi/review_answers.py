@@ -22,7 +22,7 @@ from nhi.policy import Policy
 from nhi.reasons import check_reason
 from nhi.records import identity_of
 from nhi.remediation import RemediationStatus
-from nhi.review_pieces import STALE, Reviewed, Reviewing, begin, decide, redraw_boards, spend, take
+from nhi.review_pieces import Reviewed, Reviewing, begin, decide, redraw_boards, spend, take
 from nhi.reviews import Answer, ItemStatus, Risk
 from nhi.stamps import Stamp, to_ask_again
 from nhi.tables import (
@@ -36,6 +36,7 @@ from nhi.tables import (
     ReviewOfferRow,
     ReviewReviewerRow,
 )
+from nhi.words import sentence
 
 Json = dict[str, Any]
 # What taking an answer back calls off or turns back; an act under way says so, one that was refused did nothing.
@@ -55,7 +56,7 @@ def keep(session: Session, reviewing: Reviewing, now: datetime, *, words: str | 
     """Record that it is still needed: one item, or several with the same facts. High risk needs a reason."""
     reason = check_reason(words) if words is not None else None
     if reason is None and any(item.risk is Risk.HIGH for item in reviewing.items):
-        raise BadAnswer("Its risk is high, so please say why it is still needed.", field="reason")
+        raise BadAnswer(sentence("refusals.review_say_why"), field="reason")
     _refuse_mixed(reviewing.items)
     spend(session, reviewing, now)
     for item in reviewing.items:
@@ -68,7 +69,7 @@ def keep(session: Session, reviewing: Reviewing, now: datetime, *, words: str | 
 def _refuse_mixed(items: Sequence[ReviewItemRow]) -> None:
     """Raise where items that are not alike, or privileged ones, would be answered at one press."""
     if len(items) > 1 and (items[0].kin is None or any(item.kin != items[0].kin for item in items)):
-        raise OutOfDate("These are not the same any more; please answer them one by one.")
+        raise OutOfDate(sentence("refusals.review_not_alike"))
 
 
 def turn_off(
@@ -81,7 +82,7 @@ def turn_off(
     item, possible = reviewing.item, can_disable(session, reviewing.item.identity_id, policy)
     chosen = [credential for credential in possible if credential.id in credential_ids]
     if possible and not chosen:
-        raise BadAnswer("Please choose what is to be turned off.", field="credentials")
+        raise BadAnswer(sentence("refusals.review_choose_off"), field="credentials")
     spend(session, reviewing, now)
     answering = _answering(session, reviewing, item)
     planned = [decisions.plan_disable(session, answering, credential.id, policy, now) for credential in chosen]
@@ -150,7 +151,7 @@ def reopen(session: Session, reviewing: Reviewing, now: datetime) -> Reviewed:
     item = reviewing.item
     former = session.get(ReviewDecisionRow, item.decision_id) if item.decision_id else None
     if former is None:
-        raise OutOfDate(STALE)
+        raise OutOfDate(sentence("refusals.review_out_of_date"))
     spend(session, reviewing, now)
     for act in session.scalars(select(RemediationRow).where(RemediationRow.id.in_(former.remediation_ids))):
         if act.status in CALLED_OFF:
@@ -173,7 +174,7 @@ def _open_again(session: Session, item: ReviewItemRow, decision_id: str, **more:
         .values(status=ItemStatus.PENDING, decision_id=None, decided_at=None, later_at=None, **more)
     )
     if opened.rowcount != 1:  # type: ignore[attr-defined]
-        raise OutOfDate(STALE)
+        raise OutOfDate(sentence("refusals.review_out_of_date"))
 
 
 def later(session: Session, reviewing: Reviewing, now: datetime) -> None:
@@ -236,4 +237,4 @@ def stamps(session: Session, campaign_id: str, email: str) -> list[Stamp]:
     ]
 
 
-__all__ = ["STALE", "Reviewed", "Reviewing", "begin"]
+__all__ = ["Reviewed", "Reviewing", "begin"]

@@ -21,6 +21,7 @@ from nhi.tables import (
     ReviewDecisionRow,
     ReviewItemRow,
 )
+from nhi.words import sentence
 
 Json = dict[str, Any]
 
@@ -36,7 +37,7 @@ def reassign(
     former, was_likely = item.reviewer, item.because is Because.LIKELY
     heir = _named(session, item, to) if to else _next(session, item, policy)
     if heir is None:
-        raise BadAnswer("Nobody else is known who could; please choose a person.", field="to")
+        raise BadAnswer(sentence("refusals.reviewer_nobody_left"), field="to")
     spend(session, reviewing, now)
     decide(session, reviewing, item, Answer.REASSIGN, now, words=said, reassigned_to=heir)
     if not _move(session, item, heir):
@@ -80,13 +81,13 @@ def _move(session: Session, item: ReviewItemRow, heir: str) -> bool:
 def _named(session: Session, item: ReviewItemRow, slack_id: str) -> str:
     person = session.get(PersonRow, slack_id)
     if person is None:
-        raise BadAnswer("I don't know that person yet; please try again in a moment.", field="to")
+        raise BadAnswer(sentence("refusals.reviewer_unknown"), field="to")
     if not authority.is_able(person) or not person.email:
-        raise BadAnswer("Guests, bots and people who left cannot review; please choose a member.", field="to")
+        raise BadAnswer(sentence("refusals.reviewer_cannot"), field="to")
     if person.email == item.reviewer:
-        raise BadAnswer("They review it already; please choose somebody else.", field="to")
+        raise BadAnswer(sentence("refusals.reviewer_the_same"), field="to")
     if reviews.forbidden(item.facts, item.privileged, person.email):
-        raise BadAnswer("They own it and it can administer its account: please choose somebody else.", field="to")
+        raise BadAnswer(sentence("refusals.reviewer_owns_it"), field="to")
     return person.email
 
 

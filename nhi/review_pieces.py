@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from nhi import authority, ledger, reviews
 from nhi.errors import AlreadyAnswered, NhiError, NotAllowed, OutOfDate
 from nhi.policy import Policy
-from nhi.redact import tidy
 from nhi.reviews import Answer, ItemStatus
 from nhi.tables import (
     DeliveryRow,
@@ -25,9 +24,9 @@ from nhi.tables import (
     ReviewOfferRow,
     new_id,
 )
+from nhi.words import sentence
 
 Json = dict[str, Any]
-STALE = "This card is out of date. `/nhi review` shows what is left."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +63,16 @@ def begin(session: Session, offer_id: str, action: str, *, slack_id: str, policy
     """
     offer = session.get(ReviewOfferRow, offer_id) if offer_id else None
     if offer is None or action not in offer.actions:
-        raise OutOfDate(STALE)
+        raise OutOfDate(sentence("refusals.review_out_of_date"))
     campaign = session.get_one(ReviewCampaignRow, offer.campaign_id)
     if campaign.closed_at is not None:
-        raise OutOfDate(f"The review of {campaign.quarter} closed on {campaign.closed_at:%-d %B %Y}.")
+        raise OutOfDate(sentence("refusals.review_closed_on", quarter=campaign.quarter, at=campaign.closed_at))
     who = authority.person(session, slack_id)
     wanted = select(ReviewItemRow).where(ReviewItemRow.id.in_(offer.item_ids)).order_by(ReviewItemRow.position)
     rows = list(session.scalars(wanted.execution_options(populate_existing=True)))
     rights = [_right(session, who, row, policy, now) for row in rows]
     if not rows or any(right is None for right in rights):
-        raise NotAllowed("Thanks for looking! These are for somebody else to review, so I can't take your answer.")
+        raise NotAllowed(sentence("refusals.review_not_for_you"))
     still = [row for row in rows if row.status is ItemStatus.PENDING or action == Answer.REOPEN]
     if not still or offer.used_at is not None:
         raise too_late(session, rows)
@@ -100,9 +99,9 @@ def too_late(session: Session, items: Sequence[ReviewItemRow]) -> NhiError:
     ids = [item.decision_id for item in items if item.decision_id]
     first = session.get(ReviewDecisionRow, ids[0]) if ids else None
     if first is None:
-        return OutOfDate(STALE)
-    said = "said that it is still needed" if first.answer is Answer.KEEP else "asked to turn it off"
-    return AlreadyAnswered(f"{tidy(first.name, 80)} {said} on {first.at:%-d %B at %H:%M} UTC already.")
+        return OutOfDate(sentence("refusals.review_out_of_date"))
+    about = {"name": first.name, "answer": first.answer.value, "at": first.at}
+    return AlreadyAnswered(sentence("refusals.review_answered_already", **about))
 
 
 def decide(
@@ -203,7 +202,7 @@ def spend(session: Session, reviewing: Reviewing, now: datetime) -> None:
     # Two answers must not cross a closing: whoever comes second sees what the first did.
     still = select(ReviewCampaignRow.closed_at).where(ReviewCampaignRow.id == reviewing.campaign.id)
     if session.scalar(still) is not None:
-        raise OutOfDate(f"The review of {reviewing.campaign.quarter} is closed.")
+        raise OutOfDate(sentence("refusals.review_is_closed", quarter=reviewing.campaign.quarter))
 
 
 def take(session: Session, item: ReviewItemRow, status: ItemStatus, decision: ReviewDecisionRow, now: datetime) -> None:

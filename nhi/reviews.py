@@ -19,6 +19,7 @@ from typing import Any
 from nhi.errors import SettingsError
 from nhi.escalation import AWAY_AT_MOST, is_working_time, zone
 from nhi.policy import Conversation
+from nhi.words import sentence
 
 Json = dict[str, Any]
 
@@ -133,7 +134,7 @@ class Looked:
 def stale(sources: Sequence[Looked], within: timedelta, now: datetime) -> tuple[str, ...]:
     """Return what is too old to review, a sentence each with what to do; () where all is fresh."""
     if not sources:
-        return ("Nothing was ever scanned: run `nhi scan`.",)
+        return (sentence("refusals.review_never_scanned"),)
     return tuple(_stale(source) for source in sources if not _is_fresh(source, within, now))
 
 
@@ -142,12 +143,9 @@ def _is_fresh(source: Looked, within: timedelta, now: datetime) -> bool:
 
 
 def _stale(source: Looked) -> str:
-    if source.last_at is None:
-        return f"{source.source} was never scanned: run `nhi scan`."
-    seen = f"last seen whole on {source.complete_at:%-d %B %Y}" if source.complete_at else "never seen whole"
-    if source.gaps and source.last_at != source.complete_at:
-        return f"{source.source}: {seen}; the last scan could not see {source.gaps[0]}. Mend that, then run `nhi scan`."
-    return f"{source.source}: {seen}. Run `nhi scan`."
+    gap = source.gaps[0] if source.gaps and source.last_at != source.complete_at else None
+    about = {"source": source.source, "complete_at": source.complete_at, "gap": gap}
+    return sentence("refusals.review_stale", looked=source.last_at is not None, **about)
 
 
 # -- who reviews what --------------------------------------------------------------------------------------------------
@@ -211,10 +209,7 @@ def themselves_of(facts: Json) -> frozenset[str]:
 def forbidden(facts: Json, privileged: bool, email: str) -> str | None:
     """Return why this person may not decide this item; None: they may."""
     if privileged and email in themselves_of(facts):
-        return (
-            "It can administer its account and you own it, so somebody else has to review it. Please reassign it:"
-            " your manager or a colleague in security are good choices."
-        )
+        return sentence("refusals.review_of_oneself")
     return None
 
 

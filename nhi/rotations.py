@@ -29,6 +29,7 @@ from nhi.tables import (
     RotationRow,
     new_id,
 )
+from nhi.words import sentence
 
 Json = dict[str, Any]
 # What a provider can make a second one of; jobs ask the provider itself (nhi.providers.Rotates) before they do.
@@ -86,7 +87,7 @@ def check_undo(session: Session, act: RemediationRow) -> None:
     row = of_remediation(session, act.id)
     off = off_act(session, row) if row is not None else None
     if off is not None and off.status in (RemediationStatus.ACTING, RemediationStatus.TESTING, RemediationStatus.DONE):
-        raise OutOfDate(f"The old key is turned off: undo that first (`nhi undo {off.id[:8]}`), or keep the new one.")
+        raise OutOfDate(sentence("refusals.old_key_is_off", act=off.id[:8]))
 
 
 def question_behind(session: Session, offer: OfferRow) -> AskRow | None:

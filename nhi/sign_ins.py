@@ -22,10 +22,10 @@ from nhi import authority, step_up
 from nhi.errors import OutOfDate
 from nhi.oidc import SignInFailed, email_of
 from nhi.tables import PersonRow, SignInRow, new_id
+from nhi.words import sentence
 
 LINK_LASTS = timedelta(minutes=15)
 KEPT = timedelta(days=1)  # of a link that is over
-OVER = "This link was used already, or is too old. Please press the button in Slack again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def begin(session: Session, token: str, now: datetime) -> Begun:
         .values(state_hash=_hash(begun.state), cookie_hash=_hash(begun.cookie), began_at=now)
     )
     if started.rowcount != 1:  # type: ignore[attr-defined]
-        raise OutOfDate(OVER)
+        raise OutOfDate(sentence("sign_in.over"))
     return begun
 
 
@@ -105,7 +105,7 @@ def take(session: Session, state: str, cookie: str, now: datetime) -> Taken:
         .execution_options(synchronize_session=False)
     )
     if row is None or row.began_at is None or taken.rowcount != 1:  # type: ignore[attr-defined]
-        raise OutOfDate(OVER)
+        raise OutOfDate(sentence("sign_in.over"))
     return Taken(id=row.id, begun=Begun(state=state, cookie=cookie), began_at=row.began_at)
 
 
@@ -115,14 +115,14 @@ def finish(session: Session, taken: Taken, claims: Mapping[str, Any], now: datet
     who = authority.person(session, row.slack_id)
     email = email_of(claims)
     if email is None:
-        raise SignInFailed("The identity provider does not vouch for your e-mail address, so it proves nothing here.")
+        raise SignInFailed(sentence("sign_in.not_vouched"))
     if email != row.email.lower() or who.email != row.email:
-        raise SignInFailed("You signed in as somebody else. Please sign in as the person that you are in Slack.")
+        raise SignInFailed(sentence("sign_in.somebody_else"))
     used = session.execute(
         update(SignInRow).where(SignInRow.id == row.id, SignInRow.used_at.is_(None)).values(used_at=now)
     )
     if used.rowcount != 1:  # type: ignore[attr-defined]
-        raise OutOfDate(OVER)
+        raise OutOfDate(sentence("sign_in.over"))
     step_up.write(session, who, row.about, now, by=step_up.SIGN_IN)
     return who
 

@@ -15,6 +15,7 @@ from nhi.policy import Policy
 from nhi.redact import holds_secret, one_line
 from nhi.reviews import Quarter
 from nhi.tables import PersonRow, ReviewSignatureRow, new_id
+from nhi.words import sentence
 
 LONGEST_WORDS = 2000
 
@@ -35,16 +36,14 @@ def sign(session: Session, quarter: Quarter | str, signer: Signer, policy: Polic
     lock_writers(session)
     row = campaigns.get(session, quarter)
     if row.closed_at is None:
-        raise OutOfDate(f"The review of {row.quarter} is still open; it is signed once it is closed.")
+        raise OutOfDate(sentence("refusals.sign_not_yet", quarter=row.quarter))
     if signer.person is not None and signer.person.slack_id not in _signers(session, policy):
-        raise NotAllowed(
-            "Only those whom policy.toml names as `review.signers` (or, without any, its admins) can sign."
-        )
+        raise NotAllowed(sentence("refusals.sign_not_you"))
     name, role = _filled(signer.name, "name", 200), _filled(signer.role, "role", 200)
     words = _filled(signer.words, "words", LONGEST_WORDS)
     known = session.scalar(select(ReviewSignatureRow).where(ReviewSignatureRow.campaign_id == row.id))
     if known is not None:
-        raise AlreadyAnswered(f"{known.name} signed the review of {row.quarter} on {known.at:%-d %B %Y} already.")
+        raise AlreadyAnswered(sentence("refusals.signed_already", name=known.name, quarter=row.quarter, at=known.at))
     signature = ReviewSignatureRow(
         id=new_id(),
         campaign_id=row.id,
@@ -78,9 +77,9 @@ def _filled(text: str, field: str, longest: int) -> str:
     """Return what was typed, tidied. Raises BadAnswer: empty, too long, or it holds a secret."""
     said = one_line(text)
     if len(said) < 2:
-        raise BadAnswer("Please fill this in.", field=field)
+        raise BadAnswer(sentence("refusals.empty"), field=field)
     if len(said) > longest:
-        raise BadAnswer(f"Please keep it to {longest} characters.", field=field)
+        raise BadAnswer(sentence("refusals.too_long", longest=longest), field=field)
     if holds_secret(said) or holds_secret(text):
-        raise BadAnswer("This looks like it holds a key or a token, so I did not store it.", field=field)
+        raise BadAnswer(sentence("refusals.holds_secret"), field=field)
     return said

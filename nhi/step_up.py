@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from nhi import ledger
 from nhi.errors import BadAnswer, SettingsError
 from nhi.tables import AuthenticatorRow, PersonRow, StepUpRow, new_id
+from nhi.words import sentence
 
 GOOD_FOR = timedelta(minutes=5)
 FAILURES_AT_MOST = 10
@@ -39,12 +40,9 @@ class Proof(StrEnum):
     NOT_ENROLLED = "not_enrolled"
 
 
-SENTENCES = {
-    Proof.WRONG: "That code is not right, or was used already. Please wait for the next one.",
-    Proof.LOCKED: "Too many wrong codes; please try again in a quarter of an hour.",
-    Proof.NOT_ENROLLED: "This needs your authenticator, and you have none here yet: ask an admin for"
-    " `nhi people authenticator`.",
-}
+def why_not(proof: Proof) -> str:
+    """Return what somebody is told whose code was not taken."""
+    return sentence(f"refusals.code_{proof.value}")
 
 
 def check_key(key: str | None) -> str:
@@ -144,4 +142,4 @@ def demand(session: Session, email: str, about: str, now: datetime) -> None:
     """Raise BadAnswer where this person did not prove who they are, for this act, within the last five minutes."""
     found = select(StepUpRow.id).where(StepUpRow.email == email, StepUpRow.about == about, StepUpRow.until > now)
     if session.scalar(found) is None:
-        raise BadAnswer("Please prove first that it is you, in the way that this form offers.", field="code")
+        raise BadAnswer(sentence("refusals.prove_first"), field="code")

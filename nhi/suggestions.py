@@ -18,6 +18,7 @@ from nhi.passing import loop_of
 from nhi.policy import Policy
 from nhi.redact import tidy
 from nhi.tables import AskRow, AttestationRow, EvidenceRow, PersonRow
+from nhi.words import sentence
 
 SOURCE = "not_mine_suggestion"
 
@@ -50,16 +51,16 @@ def suggest(
     lock_writers(session)
     said = session.get(AttestationRow, attestation_id)
     if said is None or said.verdict is not Verdict.NOT_MINE:
-        raise OutOfDate("This form is out of date. `/nhi mine` shows what is open now.")
+        raise OutOfDate(sentence("refusals.form_out_of_date"))
     who = person_at(session, slack_id)
     if said.slack_id != who.slack_id:
-        raise NotAllowed("Only who said that it is not theirs can suggest somebody else here.")
+        raise NotAllowed(sentence("refusals.suggestion_not_yours"))
     mark = f"({said.id[:8]})"
     before = select(EvidenceRow.id).where(
         EvidenceRow.identity_id == said.identity_id, EvidenceRow.source == SOURCE, EvidenceRow.fact.endswith(mark)
     )
     if session.scalar(before) is not None:
-        raise AlreadyAnswered("You suggested somebody already, thank you.")
+        raise AlreadyAnswered(sentence("refusals.suggested_already"))
     points_to, name, email = _whom(session, who, chosen, typed, policy, now)
     _write(session, said, points_to, f"{who.email} suggested {name} {mark}", now)
     passed = {email for email in _passed(session, said.identity_id) if email}
@@ -96,16 +97,14 @@ def _whom(
     if chosen:
         known = directory.find(chosen)
         if known is not None and not known.may_own:
-            raise BadAnswer(
-                f"{tidy(known.name, 60)} cannot own anything here: a guest, a bot, or gone.", field="person"
-            )
+            raise BadAnswer(sentence("refusals.suggested_cannot_own", name=known.name), field="person")
         if chosen == who.slack_id:
-            raise BadAnswer("That is you. Please choose somebody else, or press “No idea”.", field="person")
+            raise BadAnswer(sentence("refusals.suggested_is_you_choose"), field="person")
         if known is None or not known.email:
             return chosen, tidy(known.name, 80) if known else chosen, ""
         return known.email, tidy(known.name, 80), known.email
     if not typed or not typed.strip():
-        raise BadAnswer("Please choose somebody, or press “No idea”: your answer is recorded already.", field="person")
+        raise BadAnswer(sentence("refusals.suggest_whom"), field="person")
     return _typed(typed.strip().lower(), who, directory, policy)
 
 
@@ -113,23 +112,23 @@ def _typed(address: str, who: PersonRow, directory: Directory, policy: Policy) -
     resolved = directory.resolve(address, policy.people)
     match resolved.fit:
         case Fit.PERSON if resolved.people[0].slack_id == who.slack_id:
-            raise BadAnswer("That is you. Please name somebody else, or press “No idea”.", field="email")
+            raise BadAnswer(sentence("refusals.suggested_is_you_name"), field="email")
         case Fit.PERSON:
             found = resolved.people[0]
             return found.email, tidy(found.name, 80), found.email
         case Fit.TEAM if resolved.team is not None:
             return address, tidy(resolved.team.name, 80), ""
         case Fit.OUTSIDE:
-            raise BadAnswer("That address is not one of the company's. Please name a colleague.", field="email")
+            raise BadAnswer(sentence("refusals.suggested_outside"), field="email")
         case Fit.LEFT:
-            raise BadAnswer("That person has left, or is a guest. Do you know who took over?", field="email")
+            raise BadAnswer(sentence("refusals.suggested_left"), field="email")
         case Fit.ROBOT:
-            raise BadAnswer("That reads like a machine or a shared login. Which person is behind it?", field="email")
+            raise BadAnswer(sentence("refusals.suggested_robot"), field="email")
         case _:
             pass
     nearest = directory.nearest(address, policy.people)
     if nearest is not None:
-        raise BadAnswer(f"I know nobody at that address. Did you mean {nearest}?", field="email")
+        raise BadAnswer(sentence("refusals.suggested_unknown", nearest=nearest), field="email")
     return address, tidy(address, 80), address
 
 

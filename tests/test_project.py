@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nhi.settings import Settings
+from nhi.words import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -22,6 +23,9 @@ MODULES = tuple(sorted(path for package in ("nhi", "bot", "jobs") for path in (R
 
 # The places that own a loop, and so may catch everything that one turn of it raises: "path::function", at most two.
 LOOP_OWNERS = frozenset({"jobs/clock.py::_run", "bot/deciding.py::turn"})
+
+# Errors whose sentence a person reads in Slack, or in the browser.
+REFUSALS = frozenset({"NotAllowed", "OutOfDate", "BadAnswer", "AlreadyAnswered", "SignInFailed"})
 
 # Put together from pieces, so that this file does not hold what it looks for.
 REGISTRIES = tuple(
@@ -160,6 +164,62 @@ def catches_everything(handler: ast.ExceptHandler) -> bool:
         return True
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     return any(isinstance(kind, ast.Name) and kind.id in {"Exception", "BaseException"} for kind in kinds)
+
+
+def test_what_people_are_refused_with_stands_in_templates() -> None:
+    """A refusal that is written in Python would be English to everybody."""
+    assert not [place for path in MODULES for place in refusals_in_python(path)]
+
+
+def refusals_in_python(path: Path) -> Iterator[str]:
+    """Yield "path:line" for each refusal whose sentence is put together there, and not by `sentence`."""
+    for call in calls_of(path, REFUSALS):
+        said = {node for given in call.args[:1] for node in ast.walk(given) if isinstance(node, ast.Constant)}
+        asked = {node for inner in calls_in(call.args[:1], {"sentence"}) for node in ast.walk(inner)}
+        if any(isinstance(node.value, str) for node in said - asked):
+            yield f"{path.relative_to(ROOT).as_posix()}:{call.lineno}"
+
+
+def calls_of(path: Path, names: Collection[str]) -> list[ast.Call]:
+    return calls_in([ast.parse(path.read_text())], names)
+
+
+def calls_in(nodes: Iterable[ast.AST], names: Collection[str]) -> list[ast.Call]:
+    """Return each call of a function or class of these names, at any depth."""
+    found = [node for outer in nodes for node in ast.walk(outer) if isinstance(node, ast.Call)]
+    return [call for call in found if isinstance(call.func, ast.Name) and call.func.id in names]
+
+
+def test_every_sentence_that_is_asked_for_stands_in_a_template() -> None:
+    english = environment()
+    known = {
+        f"{name.partition('.')[0]}.{block}"
+        for name in english.list_templates()
+        for block in english.get_template(name).blocks
+    }
+    asked = {
+        f"{path.relative_to(ROOT).as_posix()}:{call.lineno}": pattern
+        for path in MODULES
+        if re.search(
+            r"^from (nhi\.words|bot\.render) import ", path.read_text(), re.MULTILINE
+        )  # others may call so too
+        for call in calls_of(path, {"sentence", "say", "prose"})
+        if call.args and (pattern := pattern_of(call.args[0]))
+    }
+    assert asked
+    assert {place for place, wanted in asked.items() if not any(re.fullmatch(wanted, name) for name in known)} == set()
+
+
+def pattern_of(named: ast.expr) -> str | None:
+    """Return what the name of a block has to match; None: it is all in a variable."""
+    if isinstance(named, ast.Constant):
+        return re.escape(str(named.value))
+    if isinstance(named, ast.JoinedStr):
+        pieces = (re.escape(str(each.value)) if isinstance(each, ast.Constant) else ".+" for each in named.values)
+        return "".join(pieces)
+    if isinstance(named, ast.IfExp):
+        return f"({pattern_of(named.body)})|({pattern_of(named.orelse)})"
+    return None
 
 
 def test_the_deciding_core_never_reads_the_clock() -> None:

@@ -143,7 +143,7 @@ def test_no_hostile_text_stops_a_message(text: str) -> None:
 
 
 def test_commands_in_a_refusal_are_set_as_code_and_what_people_wrote_in_it_is_not_read() -> None:
-    hint = sentence("commands.out_of_date")
+    hint = sentence("refusals.out_of_date")
     assert "`/nhi mine`" in hint  # as it stands in a terminal, and in a form's error
     said = note(f"{hint} *{HOSTILE[0]}*")
     elements = said.blocks[0]["elements"][0]["elements"]

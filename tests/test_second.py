@@ -88,7 +88,7 @@ class Desk:
         ana = self.workspace.as_("ana")
         assert ana.click(ana.last(), f"nhi:{verdict}") == ""
         ana.wait_for(lambda: ana.modal)
-        assert ana.submit({"code": "000000"} | filled)["code"] == step_up.SENTENCES[step_up.Proof.WRONG]
+        assert ana.submit({"code": "000000"} | filled)["code"] == step_up.why_not(step_up.Proof.WRONG)
         assert ana.submit({"code": self.code(totp)} | filled) == {}
         self.drain()
 
@@ -114,7 +114,7 @@ def test_an_act_on_what_administers_its_account_takes_two_people_and_a_code_of_e
     assert "because it can administer its account" in asked["text"]
     assert dora.click(asked, "nhi:agree") == ""
     dora.wait_for(lambda: dora.modal)
-    assert dora.submit({"code": "000000"}) == {"code": step_up.SENTENCES[step_up.Proof.WRONG]}
+    assert dora.submit({"code": "000000"}) == {"code": step_up.why_not(step_up.Proof.WRONG)}
     assert desk.status() is AWAITING
     desk.clock.pass_by(seconds=60)
     assert dora.submit({"code": desk.code(doras)}) == {}

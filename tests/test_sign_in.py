@@ -264,7 +264,7 @@ class TestBothWays:
         ana.wait_for(lambda: ana.modal)
         assert "or to type the code" in str(ana.modal)
         assert "prove first" in ana.submit({"code": ""})["code"]
-        assert ana.submit({"code": "000000"})["code"] == step_up.SENTENCES[step_up.Proof.WRONG]
+        assert ana.submit({"code": "000000"})["code"] == step_up.why_not(step_up.Proof.WRONG)
         assert ana.submit({"code": desk.code(totp)}) == {}
         assert desk.status() is AWAITING
 

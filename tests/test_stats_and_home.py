@@ -312,6 +312,7 @@ def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (folder / "en").symlink_to(words.TEMPLATES / "en")
     (folder / "de" / "card.mrkdwn.j2").write_text("{% block button_claim %}Gehört mir{% endblock %}")
     (folder / "de" / "commands.mrkdwn.j2").write_text("{% block undo_how %}Welche Handlung?{% endblock %}")
+    (folder / "de" / "refusals.mrkdwn.j2").write_text("{% block not_for_you %}Diese Frage gilt anderen.{% endblock %}")
     (folder / "de" / "messages.mrkdwn.j2").write_text(
         "{% block answered %}Danke, {{ name | code }} gehört jetzt Ihnen.{% endblock %}"
     )
@@ -351,3 +352,19 @@ def test_policys_language_is_spoken_in_messages_in_answers_and_after_the_ack(
     assert found is not None
     ana.click(found, "nhi:claim")
     ana.wait_for(lambda: any("gehört jetzt Ihnen" in message["text"] for message in ana.messages()))
+
+
+@pytest.mark.usefixtures("german", "server")
+@pytest.mark.parametrize("policy", [parse({"conversation": {"shadow": False, "language": "de"}})])
+def test_a_refusal_of_the_core_reaches_a_person_in_policys_language(
+    policy: Policy, workspace: Workspace, sessions: Sessions, client: WebClient, clock: Clock
+) -> None:
+    with sessions.begin() as session:
+        question = make_ask(session, make_identity(session, "ci-deploy"))
+        delivery.queue(session, "escalation", "#security", {"name": "Ana"}, [question.id], NOW)
+    delivery.drain(sessions, client, policy, clock)
+    bea = workspace.as_("bea")
+    bea.click(bea.last("#security"), "nhi:claim")  # decided after its acknowledgement
+    bea.wait_for(lambda: "gilt anderen" in bea.last("#security")["text"])
+    bea.click(bea.messages("#security")[0], "nhi:justify")  # before it
+    bea.wait_for(lambda: sum("gilt anderen" in message["text"] for message in bea.messages("#security")) == 2)

@@ -239,7 +239,7 @@ def _resolve_findings(session: Session, row: RemediationRow, now: datetime) -> N
         FindingRow.credential_id == row.credential_id, FindingRow.status != FindingStatus.RESOLVED
     )
     for finding in session.scalars(open_ones):
-        resolve(session, finding, "The credential is turned off.", now)
+        resolve(session, finding, say("findings.resolved_turned_off").plain(), now)
 
 
 # -- and on ------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from nhi.policy import Policy
 from nhi.records import evidence_of, identity_of
 from nhi.redact import redact, tidy
 from nhi.tables import AskFindingRow, AskRow, EvidenceRow, FindingRow, IdentityRow, new_id
+from nhi.words import sentence
 
 
 class Before:
@@ -198,7 +199,7 @@ def mark_gone(session: Session, row: IdentityRow, now: datetime) -> int:
     ledger.record(session, "identity.gone", now=now, identity_id=row.id, facts={"principal": row.principal})
     resolved = _open(session, row)
     for finding in resolved:
-        resolve(session, finding, "The identity is gone.", now)
+        resolve(session, finding, sentence("findings.resolved_identity_gone"), now)
     settle_asks(session, row.id, now)
     return len(resolved)
 

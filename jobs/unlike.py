@@ -14,7 +14,7 @@ from nhi.activity import EPOCH, Facet, instant
 from nhi.anomalies import Anomaly, Dead, Limits
 from nhi.answers import redraw
 from nhi.database import Sessions, reading
-from nhi.findings import SEVERITIES, FindingKind, FindingStatus, span
+from nhi.findings import SEVERITIES, FindingKind, FindingStatus
 from nhi.habits import habit_of, without
 from nhi.identity import CredentialStatus
 from nhi.incident import facts_of, sentence, values_of
@@ -30,6 +30,7 @@ from nhi.tables import (
     IdentityRow,
     new_id,
 )
+from nhi.words import sentence as say
 
 if TYPE_CHECKING:
     from jobs.activity import Tally
@@ -95,36 +96,37 @@ def _dead(session: Session, row: IdentityRow, now: datetime) -> dict[str, Dead]:
     """Return the credentials that were thought dead: turned off, or found unused, until now or until lately."""
     live = {one.id: one for one in row.credentials if one.gone_at is None and one.external_id}
     found = {
-        str(one.external_id): Dead(why="was turned off")
+        str(one.external_id): Dead(why=say("findings.dead_turned_off"))
         for one in live.values()
         if one.status is CredentialStatus.INACTIVE and one.kind not in _ITSELF
     }
     unused = select(FindingRow).where(FindingRow.identity_id == row.id, FindingRow.kind == FindingKind.UNUSED)
     for finding in session.scalars(unused):
-        again = finding.resolved_at is not None and finding.resolved_at > now - USED_AGAIN
         credential = live.get(finding.credential_id or "")
-        if credential is not None and (finding.status in _ASLEEP or (again and "used since" in _because(finding))):
+        if credential is not None and (finding.status in _ASLEEP or _woke(credential, finding, now)):
             quiet = finding.resolved_at or now
             found[str(credential.external_id)] = Dead(why=_asleep(credential, finding, quiet))
     return found
 
 
-def _because(finding: FindingRow) -> str:
-    return finding.resolved_because or ""
+def _woke(credential: CredentialRow, finding: FindingRow, now: datetime) -> bool:
+    """Whether a scan saw lately that what was found unused is used again."""
+    lately = finding.resolved_at is not None and finding.resolved_at > now - USED_AGAIN
+    return lately and credential.last_used_at is not None and credential.last_used_at >= finding.since
 
 
 def _asleep(credential: CredentialRow, finding: FindingRow, until: datetime) -> str:
     last = credential.last_used_at
     if last is not None and last < finding.since:
-        return f"was last used on {last:%-d %B %Y}, {span(until - last)} before"
-    return f"was found unused, since {finding.since:%-d %B %Y} longer than policy allows"
+        return say("findings.dead_last_used", at=last, quiet=until - last)
+    return say("findings.dead_found", since=finding.since)
 
 
 def _coverage(session: Session, provider: Provider, row: IdentityRow) -> str:
     assert isinstance(provider, TellsActivity)
     gaps = activity_facts.unread(session, row)
-    unseen = f" Not seen: {'; '.join(gaps[:2])}." if gaps else ""
-    return f"{provider.activity_coverage}{unseen}"
+    says = provider.activity_coverage
+    return say("findings.activity_unseen", says=says, reasons=gaps[:2]) if gaps else says
 
 
 def write(session: Session, row: IdentityRow, found: Anomaly, coverage: str, now: datetime) -> bool | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from nhi.globs import fits_any
 from nhi.identity import Access, Identity, TrustKind
 from nhi.policy import Environment, Policy
+from nhi.words import sentence
 
 TAGS = ("environment", "env", "stage")  # compared without regard to case; also with "project:" before
 ACCOUNT_NAME = "aws:account-name"  # the tag by which an organisation's accounts tell their names
@@ -21,12 +23,27 @@ WORDS: Mapping[str, str] = {
 }
 
 
+class How(StrEnum):
+    """What tells of an environment."""
+
+    POLICY = "policy"
+    TAG = "tag"
+    ACCOUNT = "account"
+    NAME = "name"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Belongs:
     """The environment of an identity, and how that is known."""
 
     name: str  # "production"
-    because: str  # "policy says so of account 111122223333"
+    how: How
+    what: str  # the account, the tag or the name that tells
+
+    @property
+    def because(self) -> str:
+        """Say how it is known: "policy says so of account 111122223333". Made late: each identity is asked."""
+        return sentence(f"findings.environment_{self.how.value}", what=self.what)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,21 +51,21 @@ class Crossing:
     """A way from one environment into another. `inward`: the other one comes in here."""
 
     name: str  # of the other environment
-    by: str  # "arn:aws:iam::444455556666:root may take it"
+    by: str  # "arn:aws:iam::444455556666:root may be it"
     inward: bool
 
 
 def belongs(identity: Identity, policy: Policy) -> Belongs | None:
     """Return the environment of an identity; None: nothing tells. What is said on purpose comes before names."""
     if (told := _of_account(identity.account, policy.environments)) is not None:
-        return Belongs(name=told, because=f"policy says so of account {identity.account}")
+        return Belongs(name=told, how=How.POLICY, what=identity.account)
     if (tagged := _of_tags(identity.tags)) is not None:
         return tagged
     called = identity.tags.get(ACCOUNT_NAME) or identity.account
     if (name := _in_words([called])) is not None:
-        return Belongs(name=name, because=f"its account is called {called}")
+        return Belongs(name=name, how=How.ACCOUNT, what=called)
     if (own := _of_name(identity.name, policy.environments)) is not None:
-        return Belongs(name=own, because=f"it is called {identity.name}")
+        return Belongs(name=own, how=How.NAME, what=identity.name)
     return None
 
 
@@ -63,24 +80,35 @@ def crossings(identity: Identity, policy: Policy) -> tuple[Crossing, ...]:
     if own is None or identity.access is None:
         return ()
     found = [
-        Crossing(name=name, by=by, inward=inward)
-        for account, by, inward in _reached(identity.access, identity.account)
+        (name, what, inward)
+        for account, what, inward in _reached(identity.access, identity.account)
         if (name := of_account(account, policy)) is not None and name != own.name
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(
+        Crossing(name=name, by=_taken(what) if inward else _allowed(what), inward=inward)
+        for name, what, inward in dict.fromkeys(found)
+    )
+
+
+def _taken(who: str) -> str:
+    return sentence("findings.crossing_taken", who=who)
+
+
+def _allowed(what: str) -> str:
+    return sentence("findings.crossing_allowed", what=what)
 
 
 def _reached(access: Access, own: str) -> Iterable[tuple[str, str, bool]]:
-    """Yield other accounts that trust and permissions name, each with the words for it."""
+    """Yield other accounts that trust and permissions name, each with what names it; True: that may come in here."""
     for trust in access.trust:
         account = account_in(trust.who)
         if trust.kind is TrustKind.IDENTITY and account not in ("", own):
-            yield account, f"{trust.who} may be it", True
+            yield account, trust.who, True
     for permission in access.permissions:
         for resource in permission.resources if permission.allows else ():
             account = account_in(resource)
             if account not in ("", own):
-                yield account, f"it may use {resource}", False
+                yield account, resource, False
 
 
 def account_in(text: str) -> str:
@@ -104,7 +132,7 @@ def _of_tags(tags: Mapping[str, str]) -> Belongs | None:
     for key, value in tags.items():
         if key.lower().removeprefix("project:") in TAGS and value.strip():
             name = WORDS.get(value.strip().lower(), value.strip().lower())
-            return Belongs(name=name, because=f"tag {key}={value.strip()}")
+            return Belongs(name=name, how=How.TAG, what=f"{key}={value.strip()}")
     return None
 
 

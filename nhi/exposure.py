@@ -12,8 +12,8 @@ from datetime import datetime
 
 from nhi.finding import OWASP, Finding, FindingKind, Severity, raised
 from nhi.identity import Identity, Trust, TrustKind
+from nhi.words import sentence
 
-_SAYS = "Read from its own trust policy, and in Google Cloud from roles on it and above; denials in it are left out."
 # Issuers that vouch for everybody who has an account with them: without a condition on whom, that is everybody.
 _PUBLIC_ISSUERS = ("token.actions.githubusercontent.com", "gitlab.com", "app.terraform.io", "agent.buildkite.com")
 # Conditions that tie "anyone" to somebody: an account, an organisation, a principal, a network of one's own.
@@ -34,8 +34,8 @@ def exposed(identity: Identity, now: datetime) -> Iterator[Finding]:
         severity=raised(Severity.HIGH, identity.privileged),
         owasp=OWASP[FindingKind.EXPOSED],
         since=min(now, identity.created_at or now),
-        why=f"Strangers can become it: {found[0]}." + (f" And {len(found) - 1} more ways." if len(found) > 1 else ""),
-        coverage=_SAYS,
+        why=sentence("findings.exposed", way=found[0], more=len(found) - 1),
+        coverage=sentence("findings.exposed_coverage"),
         exact=False,
     )
 
@@ -43,14 +43,14 @@ def exposed(identity: Identity, now: datetime) -> Iterator[Finding]:
 def _open(trust: Trust) -> str | None:
     """Return why a trust names nobody in particular; None: it does."""
     if trust.kind is TrustKind.ANYONE and not _is_narrowed(trust):
-        return f"it trusts everybody ({trust.who})" + (f" by {trust.via}" if trust.via else "")
+        return sentence("findings.exposed_everybody", who=trust.who, via=trust.via)
     if trust.kind is not TrustKind.FEDERATED:
         return None
     issuer = trust.who.partition("oidc-provider/")[2] or trust.who
     if issuer.split("/")[0] in _PUBLIC_ISSUERS and not _says_whom(trust):
-        return f"it trusts all that {issuer.split('/')[0]} vouches for, whoever they work for"
+        return sentence("findings.exposed_issuer", issuer=issuer.split("/")[0])
     if trust.who.startswith("principalSet://") and trust.who.endswith("/*"):
-        return f"it trusts every identity of the pool {trust.who.split('/')[-2]}"
+        return sentence("findings.exposed_pool", pool=trust.who.split("/")[-2])
     return None
 
 

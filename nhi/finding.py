@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from nhi.words import sentence
 
 
 class FindingKind(StrEnum):
@@ -58,6 +61,30 @@ OWASP = {
     FindingKind.HUMAN_USE: "NHI10",
     FindingKind.EXPOSED: "NHI6",
 }
+
+
+class _CredentialWords(Mapping[str, str]):
+    """What a credential of each kind is called in sentences for people, in the language that is spoken."""
+
+    _KINDS = (
+        *("access_key", "role", "console_password", "service_specific_credential", "service_account"),
+        *("service_account_key", "api_key", "workload_identity_provider", "server_certificate", "stored_secret"),
+        "certificate",
+    )
+
+    def __getitem__(self, kind: str) -> str:
+        if kind not in self._KINDS:
+            raise KeyError(kind)
+        return sentence(f"findings.credential_{kind}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._KINDS)
+
+    def __len__(self) -> int:
+        return len(self._KINDS)
+
+
+CREDENTIAL_WORDS = _CredentialWords()
 
 
 @dataclass(frozen=True, kw_only=True)

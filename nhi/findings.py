@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from nhi import permissions, seasons
 from nhi.activity import Profile
 from nhi.exposure import exposed
+from nhi.finding import CREDENTIAL_WORDS as CREDENTIAL_WORDS
 from nhi.finding import OF_ACTIVITY as OF_ACTIVITY
 from nhi.finding import OWASP as OWASP
 from nhi.finding import OWNERSHIP as OWNERSHIP
@@ -37,28 +38,10 @@ from nhi.least import least
 from nhi.misuse import misused
 from nhi.policy import NEVER, Policy
 from nhi.powers import Power, in_words
+from nhi.words import sentence
 
 MISUSE = frozenset({FindingKind.CROSS_ENVIRONMENT, FindingKind.REUSED, FindingKind.HUMAN_USE, FindingKind.EXPOSED})
-# What the source of a use tells, by provider; said with every finding that rests on it.
-EXERCISE_SAYS = {
-    "gcp": "Google's recommender tells of roles given on projects, of at most 90 days, and of no other roles.",
-    "aws": "AWS tells the last try to reach each service, denied ones too, of 400 days and about 4 hours late. It never"
-    " tells that a role was passed on.",
-}
-# A credential is called by these words in sentences for people.
-CREDENTIAL_WORDS = {
-    "access_key": "access key",
-    "role": "role",
-    "console_password": "console password",
-    "service_specific_credential": "service-specific credential",
-    "service_account": "service account",
-    "service_account_key": "service account key",
-    "api_key": "API key",
-    "workload_identity_provider": "workload identity provider",
-    "server_certificate": "server certificate",
-    "stored_secret": "secret",
-    "certificate": "certificate",
-}
+TOLD_OF_USE = ("aws", "gcp")  # providers that tell of which permissions use is made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,40 +147,27 @@ def _unused(identity: Identity, credential: Credential | None, patience: timedel
         severity=raised(Severity.MEDIUM, identity.privileged, subject.last_used_at is None),
         owasp=OWASP[FindingKind.UNUSED],
         since=start + patience,
-        why=_why_unused(identity, credential, start, seen_until, allowed) + _in_season(season),
+        why=sentence(
+            "findings.unused",
+            what=_words(credential),
+            how=_how_unused(subject, start),
+            start=start,
+            service=credential.last_used_service if credential else None,
+            quiet=seen_until - start,
+            limit=allowed,
+            season=season,
+        ),
         coverage=_says(subject.coverage, seen_until),
         exact=start != subject.coverage.seen_from,
     )
 
 
-def _why_unused(
-    identity: Identity, credential: Credential | None, start: datetime, seen_until: datetime, patience: timedelta
-) -> str:
-    subject = credential or identity
-    what = f"This {_words(credential)}" if credential else "This role"
-    quiet, limit = span(seen_until - start), span(patience)
+def _how_unused(subject: Identity | Credential, start: datetime) -> str:
     if subject.last_used_at is not None and start == subject.last_used_at:
-        where = f" (for {credential.last_used_service})" if credential and credential.last_used_service else ""
-        return f"{what} was last used on {start:%-d %B %Y}{where}, {quiet} ago; policy allows {limit}."
+        return "used"
     if start == subject.coverage.seen_from:
-        return f"{what} was not used in the {quiet} that are remembered; policy allows {limit}."
-    made = "was created" if subject.created_at is not None else "was last set"
-    return f"{what} was never used since it {made} on {start:%-d %B %Y}, {quiet} ago; policy allows {limit}."
-
-
-def _in_season(season: seasons.Season | None) -> str:
-    if season is None:
-        return ""
-    times = "once" if season.pauses == 1 else f"{season.pauses} times"
-    return (
-        f" It paused for up to {span(season.longest)} before ({season.name} use, {times}), so"
-        f" {span(season.patience)} were allowed for it."
-    )
-
-
-def span(length: timedelta) -> str:
-    """Return a duration in words, rounded down: "90 days", "1 day", "4 hours"."""
-    return number_of(length.days, "day") if length.days else number_of(length // timedelta(hours=1), "hour")
+        return "remembered"
+    return "created" if subject.created_at is not None else "set"
 
 
 def _unrotated(identity: Identity, credential: Credential, patience: timedelta, now: datetime) -> Iterator[Finding]:
@@ -212,14 +182,10 @@ def _unrotated(identity: Identity, credential: Credential, patience: timedelta, 
         severity=raised(Severity.LOW, identity.privileged, age >= 4 * patience),
         owasp=OWASP[FindingKind.UNROTATED],
         since=changed + patience,
-        why=f"The secret of this {_words(credential)} has been the same since {changed:%-d %B %Y}, {span(age)};"
-        f" policy allows {span(patience)}."
-        if told
-        else f"This {_words(credential)} was made on {changed:%-d %B %Y}, {span(age)} ago, and nothing tells that its"
-        f" secret was changed since; policy allows {span(patience)}.",
-        coverage="The provider's own record of when the secret was made. It does not tell where copies of it lie."
-        if told
-        else "The provider's own record of when it was made. The provider does not tell when its secret is changed.",
+        why=sentence(
+            "findings.unrotated", what=_words(credential), told=told, changed=changed, age=age, limit=patience
+        ),
+        coverage=sentence("findings.unrotated_told" if told else "findings.unrotated_made"),
     )
 
 
@@ -239,24 +205,22 @@ def _overprivileged(identity: Identity, patience: timedelta, now: datetime) -> I
         severity=raised(Severity.LOW, graver, Power.ADMIN in lost),
         owasp=OWASP[FindingKind.OVERPRIVILEGED],
         since=min(now, max(made_at or exercise.seen_from, exercise.seen_from) + patience),
-        why=f"Of {number_of(len(found.kept) + len(found.dropped), _thing(identity))} that it may use it used"
-        f" {len(found.used)} in {span(patience)} ({_first(found.used)}). It has no need to {in_words(lost[:3], 'or')}.",
-        coverage=f"{EXERCISE_SAYS.get(identity.provider, '')} {permissions.says(identity.provider, access)}".strip(),
+        why=sentence(
+            "findings.overprivileged",
+            provider=identity.provider,
+            count=len(found.kept) + len(found.dropped),
+            used=found.used,
+            limit=patience,
+            powers=in_words(lost[:3], either=True),
+        ),
+        coverage=f"{_says_of_exercise(identity.provider)} {permissions.says(identity.provider, access)}".strip(),
         exact=False,
     )
 
 
-def _thing(identity: Identity) -> str:
-    return "role" if identity.provider == "gcp" else "service"
-
-
-def _first(names: Sequence[str], most: int = 4) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def number_of(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+def _says_of_exercise(provider: str) -> str:
+    """Return what the source of a use tells and does not, said with every finding that rests on it."""
+    return sentence(f"findings.exercise_{provider}") if provider in TOLD_OF_USE else ""
 
 
 def _unowned(identity: Identity, owner_active: bool | None, now: datetime) -> Finding:
@@ -267,20 +231,20 @@ def _unowned(identity: Identity, owner_active: bool | None, now: datetime) -> Fi
         severity=raised(Severity.LOW, identity.privileged, gone),
         owasp=OWASP[FindingKind.ORPHANED if gone else FindingKind.UNOWNED],
         since=now if gone or identity.created_at is None else identity.created_at,
-        why="Its owner is no longer active, and nobody has taken it over."
-        if gone
-        else "Nobody has confirmed being answerable for it.",
-        coverage="Answers given to this program. An owner recorded elsewhere counts as evidence until they confirm it.",
+        why=sentence("findings.orphaned" if gone else "findings.unowned"),
+        coverage=sentence("findings.ownership_coverage"),
         exact=False,
     )
 
 
 def _words(credential: Credential | None) -> str:
-    return CREDENTIAL_WORDS.get(credential.kind, credential.kind.replace("_", " ")) if credential else "identity"
+    """Return what a credential is called; without one it is about a role, which is an identity by itself."""
+    kind = credential.kind if credential else "role"
+    return CREDENTIAL_WORDS.get(kind, kind.replace("_", " "))
 
 
 def _says(coverage: Coverage, seen_until: datetime) -> str:
-    return f"{coverage.says} Seen up to {seen_until:%-d %B %Y, %H:%M} UTC.".strip()
+    return sentence("findings.seen_until", says=coverage.says, until=seen_until)
 
 
 def reconcile(
@@ -332,18 +296,20 @@ def is_hidden(finding: Known, identity: Identity, gaps: Sequence[Gap]) -> bool:
 
 
 def _because(finding: Known, identity: Identity, current: Iterable[tuple[FindingKind, str | None]]) -> str:
+    return sentence(f"findings.resolved_{_how_resolved(finding, identity, current)}")
+
+
+def _how_resolved(finding: Known, identity: Identity, current: Iterable[tuple[FindingKind, str | None]]) -> str:
     if finding.kind in OWNERSHIP:
         other = next((kind for kind, key in current if kind in OWNERSHIP), None)
-        return f"It is {other.value} now." if other else "It has an active, confirmed owner."
+        return other.value if other else "owned"
     credential = next((c for c in identity.credentials if c.key == finding.credential_key), None)
     if finding.credential_key is not None and credential is None:
-        return "The credential is gone."
+        return "credential_gone"
     if credential is not None and credential.status is CredentialStatus.INACTIVE:
-        return "The credential is turned off."
+        return "turned_off"
     if finding.kind in MISUSE:
-        return "It is not so any more."
-    if finding.kind is FindingKind.OVERPRIVILEGED:
-        return "It may do less now, uses more of it, or policy allows more now."
-    if finding.kind is FindingKind.UNUSED:
-        return "It was used since, or policy allows more now."
-    return "Its secret was rotated, or policy allows more now."
+        return "misuse"
+    if finding.kind in (FindingKind.OVERPRIVILEGED, FindingKind.UNUSED):
+        return finding.kind.value
+    return "unrotated"

@@ -10,10 +10,10 @@ from nhi.activity import Facet, instant
 from nhi.anomalies import Anomaly, Kind, Signal
 from nhi.countries import name_of
 from nhi.habits import Usual
+from nhi.words import sentence as say
 
 Json = dict[str, Any]
 SHOWN = 12  # values of one fact that a card can hold; all are kept to be learned
-_WORDY = 3
 
 
 def written(at: int) -> str:
@@ -57,11 +57,8 @@ def names(facet: Facet, values: Iterable[str]) -> list[str]:
     if facet is Facet.COUNTRY:
         return [name_of(value) for value in values]
     if facet is Facet.HOUR:
-        return [f"{_WEEKDAYS[int(value[0])]} {value[2:]}:00" for value in values]
+        return [say("findings.hour_of_week", weekday=int(value[0]), hour=value[2:]) for value in values]
     return list(values)
-
-
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def usual_json(usual: Usual) -> Json:
@@ -82,56 +79,26 @@ def values_of(facts: Json) -> list[tuple[str, str]]:
 
 def sentence(found: Anomaly) -> str:
     """Return what happened and what is usual, in one sentence."""
-    at = instant(found.at)
     by_kind: dict[Kind, Signal] = {}
     for signal in found.signals:
         by_kind.setdefault(signal.kind, signal)
-    new = [_said(by_kind[kind]) for kind in _ORDER if kind in by_kind]
-    usual = f"; {usual_words(found.usual)}" if found.usual else ""
-    return f"On {at:%A %-d %B, %H:%M} UTC {', '.join(new)}{usual}."
+    return say(
+        "findings.anomaly",
+        at=instant(found.at),
+        signals=[_signal(by_kind[kind]) for kind in _ORDER if kind in by_kind],
+        usual=usual_words(found.usual) if found.usual else None,
+    )
 
 
 _ORDER = (Kind.DEAD_KEY, Kind.COUNTRY, Kind.TRAVEL, Kind.NETWORK, Kind.AGENT, Kind.ACTION, Kind.DENIALS, Kind.HOUR)
 
 
-def _said(signal: Signal) -> str:
-    told, facts = _few(names(signal.facet, signal.values)), signal.facts
-    match signal.kind:
-        case Kind.DEAD_KEY:
-            return f"a key that {facts['why']}"
-        case Kind.COUNTRY:
-            return f"from {told}"
-        case Kind.TRAVEL:
-            apart = f"{facts['minutes']} minutes apart" if facts["minutes"] else "at once"
-            return f"in {name_of(facts['from'])} and {name_of(facts['to'])} {apart}"
-        case Kind.NETWORK:
-            return f"from the new network {told}"
-        case Kind.AGENT:
-            return f"with {told} for the first time"
-        case Kind.ACTION | Kind.BREADTH:
-            return f"doing {told} for the first time"
-        case Kind.DENIALS:
-            return f"{facts['number']} refusals of {facts['kinds']} kinds"
-        case Kind.HOUR:
-            return "at an unusual hour"
-
-
-def _few(values: Sequence[str]) -> str:
-    more = len(values) - _WORDY
-    return ", ".join(values[:_WORDY]) + (f" and {more} more" if more > 0 else "")
-
-
 def countries_words(codes: Sequence[str], number: int) -> str:
     """Return "Ireland", "Ireland and France", or "5 countries"."""
-    return " and ".join(names(Facet.COUNTRY, codes)) if number <= 2 else f"{number} countries"
+    return say("findings.countries", names=names(Facet.COUNTRY, codes), number=number)
 
 
 def usual_words(usual: Usual) -> str:
     """Return a habit in half a sentence: "always from 3 networks in Ireland on weekdays"."""
-    where = f"from {usual.networks} network{'' if usual.networks == 1 else 's'}"
-    if usual.countries:
-        where += f" in {countries_words(usual.countries, usual.countries_known)}"
-    when = " on weekdays" if usual.weekdays_only else ""
-    if usual.hours:
-        when += f" from {usual.hours[0]:02d}:00 to {usual.hours[1]:02d}:00"
-    return f"always {where}{when} before ({usual.days} days)"
+    countries = countries_words(usual.countries, usual.countries_known) if usual.countries else None
+    return say("findings.usual", usual=usual, countries=countries)

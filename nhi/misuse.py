@@ -16,6 +16,7 @@ from nhi.activity import Facet, Profile
 from nhi.finding import OWASP, Finding, FindingKind, Severity, raised
 from nhi.identity import Credential, CredentialStatus, Evidence, Identity, TrustKind
 from nhi.policy import Policy
+from nhi.words import sentence
 
 LATELY = timedelta(days=90)
 CONDUCT_OF = timedelta(days=30)  # what it did in this time counts
@@ -24,11 +25,6 @@ _PEOPLES_TOOLS = ("mozilla", "console", "signin", "aws-console", "awsconsole", "
 _DESKTOPS = (" on macos", " on windows", " on darwin")
 USED_BY = "aws:used-by"  # the tag that tells what runs as a role: nhi/providers/aws/others.py
 _KUBERNETES = re.compile(r"serviceAccount:[^\[]+\.svc\.id\.goog\[([^/\]]+)/([^\]]+)\]")
-_NAMED_AT_MOST = 3
-_ACCESS_SAYS = "Read from who may take it and from its own policies"
-_USE_SAYS, _NO_USE_SAYS = ", and from the other accounts that its trail names, of 30 days", "; not from its use"
-_RUNS_SAYS = "Read from the services that were looked at and, where its trail is read, from its last 30 days."
-_PEOPLE_SAYS = "Sign-ins are told by IAM, sessions and tools by audit trails, as far as those are read."
 
 
 def misused(
@@ -56,9 +52,14 @@ def _across(identity: Identity, conduct: Profile | None, policy: Policy, now: da
     yield _finding(
         FindingKind.CROSS_ENVIRONMENT,
         raised(Severity.LOW, into_production or from_elsewhere, identity.privileged),
-        f"It belongs to {own.name} ({own.because}), and joins it with {_listed(names)}:"
-        f" {_listed(way.by for way in ways)}.",
-        f"{_ACCESS_SAYS}{_USE_SAYS if conduct is not None else _NO_USE_SAYS}.",
+        sentence(
+            "findings.cross_environment",
+            name=own.name,
+            because=own.because,
+            names=names,
+            ways=_each_once(way.by for way in ways),
+        ),
+        sentence(f"findings.cross_environment_{'without' if conduct is None else 'with'}_use"),
         identity,
         now,
     )
@@ -69,8 +70,8 @@ def _used_across(conduct: Profile | None, own: environment.Belongs, policy: Poli
     for account, (_, days, *_) in (conduct.values(Facet.ELSEWHERE) if conduct is not None else {}).items():
         name = environment.of_account(account, policy)
         if name is not None and name != own.name:
-            on = f"{days} day{'' if days == 1 else 's'}"
-            yield environment.Crossing(name=name, by=f"it was used in {account} on {on}", inward=False)
+            by = sentence("findings.crossing_used", account=account, days=days)
+            yield environment.Crossing(name=name, by=by, inward=False)
 
 
 def _reused(identity: Identity, conduct: Profile | None, now: datetime) -> Iterator[Finding]:
@@ -82,8 +83,8 @@ def _reused(identity: Identity, conduct: Profile | None, now: datetime) -> Itera
     yield _finding(
         FindingKind.REUSED,
         raised(Severity.LOW, identity.privileged),
-        f"{len(found)} workloads share it: {_listed(found)}. What one of them needs, or leaks, all of them have.",
-        _RUNS_SAYS,
+        sentence("findings.reused", workloads=_each_once(found)),
+        sentence("findings.reused_coverage"),
         identity,
         now,
     )
@@ -114,7 +115,7 @@ def _programs(conduct: Profile | None) -> list[str]:
     networks = [one for one in steady[Facet.NETWORK] if not one.startswith(("aws:", "gcp:"))]
     if len(agents) < 2 or len(networks) < 2:
         return []
-    return [f"{agent} (from {len(networks)} networks)" for agent in agents]
+    return [sentence("findings.reused_program", agent=agent, networks=len(networks)) for agent in agents]
 
 
 def _steady(values: Mapping[str, list[int]]) -> list[str]:
@@ -132,11 +133,11 @@ def _seen_at_work(conduct: Profile | None, policy: Policy) -> Iterator[str]:
         return
     for agent in conduct.values(Facet.AGENT):
         if _is_interactive(agent):
-            yield f"it was used with {agent}"
+            yield sentence("findings.human_tool", agent=agent)
     offices = [ip_network(one) for one in policy.people.office_networks]
     for network in conduct.values(Facet.NETWORK):
         if any(_lies_in(network, office) for office in offices):
-            yield f"it was used from the office ({network})"
+            yield sentence("findings.human_office", network=network)
 
 
 def _lies_in(network: str, office: IPv4Network | IPv6Network) -> bool:
@@ -158,8 +159,8 @@ def _by_people(
     yield _finding(
         FindingKind.HUMAN_USE,
         raised(Severity.LOW, identity.privileged),
-        f"A person uses it: {_listed(facts)}. What a machine does and what a person does cannot be told apart then.",
-        _PEOPLE_SAYS,
+        sentence("findings.human_use", signs=_each_once(facts)),
+        sentence("findings.human_coverage"),
         identity,
         now,
     )
@@ -171,7 +172,7 @@ def _signs_in(identity: Identity, now: datetime) -> Iterator[str]:
     keys = [one for one in used if one.kind in ("access_key", "service_specific_credential")]
     for password in used:
         if password.kind == "console_password" and keys and password.last_used_at is not None:
-            yield f"somebody signed in with its password on {password.last_used_at:%-d %B %Y}"
+            yield sentence("findings.human_sign_in", at=password.last_used_at)
 
 
 def _has_machine_credentials(identity: Identity) -> bool:
@@ -191,13 +192,11 @@ def _taken_by(identity: Identity, sessions: Sequence[Evidence], now: datetime) -
         return
     for fact in sessions:
         if "@" in fact.points_to and fact.at is not None and fact.at > now - LATELY:
-            yield f"{fact.points_to} took it on {fact.at:%-d %B %Y}"
+            yield sentence("findings.human_session", who=fact.points_to, at=fact.at)
 
 
-def _listed(words: Iterable[str]) -> str:
-    every = list(dict.fromkeys(words))
-    more = len(every) - _NAMED_AT_MOST
-    return ", ".join(every[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+def _each_once(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))
 
 
 def _finding(

@@ -16,28 +16,21 @@ from functools import lru_cache
 
 from nhi import catalog, globs
 from nhi.identity import Access, Permission
+from nhi.words import sentence
 
 OWN_NAME = "${"  # a resource that holds a policy variable is the identity's own, or of its own kind
-_RESOURCES = "resources (buckets, keys, queues)"
 
 
 def says(provider: str, access: Access | None) -> str:
     """Return what is seen of what an identity may do, and what is not, in a sentence."""
     above = access is not None and access.ceilings is not None
     if provider == "gcp":
-        denied = ", and deny policies; " if above else "; not from deny policies, and "
-        return f"Read from roles on projects and what is above them{denied}not from policies of {_RESOURCES}."
+        return sentence("findings.permissions_gcp_denials" if above else "findings.permissions_gcp")
     if provider != "aws":
         return ""
     named = access is not None and access.by_resources is not None
-    seen = [one for one, is_seen in ((_RESOURCES, named), ("organisations", above)) if is_seen]
-    unseen = [one for one, is_seen in ((_RESOURCES, named), ("organisations", above)) if not is_seen]
-    read = f", and policies of {' and '.join(seen)}" if seen else ""
-    return (
-        f"Read from its own policies, its groups' and its boundary{read}"
-        + (f"; not from policies of {' and '.join(unseen)}" if unseen else "")
-        + "."
-    )
+    seen = {(False, False): "", (True, False): "_resources", (False, True): "_organisations", (True, True): "_both"}
+    return sentence(f"findings.permissions_aws{seen[named, above]}")
 
 
 class Reach(IntEnum):

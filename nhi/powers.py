@@ -13,6 +13,7 @@ from enum import StrEnum
 from nhi.globs import fits_any
 from nhi.identity import Access, Identity, Permission
 from nhi.permissions import Reach, names, reach, reach_of_others
+from nhi.words import sentence
 
 
 class Power(StrEnum):
@@ -26,20 +27,12 @@ class Power(StrEnum):
     CROSS_ACCOUNT = "cross_account"  # it reaches into another account or project
 
 
-_WORDS = {
-    Power.ADMIN: "administer its account",
-    Power.ESCALATION: "give itself more rights",
-    Power.SECRETS: "read secrets",
-    Power.DATA_WRITE: "change data",
-    Power.DATA_READ: "read data",
-    Power.CROSS_ACCOUNT: "reach into other accounts",
-}
+def in_words(powers: Iterable[Power], *, either: bool = False) -> str:
+    """Return powers for a sentence that begins "It may": "administer its account, read secrets and change data".
 
-
-def in_words(powers: Iterable[Power], link: str = "and") -> str:
-    """Return powers for a sentence that begins "It may": "administer its account, read secrets and change data"."""
-    *first, last = [_WORDS[power] for power in powers]
-    return f"{', '.join(first)} {link} {last}" if first else last
+    With `either` it ends with "or".
+    """
+    return sentence("findings.powers", powers=list(powers), either=either)
 
 
 @dataclass(frozen=True, kw_only=True)

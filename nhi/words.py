@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,17 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 def listed(values: Sequence[object], more: int = 0, *, plain: bool = False) -> Inert:
     """Filter: names after each other, as code or `plain`, and how many more there are: "`a`, `b` and 2 more"."""
-    shown = ", ".join(inert(cut(value, 60)) if plain else code(value, 60) for value in values)
-    return Inert(f"{shown} and {more} more" if more > 0 else shown)
+    return _and_more([inert(cut(value, 60)) if plain else code(value, 60) for value in values], more)
+
+
+def few(values: Sequence[object], most: int = 3, of: int | None = None) -> Inert:
+    """Filter: the first of many (`of`: of how many) in full, and how many more there are: "a, b, c and 2 more"."""
+    return _and_more([inert(value) for value in values[:most]], (len(values) if of is None else of) - most)
+
+
+def _and_more(names: Sequence[Inert], more: int) -> Inert:
+    listing = Inert(", ".join(names))
+    return Inert(prose("words.and_more", listing=listing, more=more)) if more > 0 else listing
 
 
 def coded(value: object) -> Inert:
@@ -125,9 +134,14 @@ def coded(value: object) -> Inert:
 
 def span(length: timedelta) -> Inert:
     """Filter: a duration, rounded down: "90 days", "1 day", "4 hours"."""
-    if length.days:
-        return Inert(prose("words.days", number=length.days))
-    return Inert(prose("words.hours", number=length // timedelta(hours=1)))
+    where, number = ("words.days", length.days) if length.days else ("words.hours", length // timedelta(hours=1))
+    return _number_of(where, number, _speaking.get() or _usual)
+
+
+@lru_cache(maxsize=10_000)
+def _number_of(where: str, number: int, language: str) -> Inert:
+    with speaking(language):
+        return Inert(prose(where, number=number))
 
 
 _speaking: ContextVar[str | None] = ContextVar("language", default=None)
@@ -168,7 +182,7 @@ def environment(language: str = LANGUAGE, folder: Path | None = None) -> Environ
     made.filters.update(
         {"cut": cut, "code": code, "key_id": key_id, "day": day, "last_day": last_day}
         | {"moment": moment, "plural": plural, "listed": listed}
-        | {"coded": coded, "span": span}
+        | {"coded": coded, "span": span, "few": few}
     )
     return made
 

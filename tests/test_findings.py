@@ -25,12 +25,12 @@ from nhi.findings import (
     matters,
     quiet_since,
     reconcile,
-    span,
 )
 from nhi.identity import Aspect, Coverage, Credential, CredentialStatus, Custody, Gap, Identity
 from nhi.policy import Policy, parse
 from nhi.records import write_identity
 from nhi.tables import EventRow, FindingRow, IdentityRow, new_id
+from nhi.words import span
 from tests.factories import NOW
 from tests.strategies import (
     DAY,

@@ -236,6 +236,18 @@ def test_what_is_unusual_while_the_question_is_open_grows_it_and_asks_nobody_twi
     assert "192.0.2.0/24" in f"{world.workspace.as_('ana').last()}"
 
 
+def test_a_key_that_a_scan_saw_used_first_was_thought_dead_all_the_same(world: World) -> None:
+    (key,) = world.add_user("ci-deploy", 200)
+    world.scan()
+    stolen(world, "ci-deploy", key)
+    world.cloud.record_use(key, world.clock())
+    world.scan()
+    (unused,) = world.rows(FindingRow, kind=FindingKind.UNUSED)
+    assert unused.status is FindingStatus.RESOLVED
+    assert work.activity_all(world.program).opened == 1
+    assert "a key that was found unused, since" in finding(world).why
+
+
 def test_silence_goes_to_the_next_after_some_hours_and_turns_nothing_off(world: World) -> None:
     key = alarmed(world)
     world.clock.pass_by(hours=3, minutes=50)

@@ -20,7 +20,7 @@ from nhi import overview, words
 from nhi import stats as figures
 from nhi.database import Sessions, reading
 from nhi.escalation import AskStatus, Verdict
-from nhi.findings import FindingKind, FindingStatus
+from nhi.findings import FindingKind, FindingStatus, Known, assess, reconcile
 from nhi.policy import Policy, parse
 from nhi.stats import Stats, unowned_hours
 from nhi.tables import AttestationRow, DeliveryRow, GapRow, PersonRow, ScanRow, new_id
@@ -28,6 +28,7 @@ from nhi.words import speaking
 from tests.conftest import Clock, copy_of
 from tests.factories import NOW, make_ask, make_finding, make_identity, make_owner
 from tests.slack_facts import ask, shown
+from tests.strategies import a_key, a_user, ago
 
 Json = dict[str, Any]
 DAYS = tuple(date(2026, 11, 23) - timedelta(days=27 - number) for number in range(28))
@@ -316,14 +317,18 @@ def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (folder / "de" / "messages.mrkdwn.j2").write_text(
         "{% block answered %}Danke, {{ name | code }} gehört jetzt Ihnen.{% endblock %}"
     )
+    (folder / "de" / "findings.mrkdwn.j2").write_text(
+        "{% block unused %}Seit {{ quiet | span }} nicht benutzt.{% endblock %}"
+        "{% block resolved_owned %}Es hat jetzt einen Besitzer.{% endblock %}"
+    )
+    (folder / "de" / "words.mrkdwn.j2").write_text("{% block days %}{{ number }} Tagen{% endblock %}")
     monkeypatch.setattr(words, "TEMPLATES", folder)
-    words.environment.cache_clear()
-    words._template.cache_clear()
-    words._fixed.cache_clear()
+    kept = (words.environment, words._template, words._fixed, words._number_of)
+    for one in kept:
+        one.cache_clear()
     yield
-    words.environment.cache_clear()
-    words._template.cache_clear()
-    words._fixed.cache_clear()
+    for one in kept:
+        one.cache_clear()
 
 
 @pytest.mark.usefixtures("german")
@@ -332,6 +337,26 @@ def test_a_second_language_loads_and_what_it_lacks_is_said_in_english() -> None:
         labels = [element["text"]["text"] for element in card.buttons(ask(), "o" * 32)[0]["elements"]]
     assert labels[:2] == ["Gehört mir", "Not mine"]
     assert card.buttons(ask(), "o" * 32)[0]["elements"][0]["text"]["text"] == "It's mine"
+
+
+@pytest.mark.usefixtures("german")
+def test_why_something_is_a_finding_and_why_it_is_over_is_said_in_the_language_that_is_spoken() -> None:
+    user = a_user(a_key(last_used_at=ago(90), rotated_at=ago(1)))
+    owned = a_user(a_key(last_used_at=NOW))
+    known = Known(
+        id="f", kind=FindingKind.UNOWNED, credential_key=None, status=FindingStatus.OPEN, justified_until=None
+    )
+
+    def told() -> set[str]:
+        broken = assess(user, owner_active=None, gaps=(), policy=Policy(), now=NOW)
+        over = reconcile((), [known], identity=owned, gaps=(), now=NOW).resolved
+        return {finding.why for finding in broken} | {because for _, because in over}
+
+    english = told()
+    with speaking("de"):
+        german = told()
+    assert german - english == {"Seit 90 Tagen nicht benutzt.", "Es hat jetzt einen Besitzer."}
+    assert len(german & english) == len(english) - 2, "what German lacks is said in English"
 
 
 @pytest.mark.usefixtures("german")

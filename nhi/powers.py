@@ -124,7 +124,8 @@ _GOOGLE: Mapping[Power, tuple[str, ...]] = {
         *("roles/artifactregistry.writer",),
     ),
     Power.DATA_READ: (
-        *("roles/owner", "roles/editor", "roles/viewer", "roles/storage.admin", "roles/storage.object*"),
+        *("roles/owner", "roles/editor", "roles/viewer", "roles/storage.admin", "roles/storage.object*Admin"),
+        *("roles/storage.objectUser", "roles/storage.objectViewer"),
         *("roles/storage.legacy*Reader", "roles/bigquery.admin", "roles/bigquery.data*", "roles/spanner.*dmin"),
         *("roles/spanner.database*", "roles/cloudsql.*", "roles/datastore.*", "roles/bigtable.*"),
         *("roles/pubsub.admin", "roles/pubsub.editor", "roles/pubsub.subscriber", "roles/artifactregistry.*"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nhi import findings, paste
@@ -185,6 +185,7 @@ class TestDenyPolicies:
         assert google.calls("iam.policies.listPolicies") == {"iam.policies.listPolicies": 3}
 
     @settings(max_examples=50, deadline=None)
+    @example(given=["roles/storage.objectCreator"], denied=["*"], condition="")
     @given(
         given=st.lists(st.sampled_from(sorted(ROLES)), min_size=1, max_size=4),
         denied=st.lists(st.sampled_from((*NEEDED, "*", "iam.googleapis.com/*.*", "storage.googleapis.com/objects.*"))),

@@ -129,7 +129,13 @@ def coded(value: object) -> Inert:
     parts = str(value).split("`")
     if len(parts) % 2 == 0:  # one was cut off
         parts[-2:] = ["`".join(parts[-2:])]
-    return Inert("".join(code(part) if at % 2 and part.strip() else inert(part) for at, part in enumerate(parts)))
+    return Inert("".join(code(part) if at % 2 and part.strip() else _between(part) for at, part in enumerate(parts)))
+
+
+def _between(part: str) -> str:
+    """Return text that stands beside code, with the spaces that part the two: `inert` takes those away."""
+    said = inert(part)
+    return " " * part[:1].isspace() + said + " " * (part[-1:].isspace() and said != "")
 
 
 def span(length: timedelta) -> Inert:

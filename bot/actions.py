@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from bot import codes, events, messages, metrics, modals, suggest
 from bot.slack import After, Bot, Decide, Json, one_sentence, tell
-from nhi import alarms, answers, authority, decisions, facts, ledger
+from nhi import alarms, answers, authority, decisions, facts, ledger, risk
 from nhi.answers import Answered, Answering
 from nhi.database import reading
 from nhi.errors import AlreadyAnswered, BadAnswer, NotAllowed
@@ -227,9 +227,10 @@ def _takes(answering: Answering, policy: Policy) -> modals.Takes:
     """Return what the form has to say of how this is turned off."""
     live = [each for each in answering.identity.credentials if each.status is CredentialStatus.ACTIVE]
     needs = [decisions.needs(answering, policy, each.kind) for each in live] or [decisions.needs(answering, policy)]
+    second = next((each.second for each in needs if each.second), None)
     acts, test = policy.remediation.mode == "reversible", policy.remediation.scream_test
     return modals.Takes(
-        second=next((each.second for each in needs if each.second), None) if acts else None,
+        second=risk.in_words(second) if acts and second else None,
         code=any(each.step_up for each in needs),
         ladder=test.ladder if test.when != "never" else (),
         only_test=test.when == "always",

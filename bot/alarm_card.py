@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bot.render import Blocks, Json, Words, say
+from nhi.escalation import names_in_order
 from nhi.findings import OF_ACTIVITY
 from nhi.words import read_moment
 
@@ -69,7 +70,7 @@ def below(facts: Json, reader_is_asked: bool) -> Blocks:
             asked_is_reader=reader_is_asked,
             mode=facts["mode"],
             on_not_us=facts["on_not_us"],
-            to=silence["to"] if reader_is_asked else silence["to"].replace("your manager", "their manager"),
+            to=names_in_order(silence["to"], theirs=not reader_is_asked),
             escalates_at=silence["escalates_at"],
         ).context(),
     ]

@@ -11,6 +11,8 @@ from datetime import date
 
 from PIL import Image, ImageDraw, ImageFont
 
+from nhi.words import sentence
+
 WIDTH, HEIGHT = 1000, 460
 LEFT, RIGHT, TOP, BOTTOM = 90, 40, 118, 70
 PAPER, INK, FAINT, LINE, EVEN, DUE = "#f8f8f7", "#1d1c1d", "#d5d4d2", "#1264a3", "#76726c", "#b4451f"
@@ -39,9 +41,11 @@ def draw(title: str, days: Sequence[tuple[date, int]], due_on: date) -> bytes:
     pen.ellipse([last_x - 8, last_y - 8, last_x + 8, last_y + 8], fill=LINE)
     near_edge = last_x > WIDTH - RIGHT - 140
     where, anchor = (last_x + (0 if near_edge else 14), last_y - 12), "rs" if near_edge else "ls"
-    pen.text(where, f"{days[-1][1]:,} left", fill=LINE, font=_font(24), anchor=anchor)
-    pen.text((LEFT, HEIGHT - BOTTOM + 14), _day(first), fill=INK, font=_font(20))
-    pen.text((x, HEIGHT - BOTTOM + 14), f"due {_day(due_on)}", fill=DUE, font=_font(20), anchor="ra")
+    pen.text(where, sentence("review.burndown_left", left=days[-1][1]), fill=LINE, font=_font(24), anchor=anchor)
+    pen.text((LEFT, HEIGHT - BOTTOM + 14), sentence("review.burndown_day", day=first), fill=INK, font=_font(20))
+    pen.text(
+        (x, HEIGHT - BOTTOM + 14), sentence("review.burndown_due", day=due_on), fill=DUE, font=_font(20), anchor="ra"
+    )
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return out.getvalue()
@@ -68,7 +72,3 @@ def _dashed(pen: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[flo
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
-
-
-def _day(day: date) -> str:
-    return f"{day.day} {day:%b}"

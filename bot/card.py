@@ -13,12 +13,13 @@ from typing import Any
 
 from bot import alarm_card
 from bot.render import Blocks, Json, Words, fitting, say, text_length
+from nhi import authority
 from nhi import powers as dangers
-from nhi.escalation import AskStatus, Verdict
+from nhi.escalation import AskStatus, Verdict, names_in_order
 from nhi.findings import OWNERSHIP
 from nhi.remediation import UNDO_FOR, RemediationStatus
 from nhi.screaming import in_words
-from nhi.words import read_moment
+from nhi.words import read_moment, sentence
 
 # Slack takes 50 blocks and about 10,000 characters of text in one message: six cards of these sizes, and a heading.
 BLOCKS_AT_MOST = 7
@@ -29,25 +30,8 @@ ACTS_AT_MOST = 2
 REASONS_AT_MOST = 2
 POWERS_AT_MOST = 3
 
-KINDS = {  # what an identity is called in sentences for people, by (provider, kind)
-    ("aws", "iam_user"): "AWS user",
-    ("aws", "iam_role"): "AWS role",
-    ("aws", "oidc_provider"): "AWS identity provider (OIDC)",
-    ("aws", "saml_provider"): "AWS identity provider (SAML)",
-    ("aws", "server_certificate"): "AWS server certificate",
-    ("aws", "secret"): "AWS secret",
-    ("aws", "trust_anchor"): "AWS Roles Anywhere authority",
-    ("aws", "roles_anywhere_subject"): "AWS Roles Anywhere certificate",
-    ("aws", "identity_center_application"): "AWS Identity Center application",
-    ("aws", "permission_set"): "AWS Identity Center permission set",
-    ("gcp", "service_account"): "Google Cloud service account",
-    ("gcp", "service_agent"): "Google-managed account",
-    ("gcp", "api_key"): "Google Cloud API key",
-    ("gcp", "workload_identity_pool"): "Google Cloud workload identity pool",
-}
 _CERTIFIED = ("acting", "testing", "done", "undoing", "undone", "closed")
 WAITS = ("awaiting", "planned", "acting", "testing", "undoing")  # statuses of an act that something is still to come of
-_THEN = ", then "  # as nhi.escalation.names_in_order puts between the rungs of the ladder
 _SYMBOLS = {"critical": "🔴", "high": "🔴", "medium": "🟠", "low": "🟡"}
 
 
@@ -149,8 +133,13 @@ def told(facts: Json) -> str:
 def kind_of(identity: Json) -> str:
     """Return what an identity is, in plain words."""
     provider, kind = str(identity["provider"]), str(identity["kind"])
-    words = KINDS.get((provider, kind)) or f"{provider.upper()} {kind.replace('_', ' ')}"
-    return words[:60]
+    return sentence("kinds.identity", provider=provider, kind=kind)[:60]
+
+
+def findings_in_words(kinds: Iterable[str]) -> str:
+    """Return what is wrong, after each other, each once; nothing where nothing is."""
+    found = list(dict.fromkeys(kinds))
+    return sentence("kinds.findings", kinds=found) if found else ""
 
 
 def symbol(facts: Json) -> str:
@@ -217,23 +206,16 @@ def _silence(facts: Json, reader_is_asked: bool) -> Json:
     silence, drawn_at = facts["silence"], read_moment(facts["drawn_at"])
     reminder_at = read_moment(silence["reminder_at"])
     ahead = reminder_at is not None and drawn_at is not None and reminder_at > drawn_at
-    told = [_rung(rung) for rung in silence["escalated_to"]]
-    next_ones = [rung for rung in silence["to"].split(_THEN) if rung not in told]
+    ladder: list[str] = silence["to"]
+    told: list[str] = silence["escalated_to"]
+    next_ones = [rung for rung in ladder if rung not in told]
+    theirs = not reader_is_asked
     return {
         "reminder_at": silence["reminder_at"] if ahead else None,
         "escalates_at": silence["escalates_at"],
-        "to": _ladder(next_ones, reader_is_asked),
-        "escalated_to": _ladder(told, reader_is_asked),
+        "to": names_in_order(next_ones, theirs=theirs) if next_ones or not ladder else "",
+        "escalated_to": names_in_order(told, theirs=theirs) if told else "",
     }
-
-
-def _rung(rung: str) -> str:
-    return "your manager" if rung == "manager" else rung
-
-
-def _ladder(rungs: Iterable[str], reader_is_asked: bool) -> str:
-    words = _THEN.join(rungs)
-    return words if reader_is_asked else words.replace("your manager", "their manager")
 
 
 def answers_lines(facts: Json, most: int = ANSWERS_AT_MOST) -> Words:
@@ -246,7 +228,7 @@ def answers_lines(facts: Json, most: int = ANSWERS_AT_MOST) -> Words:
 
 
 def _answer(answer: Json, ids: dict[str, Any]) -> Json:
-    by_right = answer["authority"] if answer["authority"] not in ("asked", "owner") else None
+    by_right = authority.in_words(answer["authority"]) if answer["authority"] not in ("asked", "owner") else None
     return answer | {"key": ids.get(answer["credential"]), "authority": by_right}
 
 
@@ -279,17 +261,13 @@ def certificate_lines(facts: Json) -> Blocks:
     words = {
         "made_at": told_of["made_at"],
         "key": public_id(newest["credential"]),
-        "sources": [source | {"lag": _hours(source["lag_hours"])} for source in told_of["sources"]],
+        "sources": told_of["sources"],
         "caller": told_of["last_caller"],
         "last_used_at": told_of["last_used_at"],
         "season": told_of["season"],
         "hidden": "; ".join(source["cannot_see"] for source in read or told_of["sources"]),
     }
     return [say("card.certificate", **words).context()]
-
-
-def _hours(lag: float | None) -> str:
-    return f"up to {round(lag)} hours" if lag and lag >= 1 else f"up to {round((lag or 0) * 60)} minutes"
 
 
 def buttons(facts: Json, offer_id: str | None) -> Blocks:

@@ -168,7 +168,9 @@ def _show_picture(bot: Bot, body: Json, figures: Stats) -> None:
     """Upload the picture and show it to who asked; without it nothing is missing, the words said it all."""
     picture, alt = stats.draw(figures), stats.alt_text(figures)
     try:
-        kept = bot.client.files_upload_v2(content=picture, filename="nhi-stats.png", title="nhi stats", alt_txt=alt)
+        kept = bot.client.files_upload_v2(
+            content=picture, filename="nhi-stats.png", title=sentence("stats.file"), alt_txt=alt
+        )
     except UNWELL as error:
         log.warning("the picture of the stats was left out: Slack answers %s", trouble(error).code)
         return
@@ -178,8 +180,8 @@ def _show_picture(bot: Bot, body: Json, figures: Stats) -> None:
 def _findings(asked: Asked) -> Message:
     rows = facts.open_findings(asked.session)
     kinds = Counter(row.kind.value for row in rows)
-    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    return lists.findings(sentence("commands.findings", count=len(rows), kinds=counts), rows, "findings", _page(asked))
+    said = sentence("commands.findings", count=len(rows), kinds=kinds.most_common())
+    return lists.findings(said, rows, "findings", _page(asked))
 
 
 def _page(asked: Asked) -> int:

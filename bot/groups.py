@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bot.card import (
     CHARACTERS_AT_MOST,
     buttons,
+    findings_in_words,
     is_open,
     join,
     kind_of,
@@ -69,7 +70,11 @@ def _body(members: Sequence[Json]) -> Blocks:
     waiting = [facts for facts in members if is_open(facts)]
     first = (waiting or list(members))[0]
     shared = [kind for kind in _kinds(first) if all(kind in _kinds(facts) for facts in waiting)]
-    about = {"kind": kind_of(first["identity"]), "account": first["identity"]["account"], "kinds": ", ".join(shared)}
+    about = {
+        "kind": kind_of(first["identity"]),
+        "account": first["identity"]["account"],
+        "kinds": findings_in_words(shared),
+    }
     heading = say("groups.heading", left=len(waiting), **about)
     differ = len({facts["ask"]["because"] for facts in waiting}) > 1
     lines = say("groups.lines", lines=[_line(facts, shared, with_reason=differ) for facts in members])
@@ -91,7 +96,7 @@ def _line(facts: Json, shared: Sequence[str], *, with_reason: bool) -> Json:
     return {
         "name": facts["identity"]["name"],
         "open": is_open(facts),
-        "also": ", ".join(kind for kind in _kinds(facts) if kind not in shared),
+        "also": findings_in_words([kind for kind in _kinds(facts) if kind not in shared]),
         "because": facts["ask"]["because"] if with_reason else None,
         "last_used_at": last_use(facts)["last_used_at"],
         "verdict": said.get("verdict"),

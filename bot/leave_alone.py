@@ -53,8 +53,7 @@ def _read_snooze(asked: Asked) -> tuple[IdentityRow, date]:
     if not found:
         raise NotAllowed(sentence("commands.snooze_unknown", name=plain_text(name)))
     if len(found) > 1:
-        names = [f"{each.name} in {each.account}" for each in found[:NAMES_SHOWN]]
-        raise NotAllowed(sentence("commands.snooze_several", count=len(found), names=names))
+        raise NotAllowed(sentence("commands.snooze_several", count=len(found), found=found[:NAMES_SHOWN]))
     return found[0], day
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bot import groups
-from bot.card import buttons, is_open, kind_of, question, told
+from bot.card import buttons, findings_in_words, is_open, kind_of, question, told
 from bot.render import Blocks, Cards, Json, Message, Words, say
 from bot.whois import full, whois
 
@@ -209,7 +209,7 @@ def _owned(items: Sequence[Json], owned: int, more: int = 0) -> Words:
             "kind": kind_of(item["identity"]),
             "name": item["identity"]["name"],
             "account": item["identity"]["account"],
-            "findings": ", ".join(dict.fromkeys(finding["kind"] for finding in item.get("findings", []))),
+            "findings": findings_in_words([finding["kind"] for finding in item.get("findings", [])]),
         }
         for item in items
     ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from bot.card import kind_of
+from bot.card import findings_in_words, kind_of
 from bot.render import Blocks, Json, Words, say
 from nhi import alarms
 from nhi.cards import DISABLES, NOT_ROTATED
@@ -39,7 +39,7 @@ def justify(facts: Json, offer_id: str, *, policy: Policy, now: datetime) -> Jso
     day = latest_day(policy, now)
     latest = day if day < date.max else None  # None: policy sets no limit
     first = min((now + REASONABLE).date(), day)
-    findings = ", ".join(dict.fromkeys(f["kind"] for f in facts["findings"] if f["kind"] not in OWNERSHIP)) or "this"
+    findings = findings_in_words([finding["kind"] for finding in facts["findings"] if finding["kind"] not in OWNERSHIP])
     blocks = [
         _about(facts),
         say("modals.justify_intro", findings=findings).context(),
@@ -86,7 +86,7 @@ def _before_claim(view: Json, blocks: Blocks) -> Json:
 
 def _ways(takes: Takes, mode: str) -> Blocks:
     """Offer how it is turned off, where there is more than one way."""
-    steps = ", then ".join(in_words(step) for step in takes.ladder)
+    steps = sentence("words.steps", lengths=[in_words(step) for step in takes.ladder])
     if takes.only_test and mode != "propose":
         return [say("modals.only_test", steps=steps).rich()]
     ways = ["now", *(["test"] if takes.ladder else []), *(["sessions"] if takes.sessions else [])]
@@ -186,12 +186,11 @@ def _is_offered(verdict: Verdict, kind: str, custody: str) -> bool:
 
 def _found(facts: Json) -> dict[str, str]:
     """Return what was found of each credential, by its row."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for finding in facts["findings"]:
         if finding["credential"]:
-            row = finding["credential"]["row"]
-            found[row] = ", ".join(filter(None, [found.get(row), finding["kind"]]))
-    return found
+            found.setdefault(finding["credential"]["row"], []).append(finding["kind"])
+    return {row: findings_in_words(kinds) for row, kinds in found.items()}
 
 
 def _about_credential(verdict: Verdict, facts: Json, offer_id: str) -> Json:

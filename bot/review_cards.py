@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from bot.card import grown_in_words, kind_of
+from bot.card import findings_in_words, grown_in_words, kind_of
 from bot.messages import first_name
 from bot.render import Blocks, Json, Message, Words, fitting, say, text_length
 from bot.review_words import changes_in_words, credential_words, powers_in_words, use_in_words
@@ -114,7 +114,7 @@ def _line(facts: Json, offer_id: str | None, about: Json) -> Blocks:
 def _one_line(facts: Json) -> Blocks:
     said = {
         "use": use_in_words(facts, in_line=True),
-        "findings": ", ".join(dict.fromkeys(finding["kind"] for finding in facts["findings"])),
+        "findings": findings_in_words([finding["kind"] for finding in facts["findings"]]),
         "changes": "; ".join(changes_in_words(facts["changes"])),
         "powers": powers_in_words(facts),
         "self_review": facts["self_review"],

@@ -157,8 +157,8 @@ def await_second(work: Work) -> None:
         why = sentence(Stop(doubt=Doubt.SECOND_PERSON))
         steps.advance(session, row, State.AWAITING_SECOND, now, because=why)
         first = session.get_one(AttestationRow, row.attestation_id).email
-        because = risk.required(identity_of(row.identity), work.policy, row.credential.kind).second or risk.BY_POLICY
-        approvals.ask(session, row, because, first, now)
+        second = risk.required(identity_of(row.identity), work.policy, row.credential.kind).second
+        approvals.ask(session, row, risk.in_words(second or risk.Second.NAMED), first, now)
         redraw(session, row.ask_id)
     work.tally.waiting.append((work.row.id, why))
 

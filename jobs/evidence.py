@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from jobs.checkouts import Repository, Unread, folder_of
 from nhi import roster
+from nhi.authority import OwnerEnd
 from nhi.database import Sessions, reading
 from nhi.escalation import Verdict
 from nhi.evidence import cloudformation, codeowners, kubernetes, terraform
@@ -92,7 +93,7 @@ def _known_here(session: Session, rows: dict[str, Identity], policy: Policy, now
                 _fact("attestation", fact, answer.email, answer.at, rows[answer.identity_id])
             )
     for owner in session.scalars(select(OwnerRow).where(OwnerRow.ended_at.is_not(None))):
-        if owner.identity_id in rows and "not theirs" not in (owner.ended_because or ""):
+        if owner.identity_id in rows and owner.ended_because != OwnerEnd.NOT_THEIRS:
             fact = f"{owner.email} owned it until {owner.ended_at:%-d %B %Y}"
             found.facts[owner.identity_id].append(
                 _fact("former_owner", fact, owner.email, owner.ended_at, rows[owner.identity_id])

@@ -37,6 +37,7 @@ from nhi.tables import (
     ReviewReviewerRow,
     SwitchRow,
 )
+from nhi.words import sentence
 
 log = logging.getLogger(__name__)
 
@@ -314,7 +315,7 @@ def _show_progress(
         words = _words(session, campaign, days[-1][1], now)
         chart = ReviewChartRow(campaign_id=campaign.id, day=now.date(), left=words["left"], decided=words["decided"])
         session.add(chart)  # written before anything is sent: a day's picture is tried once
-    picture = burndown.draw(f"Review of {campaign.quarter}: left to review", days, campaign.due_at.date())
+    picture = burndown.draw(sentence("review.burndown_title", quarter=campaign.quarter), days, campaign.due_at.date())
     file_id = _upload(client, campaign.quarter, picture, str(words["alt"]))
     with sessions.begin() as session:
         kept = session.get_one(ReviewChartRow, (campaign.id, now.date()))
@@ -338,7 +339,7 @@ def _words(session: Session, campaign: ReviewCampaignRow, left: int, now: dateti
         "day": facts.when(now),
         "even": even,
         "ahead": left <= even,
-        "alt": f"Burn-down of the review of {campaign.quarter}: {left} of {total} left",
+        "alt": sentence("review.burndown_alt", quarter=campaign.quarter, left=left, total=total),
     }
 
 

@@ -69,7 +69,7 @@ def was_us(
     learned = _learn(session, answering, attestation, now, ends)
     for finding in findings_of(session, answering, None):
         if finding.kind in OF_ACTIVITY:
-            resolve(session, finding, f"{answering.who.name} said that it was them.", now)
+            resolve(session, finding, sentence("answers.it_was_them", name=answering.who.name), now)
     facts = {"attestation": attestation.id, "facts": learned, "until": ends}
     ledger.record(session, "activity.learned", now=now, identity_id=answering.identity.id, facts=facts)
     return answered(answering, attestation)

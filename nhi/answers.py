@@ -239,4 +239,4 @@ def whose(answering: Answering) -> str:
 
 def not_theirs(email: str, whose: str) -> str:
     """Return a "not mine" as evidence tells of it."""
-    return f"{email} said it is not theirs" if email == whose else f"{email} said it is not {whose}'s"
+    return sentence("answers.not_theirs", who=email, whose=whose)

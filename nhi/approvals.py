@@ -12,7 +12,6 @@ from nhi import authority, ledger, steps
 from nhi.answers import redraw
 from nhi.errors import AlreadyAnswered, NotAllowed, OutOfDate
 from nhi.policy import Policy
-from nhi.redact import tidy
 from nhi.remediation import RemediationStatus, State
 from nhi.tables import ApprovalRow, AskRow, DeliveryRow, PersonRow, RemediationRow, new_id
 from nhi.words import sentence
@@ -102,7 +101,7 @@ def decide(session: Session, approving: Approving, *, agrees: bool, now: datetim
         act.due_at = now
         steps.advance(session, act, State.SCHEDULED, now, approval=approval.id)
     else:
-        because = f"{tidy(who.name, 80)}, asked as the second person, said no."
+        because = sentence("second.declined_because", name=who.name)
         steps.advance(session, act, State.REFUSED, now, because=because, approval=approval.id)
     ledger.record(
         session,

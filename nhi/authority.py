@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,6 +16,15 @@ from nhi.tables import AskRow, DelegationRow, IdentityRow, OwnerRow, PersonRow, 
 from nhi.words import sentence
 
 MEMBER_OF = "member of "
+TOOK_OVER = ", took it over"
+IN_REVIEW = " in the review of "
+
+
+class OwnerEnd(StrEnum):
+    """Why somebody is no owner any more, as their row says it."""
+
+    CLAIMED = "somebody else claimed it"
+    NOT_THEIRS = "said that it is not theirs"
 
 
 def person(session: Session, slack_id: str) -> PersonRow:
@@ -77,6 +87,14 @@ def _right_by_ask(session: Session, who: PersonRow, ask: AskRow, policy: Policy,
     if claim is not None and roster.is_of_team(session, who.email, claim.team, policy):
         return f"{MEMBER_OF}{claim.team}"
     return None
+
+
+def in_words(right: str) -> str:
+    """Return a right, as an attestation keeps it, in words for people."""
+    kept = right.removesuffix(TOOK_OVER)
+    role, _, quarter = kept.partition(IN_REVIEW)
+    role, _, whom = role.partition(" of ")
+    return sentence("answers.right", role=role, whom=whom, quarter=quarter, taken_over=kept != right)
 
 
 def delegating_to(session: Session, email: str, now: datetime) -> set[str]:

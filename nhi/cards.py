@@ -12,7 +12,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from nhi import activity_facts, authority, facts, patience, permission_facts, rotations
-from nhi.escalation import AskStatus, Verdict, escalates_at, names_in_order, next_rung, reachable, reminds_at
+from nhi.escalation import AskStatus, Verdict, escalates_at, next_rung, reachable, reminds_at
 from nhi.findings import OF_ACTIVITY, OWNERSHIP, FindingKind
 from nhi.identity import CredentialStatus, Custody
 from nhi.policy import Policy
@@ -139,7 +139,7 @@ def _silence(session: Session, ask: AskRow, findings: list[FindingRow], policy: 
         "reminder_at": None if urgent else facts.when(reminds_at(ask.last_step_at, talk, ask.reminders)),
         # In shadow mode the silence of admins goes to nobody.
         "escalates_at": None if ask.shadow else facts.when(ahead),
-        "to": names_in_order(reachable(talk.escalate_to, manager_known=manager_known)),
+        "to": list(reachable(talk.escalate_to, manager_known=manager_known)),
         "escalated_to": ask.escalated_to,
     }
 

@@ -74,11 +74,11 @@ def _claim(session: Session, answering: Answering, now: datetime) -> Answered:
     session.execute(
         update(OwnerRow)
         .where(OwnerRow.identity_id == identity.id, OwnerRow.ended_at.is_(None))
-        .values(ended_at=now, ended_because="somebody else claimed it")
+        .values(ended_at=now, ended_because=authority.OwnerEnd.CLAIMED)
     )
     session.add(OwnerRow(identity_id=identity.id, email=email, since=now, attestation_id=attestation.id))
     for finding in findings_of(session, answering, OWNERSHIP):
-        resolve(session, finding, "It has an active, confirmed owner.", now)
+        resolve(session, finding, sentence("answers.owned"), now)
     return answered(answering, attestation)
 
 
@@ -93,7 +93,7 @@ def not_mine(session: Session, answering: Answering, now: datetime) -> Answered:
     session.execute(
         update(OwnerRow)
         .where(OwnerRow.identity_id == answering.identity.id, OwnerRow.ended_at.is_(None), OwnerRow.email == them)
-        .values(ended_at=now, ended_because="said that it is not theirs")
+        .values(ended_at=now, ended_because=authority.OwnerEnd.NOT_THEIRS)
     )
     session.add(
         EvidenceRow(
@@ -271,7 +271,7 @@ def _live_or_new(
     session.flush()
     steps.begin(session, planned, state, now)
     if second:
-        approvals.ask(session, planned, second, answering.who.email, now)
+        approvals.ask(session, planned, risk.in_words(second), answering.who.email, now)
     ledger.record(
         session,
         f"remediation.{planned.status.value}",

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from nhi import working_days
 from nhi.policy import Conversation
+from nhi.words import sentence
 from nhi.working_days import zone as zone
 
 
@@ -197,7 +198,6 @@ def reachable(rungs: Sequence[str], *, manager_known: bool = False) -> tuple[str
     return tuple(rung for rung in rungs if rung != "manager" or manager_known)
 
 
-def names_in_order(rungs: Sequence[str]) -> str:
-    """Return the ladder in words: "your manager, then #security"."""
-    words = ["your manager" if rung == "manager" else rung for rung in rungs]
-    return ", then ".join(words) if words else "the security team"
+def names_in_order(rungs: Sequence[str], *, theirs: bool = False) -> str:
+    """Return the ladder in words: "your manager, then #security". `theirs`: it is read by somebody else."""
+    return sentence("words.ladder", rungs=rungs, theirs=theirs)

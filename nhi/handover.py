@@ -92,7 +92,7 @@ def propose(
     )
     taken = chosen.slack_id == who.slack_id
     if taken:
-        _take(session, item, who, f"{right}, took it over", _offer(session, item, now), now)
+        _take(session, item, who, f"{right}{authority.TOOK_OVER}", _offer(session, item, now), now)
     redraw_cards(session, item.handover_id)
     return Proposed(item_id=item.id, identity=item.identity.name, heir=chosen.name, taken=taken)
 
@@ -115,8 +115,8 @@ def decline(session: Session, offer_id: str, *, slack_id: str, policy: Policy, n
     answering = Answering(offer=offer, identity=item.identity, ask=None, who=who, by_right=right)
     attestation = attest(session, answering, Verdict.NOT_MINE, now)
     heir = item.heir or who.email
-    fact = f"{who.email} did not take it over from {item.handover.email} ({attestation.id[:8]})"
-    _evidence(session, item.identity_id, "not_mine", fact, heir, now)
+    fact = sentence("answers.not_taken_over", who=who.email, leaver=item.handover.email)
+    _evidence(session, item.identity_id, "not_mine", f"{fact} ({attestation.id[:8]})", heir, now)
     pass_on(session, item, heir, now)
     redraw_cards(session, item.handover_id)
     return answered(answering, attestation)
@@ -269,8 +269,8 @@ def _withdraw_ask(session: Session, identity_id: str, now: datetime) -> None:
 
 
 def _write_evidence(session: Session, item: HandoverItemRow, who: PersonRow, chosen: PersonRow, now: datetime) -> None:
-    fact = f"{who.email} named {chosen.email} to take it over from {item.handover.email} ({new_id()[:8]})"
-    _evidence(session, item.identity_id, "handover", fact, chosen.email, now)
+    fact = sentence("answers.named_heir", who=who.email, heir=chosen.email, leaver=item.handover.email)
+    _evidence(session, item.identity_id, "handover", f"{fact} ({new_id()[:8]})", chosen.email, now)
 
 
 def _evidence(session: Session, identity_id: str, source: str, fact: str, points_to: str, now: datetime) -> None:
@@ -338,7 +338,7 @@ def item_facts(session: Session, item: HandoverItemRow) -> Json:
 
 def in_words(handover: HandoverRow) -> str | None:
     """Return the last day as people write it: "30 June 2026"; None: not told."""
-    return f"{handover.last_day:%-d %B %Y}" if handover.last_day else None
+    return sentence("words.date", day=handover.last_day) if handover.last_day else None
 
 
 def _finding(row: FindingRow) -> Json:

@@ -22,6 +22,7 @@ from nhi.tables import (
     ScanRow,
     SnoozeRow,
 )
+from nhi.words import sentence
 
 Json = dict[str, Any]
 LATE_AFTER = timedelta(minutes=15)
@@ -37,7 +38,7 @@ def read(session: Session, now: datetime) -> Json:
         "silence": _silence(session),
         "gaps": _gaps(session),
         "dead": len(dead),
-        "dead_because": ", ".join(sorted({error or "no reason is known" for error in dead})),
+        "dead_because": ", ".join(sorted({error or sentence("home.no_reason") for error in dead})),
         "snoozed": _snoozed(session, now),
         "scanned_at": facts.when(session.scalar(select(func.max(ScanRow.finished_at)))),
         "stopped": stopped,

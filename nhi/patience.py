@@ -11,7 +11,6 @@ from nhi import days, ledger
 from nhi.errors import NotAllowed
 from nhi.escalation import AskStatus
 from nhi.findings import FindingStatus
-from nhi.redact import tidy
 from nhi.tables import (
     AskFindingRow,
     AskRow,
@@ -27,7 +26,6 @@ from nhi.words import sentence
 from nhi.working_days import zone
 
 SNOOZED_AT_MOST = timedelta(days=30)  # from the first snooze on, until somebody answers
-WORDS_SHOWN = 120  # of a promise
 UNTOUCHED = (FindingStatus.OPEN, FindingStatus.ASKED)
 
 
@@ -178,4 +176,4 @@ def reminder_of(session: Session, identity_id: str, email: str) -> str | None:
     )
     if session.scalar(since.limit(1)) is not None:
         return None
-    return f"on {row.made_at:%-d %B} you said: “{tidy(row.words, WORDS_SHOWN)}”"
+    return sentence("answers.promised", at=row.made_at, words=row.words)

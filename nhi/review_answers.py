@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from nhi import cards, decisions, ledger, risk
+from nhi import authority, cards, decisions, ledger, risk
 from nhi.answers import Answering, redraw
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.escalation import AskStatus
@@ -132,7 +132,7 @@ def _answering(session: Session, reviewing: Reviewing, item: ReviewItemRow) -> A
     )
     ask = session.scalar(select(AskRow).where(AskRow.identity_id == item.identity_id, AskRow.status == AskStatus.OPEN))
     identity = session.get_one(IdentityRow, item.identity_id)
-    right = f"{reviewing.by_right} in the review of {reviewing.campaign.quarter}"
+    right = f"{reviewing.by_right}{authority.IN_REVIEW}{reviewing.campaign.quarter}"
     return Answering(offer=offer, identity=identity, ask=ask, who=reviewing.who, by_right=right)
 
 

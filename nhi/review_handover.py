@@ -111,7 +111,7 @@ def _next(session: Session, item: ReviewItemRow, policy: Policy) -> str | None:
 
 def _not_theirs(session: Session, item: ReviewItemRow, email: str, quarter: str, now: datetime) -> None:
     """Keep as evidence that a likely owner said no: the conversation then asks somebody else as well."""
-    fact = f"{email} said in the review of {quarter} that it is not theirs"
+    fact = sentence("answers.not_theirs_in_review", who=email, quarter=quarter)
     known = select(EvidenceRow.id).where(
         EvidenceRow.identity_id == item.identity_id, EvidenceRow.source == "not_mine", EvidenceRow.fact == fact
     )

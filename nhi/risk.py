@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from nhi.identity import Identity
 from nhi.policy import Policy
+from nhi.words import sentence
+
+
+class Second(StrEnum):
+    """Why one person is not enough for an act."""
+
+    ADMINISTERS = "administers"
+    CONSOLE = "console"
+    NAMED = "named"  # by policy
+    ALWAYS = "always"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Required:
     """What an act takes beside one person's click. `second` says why another person must agree; None: nobody must."""
 
-    second: str | None
+    second: Second | None
     step_up: bool
 
 
-# The words of `Required.second`, of which templates/en/acts.mrkdwn.j2 makes sentences.
-ADMINISTERS = "it can administer its account"
-CONSOLE = "it denies somebody's sign-in to the console"
-BY_POLICY = "policy names it"
-ALWAYS = "policy asks for it each time"
+def in_words(second: Second) -> str:
+    """Return why another person must agree, as words that stand after "because"."""
+    return sentence(f"second.because_{second.value}")
 
 
 def required(identity: Identity, policy: Policy, credential_kind: str | None = None) -> Required:
@@ -35,13 +44,13 @@ def required(identity: Identity, policy: Policy, credential_kind: str | None = N
     privileged = identity.privileged or named
     second = None
     if rules.second_person == "always":
-        second = ALWAYS
+        second = Second.ALWAYS
     elif named:
-        second = BY_POLICY
+        second = Second.NAMED
     elif rules.second_person == "privileged" and identity.privileged:
-        second = ADMINISTERS
+        second = Second.ADMINISTERS
     elif rules.second_person == "privileged" and credential_kind == "console_password":
-        second = CONSOLE
+        second = Second.CONSOLE
     return Required(second=second, step_up=rules.step_up == "always" or (rules.step_up == "privileged" and privileged))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nhi.reviews import Answer, Risk
+from nhi.words import sentence
 
 ENOUGH_TO_JUDGE = 10
 QUICK_SECONDS = 3.0
@@ -51,9 +52,9 @@ def quality(stamps: Sequence[Stamp]) -> Quality:
     low = []
     if median is not None and len(alone) >= ENOUGH_TO_JUDGE:
         if median < QUICK_SECONDS:
-            low.append(f"half of the answers took less than {QUICK_SECONDS:.0f} seconds")
+            low.append(sentence("review.low_quick", seconds=int(QUICK_SECONDS)))
         if streak >= LONG_STREAK and opened == 0 and median < STREAK_SECONDS:
-            low.append(f"{streak} times “still needed” in a row, and no evidence was opened")
+            low.append(sentence("review.low_streak", streak=streak))
     return Quality(
         decided=len(stamps),
         median_seconds=None if median is None else round(median, 1),

@@ -48,10 +48,7 @@ def why_not(proof: Proof) -> str:
 def check_key(key: str | None) -> str:
     """Return NHI_STEP_UP_KEY. Raises SettingsError, one sentence, where it is missing or too short."""
     if key is None or len(key.strip()) < SHORTEST_KEY:
-        raise SettingsError(
-            f"NHI_STEP_UP_KEY is not set, or shorter than {SHORTEST_KEY} characters: policy asks for step-up, so put a"
-            " long random text there (`openssl rand -base64 48`)"
-        )
+        raise SettingsError(sentence("refusals.step_up_key", shortest=SHORTEST_KEY))
     return key.strip()
 
 

@@ -55,14 +55,14 @@ def suggest(
     who = person_at(session, slack_id)
     if said.slack_id != who.slack_id:
         raise NotAllowed(sentence("refusals.suggestion_not_yours"))
-    mark = f"({said.id[:8]})"
+    mark = _mark(said)
     before = select(EvidenceRow.id).where(
         EvidenceRow.identity_id == said.identity_id, EvidenceRow.source == SOURCE, EvidenceRow.fact.endswith(mark)
     )
     if session.scalar(before) is not None:
         raise AlreadyAnswered(sentence("refusals.suggested_already"))
     points_to, name, email = _whom(session, who, chosen, typed, policy, now)
-    _write(session, said, points_to, f"{who.email} suggested {name} {mark}", now)
+    _write(session, said, points_to, sentence("answers.suggested", who=who.email, whom=name), mark, now)
     passed = {email for email in _passed(session, said.identity_id) if email}
     return Suggested(
         identity_id=said.identity_id,
@@ -72,11 +72,10 @@ def suggest(
     )
 
 
-def _write(session: Session, said: AttestationRow, points_to: str, fact: str, now: datetime) -> None:
+def _write(session: Session, said: AttestationRow, points_to: str, told: str, mark: str, now: datetime) -> None:
+    fact = f"{tidy(told, 300 - len(mark) - 1)} {mark}"
     session.add(
-        EvidenceRow(
-            identity_id=said.identity_id, source=SOURCE, fact=tidy(fact, 300), points_to=points_to, at=now, seen_at=now
-        )
+        EvidenceRow(identity_id=said.identity_id, source=SOURCE, fact=fact, points_to=points_to, at=now, seen_at=now)
     )
     session.flush()
     ledger.record(
@@ -144,8 +143,17 @@ def suggestions(session: Session, identity_id: str) -> list[tuple[str, str]]:
         .where(EvidenceRow.identity_id == identity_id, EvidenceRow.source == SOURCE)
         .order_by(EvidenceRow.at, EvidenceRow.id)
     )
+    said_no = select(AttestationRow).where(
+        AttestationRow.identity_id == identity_id, AttestationRow.verdict == Verdict.NOT_MINE
+    )
+    by = {_mark(said): said.email for said in session.scalars(said_no)}
     found = []
     for row in rows:
         known = session.get(PersonRow, row.points_to)
-        found.append((row.fact.partition(" ")[0], known.email if known else row.points_to))
+        found.append((by.get(row.fact.rpartition(" ")[2], ""), known.email if known else row.points_to))
     return found
+
+
+def _mark(said: AttestationRow) -> str:
+    """Return what a suggestion's evidence ends with: of which "not mine" it is."""
+    return f"({said.id[:8]})"

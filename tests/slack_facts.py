@@ -194,7 +194,7 @@ def silence(**more: Any) -> Json:
     facts = {
         "reminder_at": "2026-11-05T09:00:00Z",
         "escalates_at": "2026-11-13T09:00:00Z",
-        "to": "your manager, then #security",
+        "to": ["manager", "#security"],
         "escalated_to": [],
     }
     return facts | more
@@ -252,7 +252,7 @@ _OURS = frozenset({"unused", "unowned", "unrotated", "disable", "rotate", "findi
 
 
 def _hostile_field(name: str, value: Any, text: str) -> Any:
-    if name == "escalated_to":
+    if name in ("escalated_to", "to") and isinstance(value, list):
         return [text for _ in value]
     if name not in _UNTRUSTED or isinstance(value, (dict, list)) or value in _OURS:
         return hostile(value, text)

@@ -191,7 +191,7 @@ def test_a_console_password_takes_two_people_whoever_it_is_of(desk: Desk) -> Non
         session.flush()
         identity = identity_of(row)
     assert risk.required(identity, desk.policy, "access_key").second is None
-    assert risk.required(identity, desk.policy, "console_password").second == risk.CONSOLE
+    assert risk.required(identity, desk.policy, "console_password").second == risk.Second.CONSOLE
 
 
 @on_sqlite

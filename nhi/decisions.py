@@ -78,7 +78,7 @@ def _claim(session: Session, answering: Answering, now: datetime) -> Answered:
     )
     session.add(OwnerRow(identity_id=identity.id, email=email, since=now, attestation_id=attestation.id))
     for finding in findings_of(session, answering, OWNERSHIP):
-        resolve(session, finding, sentence("answers.owned"), now)
+        resolve(session, finding, sentence("findings.resolved_owned"), now)
     return answered(answering, attestation)
 
 

@@ -1,8 +1,9 @@
 """What an identity may really do: statements weighed against each other, as the clouds themselves weigh them. Pure.
 
 A denial wins over whatever allows, a boundary allows at most what it says. A condition is not judged but kept: what is
-allowed under one counts as allowed in part, and a denial under one does not count, since it may not apply. What the
-organisation limits is a ceiling, as a boundary is, at each of its levels. Source:
+allowed under one counts as allowed in part, and a denial under one, or of some resources, takes nothing away but the
+word "everywhere", since it may not apply. What the organisation limits is a ceiling, as a boundary is, at each of its
+levels. Source:
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html. Policies of resources are not
 seen here; whoever shows a result says so.
 """
@@ -18,7 +19,7 @@ from nhi import catalog, globs
 from nhi.identity import Access, Permission
 from nhi.words import sentence
 
-OWN_NAME = "${"  # a resource that holds a policy variable is the identity's own, or of its own kind
+_OWN_NAMES = ("/${aws:username}", "/${aws:userid}")  # other variables name an account, or what others share
 
 
 def says(provider: str, access: Access | None) -> str:
@@ -115,7 +116,34 @@ def reach_of_others(access: Access, action: str) -> Reach:
 
 
 def _is_own(permission: Permission) -> bool:
-    return bool(permission.resources) and all(OWN_NAME in one for one in permission.resources)
+    return bool(permission.resources) and all(one.lower().endswith(_OWN_NAMES) for one in permission.resources)
+
+
+def is_allowed_at_large(access: Access, action: str, kind: str) -> bool:
+    """Whether an identity may do an IAM action on all things of a kind (`role`), but for those that are kept from it.
+
+    A denial under a condition, or of some of them, keeps it from those and no more.
+    """
+    limits = [] if access.boundary is None else [access.boundary]
+    return all(_at_large(one, action, kind) for one in (access.permissions, *limits, *(access.ceilings or ())))
+
+
+def _at_large(permissions: Iterable[Permission], action: str, kind: str) -> bool:
+    found = [one for one in permissions if names(one, action)]
+    denied = (one for one in found if not one.allows and not one.condition)
+    return any(one.allows and _is_everywhere(one) for one in found) and not any(_has_all(one, kind) for one in denied)
+
+
+def _has_all(permission: Permission, kind: str) -> bool:
+    """Whether it is about all of a kind of IAM's things in an account, or about all but some."""
+    return bool(permission.but_resources) or any(_takes_kind(one, kind) for one in permission.resources)
+
+
+def _takes_kind(resource: str, kind: str) -> bool:
+    if resource == "*":
+        return True
+    parts = resource.split(":", 5)
+    return len(parts) > 2 and globs.fits(parts[2], "iam") and globs.within(f"{kind}/*", parts[-1])
 
 
 def services(permissions: Iterable[Permission]) -> frozenset[str]:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from nhi.globs import fits_any
 from nhi.identity import Access, Identity, Permission
-from nhi.permissions import Reach, names, reach, reach_of_others
+from nhi.permissions import Reach, is_allowed_at_large, names, reach, reach_of_others
 from nhi.words import sentence
 
 
@@ -89,8 +89,15 @@ _WRITES_DATA = (
     *("ecr:PutImage", "ec2:DeleteSnapshot", "timestream:WriteRecords", "cassandra:Modify"),
 )
 AWS_ACTIONS = (*_WRITES_IAM, *_RUNS_WITH_ROLE, *_RUNS_AS_OTHERS, *_SECRETS, *_READS_DATA, *_WRITES_DATA)
-# Who may do all of these on everything may do whatever it likes.
-_ADMINISTERS = ("iam:PutUserPolicy", "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:CreatePolicyVersion")
+# Who may do all of these, each on whatever is of its kind, may do whatever it likes.
+_ADMINISTERS: Mapping[str, str] = {
+    "iam:PutUserPolicy": "user",
+    "iam:PutRolePolicy": "role",
+    "iam:AttachRolePolicy": "role",
+    "iam:CreatePolicyVersion": "policy",
+}
+# Who may do these to its own name alone only gets another way in to what it has.
+_MORE_OF_THE_SAME = frozenset({"iam:CreateAccessKey", "iam:CreateLoginProfile", "iam:UpdateLoginProfile"})
 
 _GOOGLE: Mapping[Power, tuple[str, ...]] = {
     Power.ADMIN: (
@@ -192,13 +199,16 @@ def held(access: Access, *, provider: str, account: str) -> tuple[Held, ...]:
 
 
 def administers(access: Access) -> bool:
-    """Whether it may write every policy of an AWS account, and so do whatever it likes."""
-    return all(reach(access, action) is Reach.ALL for action in _ADMINISTERS)
+    """Whether it may write the policies of an AWS account, and so do whatever it likes.
+
+    That some are kept from it makes it no less: organisations deny everybody their own roles (`aws-controltower-*`).
+    """
+    return all(is_allowed_at_large(access, action, kind) for action, kind in _ADMINISTERS.items())
 
 
 def _of_aws(access: Access, account: str) -> Iterator[Held]:
     if administers(access):
-        yield Held(power=Power.ADMIN, by=_by(access, _ADMINISTERS[:1]), everywhere=True)
+        yield Held(power=Power.ADMIN, by=_by(access, ("iam:PutUserPolicy",)), everywhere=True)
     yield from _escalates(access)
     for power, actions in ((Power.SECRETS, _SECRETS), (Power.DATA_WRITE, _WRITES_DATA), (Power.DATA_READ, _READS_DATA)):
         yield from _any_of(access, power, actions, reach)
@@ -214,7 +224,10 @@ def _any_of(
 
 
 def _escalates(access: Access) -> Iterator[Held]:
-    found = {action: reach_of_others(access, action) for action in (*_WRITES_IAM, *_RUNS_AS_OTHERS)}
+    found = {
+        action: (reach_of_others if action in _MORE_OF_THE_SAME else reach)(access, action)
+        for action in (*_WRITES_IAM, *_RUNS_AS_OTHERS)
+    }
     passes = reach(access, "iam:PassRole")
     if passes is not Reach.NONE:
         found |= {f"iam:PassRole + {action}": min(passes, reach(access, action)) for action in _RUNS_WITH_ROLE}

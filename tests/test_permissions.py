@@ -241,6 +241,10 @@ def _moto(one: Permission, action: str, place: str) -> PermissionResult:
     return policy.is_action_permitted(action, place)
 
 
+USERS = "arn:aws:iam::1:user"
+GUARDED = (allow("*"), deny("iam:PutRolePolicy", "iam:AttachRolePolicy", on="arn:aws:iam::*:role/aws-controltower-*"))
+
+
 class TestPowers:
     def test_every_action_that_classes_rest_on_is_one_of_aws(self) -> None:
         assert [action for action in powers.AWS_ACTIONS if catalog.level_of(action) is None] == []
@@ -254,12 +258,24 @@ class TestPowers:
             (Access(by_resources=(allow("kms:Decrypt", on="k"),), permissions=(deny("kms:*"),)), set()),
             (Access(by_resources=(deny("kms:*"),), permissions=(allow("kms:Decrypt"),)), set()),
             (Access(permissions=(allow("*"), deny("iam:*", "sts:*"))), set(Power) - {Power.ADMIN, Power.CROSS_ACCOUNT}),
+            (
+                Access(permissions=(allow("*"), deny("iam:Put*", on="arn:aws:iam::1:role/*"))),
+                set(Power) - {Power.ADMIN},
+            ),
+            (Access(permissions=(allow("*"),), ceilings=(GUARDED,)), set(Power)),
+            (Access(permissions=(allow("*"), deny("*", condition="c1"), deny("*", on="arn:aws:s3:::a"))), set(Power)),
             (Access(permissions=(allow("s3:GetObject", on="arn:aws:s3:::a/*"),)), {Power.DATA_READ}),
             (Access(permissions=(allow("s3:PutObject"),)), {Power.DATA_WRITE}),
             (Access(permissions=(allow("iam:PassRole"),)), set()),
             (Access(permissions=(allow("iam:PassRole"), allow("lambda:CreateFunction"))), {Power.ESCALATION}),
-            (Access(permissions=(allow("iam:CreateAccessKey", on="arn:aws:iam::1:user/${aws:username}"),)), set()),
+            (Access(permissions=(allow("iam:CreateAccessKey", on=f"{USERS}/${{aws:username}}"),)), set()),
             (Access(permissions=(allow("iam:CreateAccessKey"),)), {Power.ESCALATION}),
+            (Access(permissions=(allow("iam:PutUserPolicy", on=f"{USERS}/${{aws:username}}"),)), {Power.ESCALATION}),
+            (
+                Access(permissions=(allow("iam:CreateAccessKey", on=f"{USERS}/${{aws:PrincipalTag/team}}"),)),
+                {Power.ESCALATION},
+            ),
+            (Access(permissions=(allow("iam:*Key", on="arn:aws:iam::${aws:PrincipalAccount}:*"),)), {Power.ESCALATION}),
             (Access(permissions=(allow("sts:AssumeRole", on="arn:aws:iam::1:role/x"),)), set()),
             (Access(permissions=(allow("sts:AssumeRole", on="arn:aws:iam::2:role/x"),)), {Power.CROSS_ACCOUNT}),
             (Access(permissions=(allow("secretsmanager:*"),)), {Power.SECRETS}),

@@ -8,15 +8,22 @@ import unicodedata
 # No word boundaries: a token glued to other text is a token still.
 _SECRETS = re.compile(
     r"""
-      xox[abeprs]-[A-Za-z0-9-]{6,}
+      xox[abcdeprs]-[A-Za-z0-9%-]{6,}
     | xoxe\.[A-Za-z0-9.-]{6,}
     | xapp-[A-Za-z0-9-]{6,}
     | (?:AKIA|ASIA)[A-Z0-9]{12,}
     | gh[pousr]_[A-Za-z0-9]{16,}
     | github_pat_[A-Za-z0-9_]{16,}
-    | -----BEGIN[A-Z ]*PRIVATE\ KEY-----[\s\S]*?(?:-----END[A-Z ]*PRIVATE\ KEY-----|\Z)
+    | glpat-[A-Za-z0-9_-]{16,}
+    | npm_[A-Za-z0-9]{30,}
+    | [rs]k_(?:live|test)_[A-Za-z0-9]{16,}
+    | AIza[A-Za-z0-9_-]{30,}
+    | ya29\.[A-Za-z0-9_.-]{16,}
+    | GOCSPX-[A-Za-z0-9_-]{16,}
+    | hooks\.slack\.com/[a-z]+/[A-Za-z0-9/]{16,}
+    | -----BEGIN[A-Z ]*PRIVATE\ KEY(?:\ BLOCK)?-----[\s\S]*?(?:-----END[A-Z ]*PRIVATE\ KEY(?:\ BLOCK)?-----|\Z)
     | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
-    | (?<![A-Za-z0-9/+=])
+    | (?<![A-Za-z0-9/+])
       (?=[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=]))(?=\S*[a-z])(?=\S*[A-Z])(?=\S*[0-9])
       [A-Za-z0-9/+]{40}
     """,

@@ -24,6 +24,15 @@ SECRETS = {
     "github fine-grained token": "github" + "_pat_0123456789abcdefghij_ABC",
     "pem": "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----",
     "pem without its end": "-----BEGIN " + "PRIVATE KEY-----\nMIIEow\nabc",
+    "pgp key": "-----BEGIN PGP " + "PRIVATE KEY BLOCK-----\nlQOYBF\nabc\n-----END PGP PRIVATE KEY BLOCK-----",
+    "slack browser token": "xox" + "c-123456789012-abcdefghijkl",
+    "slack webhook": "https://hooks.slack" + ".com/services/T00000000/B00000000/abcdefghijklABCDEFGHIJKL",
+    "google api key": "AIz" + "aSyA0123456789abcdefghijABCDEFGHIJ01",
+    "google access token": "ya2" + "9.a0AfH6SMBabcdefghij",
+    "google client secret": "GOC" + "SPX-abcdefghijABCDEFGHIJ",
+    "gitlab token": "glp" + "at-abcdefghij0123456789",
+    "npm token": "np" + "m_abcdefghij0123456789ABCDEFGHIJ012345",
+    "stripe key": "sk_" + "live_abcdefghij0123456789",
     "jwt": "eyJhbGciOiJIUzI1NiJ9" + ".eyJzdWIiOiIxMjM0In0" + ".dozjgNryP4J3jVmNHl0w5N",
 }
 
@@ -31,7 +40,7 @@ SECRETS = {
 @pytest.mark.parametrize("kind", SECRETS)
 def test_every_kind_of_secret_is_found_and_taken_out_wherever_it_stands(kind: str) -> None:
     secret = SECRETS[kind]
-    for text in (secret, f"key: {secret}", f'"{secret}"', f"see\n{secret}\n"):
+    for text in (secret, f"key: {secret}", f'"{secret}"', f"SECRET={secret}", f"see\n{secret}\n"):
         assert holds_secret(text)
         assert secret not in redact(text)
         assert "[redacted]" in redact(text)

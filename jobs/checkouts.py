@@ -19,6 +19,7 @@ from nhi.evidence import git
 from nhi.evidence.codeowners import PLACES
 from nhi.evidence.declared import MOST_BYTES
 from nhi.policy import Checkout
+from nhi.words import sentence
 
 _SAFE = (
     *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.pager=cat"),
@@ -132,7 +133,7 @@ class Repository:
         if left <= 0:
             raise Unread("TooSlow: git")
         if not self._path.is_dir():
-            raise Unread("NotFound: no such folder")
+            raise Unread(f"NotFound: {sentence('clouds.checkout_no_folder')}")
         command = ["git", *_SAFE, "-c", f"safe.directory={self._path}", "--no-pager", "--literal-pathspecs", *words]
         environment = _ENVIRONMENT | {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.devnull}
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs import directories, people
-from jobs.command import INCOMPLETE, as_json, example, put, with_program
+from jobs.command import INCOMPLETE, as_json, example, operator, put, with_program
 from jobs.program import Program
 from jobs.show import console
 from nhi import step_up
@@ -93,7 +92,7 @@ def people_authenticator(program: Program, email: str, as_json: bool) -> None:
     """
     setting = program.settings.nhi_step_up_key
     key = step_up.check_key(setting.get_secret_value() if setting else None)
-    by = f"{getpass.getuser()} on the command line"
+    by = operator()
     with program.sessions.begin() as session:
         address = step_up.enrol(session, email.strip().lower(), key=key, by=by, now=program.clock())
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import click
 
 from jobs import anchors, checkpoint, work
-from jobs.command import INCOMPLETE, as_json, example, put, with_program
+from jobs.command import INCOMPLETE, as_json, example, operator, put, with_program
 from jobs.pack import archive
 from jobs.program import Program
 from nhi import erasure, facts, proof, reviews, verify_pack
@@ -155,7 +154,7 @@ def evidence_group() -> None:
 def evidence_export(program: Program, quarter: str | None, out: Path, no_scan: bool, as_json: bool) -> None:
     """Scan afresh, read back what was turned off, and write the auditor's pack. Never writes to a cloud."""
     chosen = reviews.read_quarter(quarter) if quarter else reviews.quarter_of(program.clock())
-    exported = archive.export(program, chosen, out, by=f"{getpass.getuser()} on the command line", scan=not no_scan)
+    exported = archive.export(program, chosen, out, by=operator(), scan=not no_scan)
     if as_json:
         put(exported.as_json())
     else:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Sequence
 
 import click
 
 from jobs import outbox, show, work
-from jobs.command import INCOMPLETE, as_json, example, providers_option, put, with_program
+from jobs.command import INCOMPLETE, as_json, example, operator, providers_option, put, with_program
 from jobs.program import Program
 from nhi import decisions, facts
 from nhi.database import reading
@@ -109,7 +108,7 @@ def remediate(program: Program, dry_run: bool, as_json: bool) -> None:
 @with_program
 def undo(program: Program, remediation: str, as_json: bool) -> None:
     """Turn back what a remediation did. Takes its id, or the first characters of it. Writes to clouds."""
-    by = f"{getpass.getuser()} on the command line"
+    by = operator()
     with program.sessions.begin() as session:
         row = decisions.find_remediation(session, remediation)
         decisions.request_undo(session, row.id, by=by, now=program.clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import click
 
 from jobs.program import open_program
 from nhi.database import in_a_sentence
+from nhi.words import sentence
 
 INCOMPLETE = 3  # the exit status of: done, but not everything was seen or handled
 
@@ -39,6 +41,11 @@ def with_program(command: Callable[..., Any]) -> Callable[..., Any]:
             program.engine.dispose()
 
     return opened
+
+
+def operator() -> str:
+    """Return who runs the command, as records and messages name them."""
+    return sentence("acts.by_command", who=getpass.getuser())
 
 
 providers_option = click.option("--provider", "only", multiple=True, metavar="P", help="Only this provider.")

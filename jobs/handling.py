@@ -58,6 +58,16 @@ def sentence(stop: Stop) -> str:
     return say(f"acts.doubt_{stop.doubt.value}", **{"at": None} | dict(stop.facts)).plain()
 
 
+def no_source() -> str:
+    """Return what is said where policy does not reach the account any more."""
+    return say("acts.no_source").plain()
+
+
+def not_now() -> str:
+    """Return what a dry run says of what it would have done."""
+    return say("acts.dry_run").plain()
+
+
 def stop(work: Work, state: State, why: str) -> None:
     """End a row that was not done; the reason goes on the card."""
     with work.sessions.begin() as session:

@@ -21,6 +21,7 @@ from nhi.providers import CredentialState
 from nhi.records import credential_of, identity_of
 from nhi.remediation import RemediationKind, RemediationStatus
 from nhi.tables import AskRow, AttestationRow, CredentialRow, EvidenceRow, IdentityRow, PersonRow, RemediationRow
+from nhi.words import sentence
 
 Seen = CredentialState | Gap | None  # what a provider's look found
 
@@ -116,7 +117,7 @@ def certificate(row: RemediationRow, state: CredentialState, policy: Policy, now
     credential = credential_of(row.credential)
     allowed = policy.rules.unused_after_for(identity_of(row.identity))
     record = Read(
-        source="the provider's own record of its use",
+        source=sentence("acts.certificate_record"),
         seen_from=credential.coverage.seen_from,
         seen_until=None,
         lag=None,

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from jobs import acting, holds, screaming
-from jobs.handling import Work, postpone, sentence
+from jobs.handling import Work, no_source, not_now, postpone, sentence
 from jobs.holds import Hold
 from jobs.reach import BEGUN, Providers, open_source, target_of
 from jobs.tallying import Tally
@@ -23,9 +23,6 @@ from nhi.remediation import REVERSIBLE, UNDO_FOR, RemediationStatus, State
 from nhi.tables import RemediationRow
 
 log = logging.getLogger(__name__)
-
-NOT_NOW = "Due now; not done, as this is a dry run."
-NO_SOURCE = "No source of policy.toml reaches this account any more."
 
 OnStep = Callable[[int, int], None]  # how many of how many are looked at
 
@@ -136,7 +133,7 @@ def _do(
     work: Work | None, row: RemediationRow, hold: Hold, sessions: Sessions, clock: Callable[[], datetime], tally: Tally
 ) -> None:
     if work is None:
-        postpone(sessions, row, hold, NO_SOURCE, clock(), tally)
+        postpone(sessions, row, hold, no_source(), clock(), tally)
     elif row.status is RemediationStatus.UNDOING:
         acting.undo(work)
     elif row.status is RemediationStatus.TESTING:
@@ -207,13 +204,13 @@ def _rehearse(
         row = _loaded(session, remediation_id)
     work = _work(sessions, row, Hold(sessions, row.id, clock(), clock), policy, providers, clock, tally)
     if work is None:
-        tally.waiting.append((remediation_id, NO_SOURCE))
+        tally.waiting.append((remediation_id, no_source()))
         return
     ends = (RemediationStatus.UNDOING, RemediationStatus.TESTING)
     would = Go() if row.status in ends else acting.rehearse(work)
     match would:
         case Go():
-            tally.waiting.append((remediation_id, NOT_NOW))
+            tally.waiting.append((remediation_id, not_now()))
         case Stop() as stop if stop.later:
             tally.waiting.append((remediation_id, sentence(stop)))
         case Stop() as stop:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Any
 
 import click
 
 from jobs import review, work
-from jobs.command import as_json, example, put, with_program
+from jobs.command import as_json, example, operator, put, with_program
 from jobs.program import Program
 from nhi import campaigns, review_report, reviews, signing
 from nhi.database import reading
@@ -28,10 +27,6 @@ def _quarter(program: Program, given: str | None) -> reviews.Quarter:
     return reviews.read_quarter(given) if given else reviews.quarter_of(program.clock())
 
 
-def _by() -> str:
-    return f"{getpass.getuser()} on the command line"
-
-
 @example("nhi review open")
 @review_group.command("open")
 @quarter_option
@@ -42,7 +37,7 @@ def open_review(program: Program, quarter: str | None, as_json: bool) -> None:
     wanted, now = _quarter(program, quarter), program.clock()
     if wanted != reviews.quarter_of(now):
         raise SettingsError(f"Only the current quarter's review can be opened, that is {reviews.quarter_of(now)}")
-    opened = campaigns.open_campaign(program.sessions, program.policy(), by=_by(), now=now)
+    opened = campaigns.open_campaign(program.sessions, program.policy(), by=operator(), now=now)
     if as_json:
         put(_status(program, wanted))
     else:
@@ -75,7 +70,7 @@ def close_review(program: Program, quarter: str | None, as_json: bool) -> None:
     """Close a review for good. What nobody answered is listed and escalated, and never counts as kept."""
     wanted = _quarter(program, quarter)
     with program.sessions.begin() as session:
-        review.close(session, wanted, program.policy(), by=_by(), now=program.clock())
+        review.close(session, wanted, program.policy(), by=operator(), now=program.clock())
     work.seal_review(program, str(wanted))
     work.deliver_all(program)
     status = _status(program, wanted)
@@ -95,7 +90,7 @@ def close_review(program: Program, quarter: str | None, as_json: bool) -> None:
 @with_program
 def sign_review(program: Program, quarter: str | None, name: str, role: str, words: str, as_json: bool) -> None:
     """Sign a closed review for management: once, under its exact figures."""
-    wanted, signer = _quarter(program, quarter), Signer(name=name, role=role, words=words, by=_by())
+    wanted, signer = _quarter(program, quarter), Signer(name=name, role=role, words=words, by=operator())
     with program.sessions.begin() as session:
         row = signing.sign(session, wanted, signer, program.policy(), program.clock())
         review.redraw_closed(session, row.campaign_id)

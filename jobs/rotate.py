@@ -9,10 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from jobs import handling, holds, rotating, rotation_broken, rotation_watch
-from jobs.handling import Work
+from jobs.handling import Work, no_source, not_now
 from jobs.holds import Hold
 from jobs.reach import Providers, open_source, target_of
-from jobs.remediate import NO_SOURCE, NOT_NOW
 from jobs.tallying import Tally
 from nhi import ledger, rotations, steps
 from nhi.answers import redraw
@@ -47,9 +46,9 @@ def run(
         provider = open_source(row, policy, providers)
         if provider is None:
             if dry_run:
-                tally.waiting.append((remediation_id, NO_SOURCE))
+                tally.waiting.append((remediation_id, no_source()))
             else:
-                handling.postpone(sessions, row, hold, NO_SOURCE, clock(), tally)
+                handling.postpone(sessions, row, hold, no_source(), clock(), tally)
             continue
         work = Work(
             row=row,
@@ -98,7 +97,7 @@ def _rehearse(work: Work) -> None:
         return
     match rotating.rehearse(work, provider):
         case None:
-            work.tally.waiting.append((work.row.id, NOT_NOW))
+            work.tally.waiting.append((work.row.id, not_now()))
         case (why, True):
             work.tally.waiting.append((work.row.id, why))
         case (why, _):

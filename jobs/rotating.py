@@ -164,7 +164,7 @@ def _start(work: Work, place: Place, keys: tuple[Key, ...], ready: Ready) -> Rot
             .values(status=RemediationStatus.ACTING, acted_at=now, undo={"keys": [key.id for key in keys]})
         )
         if moved.rowcount != 1:  # type: ignore[attr-defined]
-            raise Begun("This rotation was called off.", permanent=True)
+            raise Begun(words("called_off"), permanent=True)
         session.refresh(row)
         steps.advance(session, row, State.CHECKED, now, after=before, keys=[key.id for key in keys])
         steps.advance(session, row, State.ACTING, now, place=asdict(place))

@@ -29,7 +29,8 @@ from nhi.tables import (
 
 TOLD_OF = timedelta(days=1)  # what is older was decided before this program told of it
 ACTS = (Verdict.DISABLE, Verdict.ROTATE, Verdict.UNDO)
-ON_THE_COMMAND_LINE = "% on the command line"
+# What Slack's people act as, their e-mail, has no space; whoever is at the command line is told in words.
+AT_THE_COMMAND_LINE = RemediationRow.undo_by.not_like("%@%") | RemediationRow.undo_by.like("% %")
 
 
 def tell(sessions: Sessions, policy: Policy, now: datetime) -> int:
@@ -188,11 +189,7 @@ def _agreed(session: Session, since: datetime) -> list[tuple[str, str, str]]:
 
 def _undone(session: Session, since: datetime) -> list[tuple[str, str, str]]:
     """Return what somebody at the command line took back: whoever has it needs no right of Slack's."""
-    rows = session.scalars(
-        select(RemediationRow).where(
-            RemediationRow.undo_by.like(ON_THE_COMMAND_LINE), RemediationRow.due_at > since - TOLD_OF
-        )
-    )
+    rows = session.scalars(select(RemediationRow).where(AT_THE_COMMAND_LINE, RemediationRow.due_at > since - TOLD_OF))
     return [
         (
             f"undo:{row.id}",

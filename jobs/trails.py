@@ -152,14 +152,12 @@ def evidence_row(identity_id: str, fact: Evidence, now: datetime) -> EvidenceRow
 def renew_evidence(session: Session, identity_id: str, fact: Evidence, now: datetime) -> None:
     """Write one fact; where it is known, when it was last true."""
     row = evidence_row(identity_id, fact, now)
-    same = (
-        EvidenceRow.identity_id == identity_id,
-        EvidenceRow.source == row.source,
-        EvidenceRow.fact == row.fact,
-    )
+    # In another language it is the same fact: of whom a session tells, it tells once.
+    is_same = EvidenceRow.points_to == row.points_to if row.source == "session" else EvidenceRow.fact == row.fact
+    same = (EvidenceRow.identity_id == identity_id, EvidenceRow.source == row.source, is_same)
     known = session.scalar(select(EvidenceRow).where(*same))
     if known is None:
         session.add(row)
         session.flush()
     else:
-        known.at, known.seen_at = fact.at, now
+        known.at, known.seen_at, known.fact = fact.at, now, row.fact

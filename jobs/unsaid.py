@@ -20,6 +20,7 @@ from nhi import ledger
 from nhi.escalation import AskStatus
 from nhi.policy import Policy
 from nhi.tables import AskRow, CardRow, DeliveryRow, TeamClaimRow
+from nhi.words import sentence
 
 QUESTIONS = ("digest", "shadow", "reminder", "escalation", "claim")
 PICKED_UP = "picked_up"  # in a delivery's words: its questions are taken care of
@@ -62,7 +63,7 @@ def _go_on(session: Session, row: DeliveryRow, ask: AskRow, policy: Policy, now:
         ask.reminders = len(policy.conversation.remind_after)
         _hurry(ask, policy, now)
     else:
-        withdraw(session, ask, f"it could not be said: {row.error}", now)
+        withdraw(session, ask, sentence("messages.unsaid", error=row.error), now)
         shadow.reopen(session, ask)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 
+from nhi.words import sentence
 from nhi.working_days import is_holiday, zone
 
 LISTENS_AT_LEAST_EVERY = timedelta(minutes=5)
@@ -131,8 +132,7 @@ def begins_at(
 
 def in_words(length: timedelta) -> str:
     """Return a step's length as people say it: "15 minutes", "1 hour"."""
-    for unit, one in (("day", timedelta(days=1)), ("hour", timedelta(hours=1))):
+    for unit, one in (("days", timedelta(days=1)), ("hours", timedelta(hours=1))):
         if length >= one and not length % one:
-            number = length // one
-            return f"{number} {unit}{'' if number == 1 else 's'}"
-    return f"{length // timedelta(minutes=1)} minutes"
+            return sentence(f"words.{unit}", number=length // one)
+    return sentence("words.minutes", number=length // timedelta(minutes=1))

@@ -73,6 +73,12 @@ def key_id(value: object) -> Inert:
     return Inert(f"`{text}`") if _KEY_ID.fullmatch(text) else code(value, 40)
 
 
+def public_id(value: object) -> Inert:
+    """Filter: a credential's public id in running text, without ticks; anything else in its place is untrusted text."""
+    text = str(value)
+    return Inert(text) if _KEY_ID.fullmatch(text) else inert(text)
+
+
 def read_moment(value: object) -> datetime | None:
     """Return the instant of an RFC 3339 text; None: it is none."""
     try:
@@ -188,7 +194,7 @@ def environment(language: str = LANGUAGE, folder: Path | None = None) -> Environ
     made.filters.update(
         {"cut": cut, "code": code, "key_id": key_id, "day": day, "last_day": last_day}
         | {"moment": moment, "plural": plural, "listed": listed}
-        | {"coded": coded, "span": span, "few": few}
+        | {"coded": coded, "span": span, "few": few, "public_id": public_id}
     )
     return made
 
@@ -210,6 +216,17 @@ def _template(name: str, language: str) -> Template:
 def sentence(where: str, /, **facts: Any) -> str:
     """Render one block of a template as one line of plain text. What is code keeps its backticks."""
     return _one_line(prose(where, **facts)) if facts else _fixed(where, _speaking.get() or _usual)
+
+
+def repeated(where: str, /, **facts: str) -> str:
+    """As `sentence`, for what is said with the same facts of many things, as of all in one project: made once."""
+    return _repeated(where, _speaking.get() or _usual, tuple(facts.items()))
+
+
+@lru_cache(maxsize=1000)
+def _repeated(where: str, language: str, facts: tuple[tuple[str, str], ...]) -> str:
+    with speaking(language):
+        return sentence(where, **dict(facts))
 
 
 @cache

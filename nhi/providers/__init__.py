@@ -152,7 +152,9 @@ class Reading:
 class TellsActivity(Protocol):
     """A provider that can read what identities did, event by event."""
 
-    activity_coverage: str  # what its trail shows and does not, in a sentence
+    @property
+    def activity_coverage(self) -> str:
+        """What its trail shows and does not, in a sentence."""
 
     def activity(
         self, identities: Sequence[Identity], reading: Reading, limits: Activity, *, now: datetime

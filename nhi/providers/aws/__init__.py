@@ -45,6 +45,7 @@ from nhi.providers.aws.scan import Scan
 from nhi.providers.aws.sessions import find_uses
 from nhi.rotation import Key, Place, Ready, Stored
 from nhi.screaming import Hearing
+from nhi.words import sentence
 
 PERMISSIONS = tuple(
     Need(action=action, why=why)
@@ -101,10 +102,6 @@ class Aws:
     disable_permissions: Sequence[Need] = DISABLE_PERMISSIONS
     rotate_permissions: Sequence[Need] = rotation.PERMISSIONS
     keys_at_most = rotation.KEYS_AT_MOST
-    activity_coverage = (
-        "CloudTrail's management events, minutes late. Reads of data (S3 objects, table items) are in it only where the"
-        " trail records them."
-    )
 
     def __init__(self, source: Source, *, through: str | None = None) -> None:
         """`through` is a role that is taken first, where the account's own can be taken only from there."""
@@ -122,6 +119,10 @@ class Aws:
             return self._known_account()
         except CannotSee:
             return self._account_by_name()
+
+    @property
+    def activity_coverage(self) -> str:
+        return sentence("clouds.aws_sees_activity")
 
     @property
     def api_calls(self) -> Mapping[str, int]:

@@ -16,6 +16,7 @@ from nhi.identity import Aspect, CredentialStatus, Gap, Need, scope_of
 from nhi.providers import CredentialState, Target
 from nhi.providers.aws import audible, console, keys, roles, services, who
 from nhi.providers.aws.calls import Calls, CannotSee
+from nhi.words import sentence
 
 SWITCHED: Mapping[str, ModuleType] = {
     "access_key": keys,
@@ -67,7 +68,9 @@ def look(calls: Calls, target: Target) -> CredentialState | Gap | None:
         state = _look(module, calls, moved)
     except CannotSee as fault:
         return _gap(target, fault.reason)
-    return replace(state, blocked=f"its user is called {moved.identity_name} now") if state is not None else None
+    if state is None:
+        return None
+    return replace(state, blocked=sentence("clouds.aws_blocked_by_name", name=moved.identity_name))
 
 
 def _look(module: ModuleType, calls: Calls, target: Target) -> CredentialState | None:
@@ -90,22 +93,22 @@ def switch(acting: Calls, reading_calls: Calls, target: Target, status: Credenti
 
     Raises ProviderError, permanent where trying again cannot help.
     """
-    module, what = SWITCHED.get(target.credential_kind), target.credential_id
+    module = SWITCHED.get(target.credential_kind)
     if module is None:
-        message = f"AWS cannot turn a {target.credential_kind} off and on again"
+        message = sentence("clouds.aws_cannot_switch", kind=target.credential_kind)
         raise ProviderError(message, code="NotSupported", permanent=True)
     target = _as_called_now(module, reading_calls, target, status)
     try:
         module.switch(acting, target, status)
     except CannotSee as fault:
-        raise _failure(f"AWS did not change {what} of {target.identity_name} ({fault.reason})", fault) from None
+        raise _failure("aws_not_changed", target, fault) from None
     try:
         took = _reads_twice_as(module, reading_calls, target, status)
     except CannotSee as fault:
-        raise _failure(f"AWS changed {what}, but it cannot be read back ({fault.reason})", fault) from None
+        raise _failure("aws_not_read_back", target, fault) from None
     if not took:
-        wanted = status.value.capitalize()
-        message = f"AWS took the change of {what}, but it does not read as {wanted}; look at it by hand"
+        off = status is CredentialStatus.INACTIVE
+        message = sentence("clouds.aws_not_verified", id=target.credential_id, off=off)
         raise ProviderError(message, code="NotVerified", permanent=False)
 
 
@@ -121,7 +124,7 @@ def _as_called_now(module: ModuleType, calls: Calls, target: Target, status: Cre
     except CannotSee as fault:
         if status is CredentialStatus.ACTIVE:
             return _found_otherwise(module, calls, target, fault)
-        raise _failure(f"AWS was not asked about {target.credential_id} ({fault.reason})", fault) from None
+        raise _failure("aws_not_asked", target, fault) from None
     if is_called_so:
         return target
     try:
@@ -129,7 +132,7 @@ def _as_called_now(module: ModuleType, calls: Calls, target: Target, status: Cre
     except CannotSee as fault:
         raise _not_found(target, fault) from None
     if moved is None or status is CredentialStatus.INACTIVE:
-        message = f"{target.identity_name} is not the user any more that this was decided about"
+        message = sentence("clouds.aws_another_user", name=target.identity_name)
         raise ProviderError(message, code="NoSuchEntity", permanent=True)
     return moved
 
@@ -156,7 +159,7 @@ def _is_on(module: ModuleType, calls: Calls, target: Target) -> bool:
 
 
 def _not_found(target: Target, fault: CannotSee) -> ProviderError:
-    message = f"it cannot be seen what the user {target.identity_name} is called now ({fault.reason})"
+    message = sentence("clouds.aws_name_not_seen", name=target.identity_name, reason=fault.reason)
     return ProviderError(message, code=fault.code, permanent=False)
 
 
@@ -171,7 +174,8 @@ def _reads_twice_as(module: ModuleType, calls: Calls, target: Target, status: Cr
     return False
 
 
-def _failure(message: str, fault: CannotSee) -> ProviderError:
+def _failure(block: str, target: Target, fault: CannotSee) -> ProviderError:
+    message = sentence(f"clouds.{block}", id=target.credential_id, name=target.identity_name, reason=fault.reason)
     return ProviderError(message, code=fault.code, permanent=not fault.passing)
 
 

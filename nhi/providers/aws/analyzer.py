@@ -16,6 +16,7 @@ from nhi.permissions import services
 from nhi.providers import Exercised
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.details import utc
+from nhi.words import sentence
 
 LIST, GET = "access-analyzer:ListFindingsV2", "access-analyzer:GetFindingV2"
 PERMISSIONS = (
@@ -40,8 +41,8 @@ def find_unused(
             for identity, finding in _findings(calls, analyzer, region, wanted):
                 yield _read(calls, analyzer, region, identity, finding, now)
         except CannotSee as fault:
-            hidden = frozenset({Aspect.PERMISSIONS})
-            yield Gap(scope=f"aws/{account}", reason=f"{fault.reason} in {region}", hides=hidden)
+            reason = sentence("clouds.aws_gap_in_region", reason=fault.reason, region=region)
+            yield Gap(scope=f"aws/{account}", reason=reason, hides=frozenset({Aspect.PERMISSIONS}))
 
 
 def _findings(

@@ -24,6 +24,7 @@ from nhi.providers.aws.trail import calls_since
 from nhi.providers.aws.users import list_keys
 from nhi.providers.aws.who import STATUS_OF, names, same_user, tags_of
 from nhi.screaming import Hearing
+from nhi.words import sentence
 
 DENIED_KEY = "denied_access_key"  # a target's kind: the user's one active key, by a policy instead of its status
 KINDS: Mapping[str, str] = {
@@ -56,24 +57,26 @@ def _left_behind(calls: Calls, target: Target) -> CredentialState | None:
     user = same_user(calls, target)
     if user is None or SCREAM.find(calls, target.identity_name)[0] is not Found.OURS:
         return None
-    return CredentialState(status=CredentialStatus.INACTIVE, last_used_at=None, blocked="the key itself is gone")
+    return CredentialState(
+        status=CredentialStatus.INACTIVE, last_used_at=None, blocked=sentence("clouds.aws_key_is_gone")
+    )
 
 
 def _blocked(calls: Calls, target: Target, found: Found) -> str | None:
     """Return why the denial would reach more than this one key; None: it would not."""
     if found is Found.ANOTHER:
-        return f"an inline policy {SCREAM.name} is there that is not ours"
+        return sentence("clouds.aws_blocked_by_policy", policy=SCREAM.name)
     active = [
         one.external_id for one in list_keys(calls, target.identity_name) if one.status is CredentialStatus.ACTIVE
     ]
     if any(one != target.credential_id for one in active):
-        return "the user has another active access key"
+        return sentence("clouds.aws_blocked_by_other_key")
     if has_password(calls, target):
-        return "the user has a console password too"
+        return sentence("clouds.aws_blocked_by_password")
     answer = calls.ask(_SERVICES, UserName=target.identity_name)
     with reading(_SERVICES):
         if any(one["Status"] == "Active" for one in answer["ServiceSpecificCredentials"]):
-            return "the user has an active service-specific credential too"
+            return sentence("clouds.aws_blocked_by_service_credential")
     return None
 
 
@@ -106,23 +109,17 @@ def switch(acting: Calls, target: Target, status: CredentialStatus) -> None:
 
 def hearing(target: Target) -> Hearing:
     """Say what can be heard of a target while it is off. Pure."""
-    unseen = "not reads and writes of data such as S3 objects, and no other regions"
     match target.credential_kind:
         case kind if kind == DENIED_KEY:
-            says = f"CloudTrail shows denied calls up to 15 minutes late: in its last region and us-east-1, {unseen}."
+            says = sentence("clouds.aws_hears_denied_key")
         case "role":
-            says = "CloudTrail shows who assumes the role, up to 15 minutes late; not what sessions already begun do."
+            says = sentence("clouds.aws_hears_role")
         case "console_password":
-            says = "CloudTrail shows sign-ins, up to 15 minutes late."
+            says = sentence("clouds.aws_hears_password")
         case "access_key":
-            says = (
-                "Calls with an inactive key leave no trace in CloudTrail, and the user has other credentials that"
-                " a denial would reach: so only people can tell that something broke."
-            )
-            return Hearing(audible=False, says=says)
+            return Hearing(audible=False, says=sentence("clouds.aws_hears_no_key"))
         case _:
-            says = "Calls with it leave no trace while it is off: only people can tell that something broke."
-            return Hearing(audible=False, says=says)
+            return Hearing(audible=False, says=sentence("acts.scream_deaf"))
     return Hearing(audible=True, says=says, lag=_LAG)
 
 

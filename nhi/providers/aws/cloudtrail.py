@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from nhi.activity import Use, agent_of, network_of, tidy_value
+from nhi.words import sentence
 
 _SESSIONS = frozenset({"AssumedRole", "FederatedUser"})
 _decoder = json.JSONDecoder()
@@ -96,4 +97,4 @@ def records(text: str) -> Iterator[Mapping[str, Any]]:
             if isinstance(event, dict):
                 yield event
     except IndexError:
-        raise ValueError("the file ends in the middle") from None
+        raise ValueError(sentence("clouds.aws_file_ends")) from None

@@ -20,6 +20,7 @@ from nhi.providers.aws.details import utc
 from nhi.providers.aws.trail import with_caller
 from nhi.providers.aws.users import list_keys
 from nhi.providers.aws.who import STATUS_OF, names, same_user, tags_of
+from nhi.words import sentence
 
 
 def look(calls: Calls, target: Target) -> CredentialState | None:
@@ -35,7 +36,7 @@ def look(calls: Calls, target: Target) -> CredentialState | None:
         last_used_at=None if used_at is None else utc(used_at),
         last_used_service="signin" if used_at is not None else None,
         blocked=_blocked(calls, target, found),
-        reads=(_READ,),
+        reads=(_read(),),
         former=_former(calls, user, target),
     )
     return with_caller(calls, state, "Username", target.identity_name, region=None, mine=_signs_in)
@@ -54,9 +55,9 @@ def has_password(calls: Calls, target: Target) -> bool:
 
 def _blocked(calls: Calls, target: Target, found: Found) -> str | None:
     if found is Found.ANOTHER:
-        return f"an inline policy {CONSOLE.name} is there that is not ours"
+        return sentence("clouds.aws_blocked_by_policy", policy=CONSOLE.name)
     if any(key.status is CredentialStatus.ACTIVE for key in list_keys(calls, target.identity_name)):
-        return "the user has an active access key too, whose temporary sessions the denial would reach"
+        return sentence("clouds.aws_blocked_by_sessions")
     return None
 
 
@@ -88,10 +89,11 @@ def switch(acting: Calls, target: Target, status: CredentialStatus) -> None:
         CONSOLE.put(acting, target.identity_name)
 
 
-_READ = Read(
-    source="IAM: the last sign-in with the password",
-    seen_from=None,
-    seen_until=None,
-    lag=timedelta(hours=4),
-    hidden="what a session did after the sign-in",
-)
+def _read() -> Read:
+    return Read(
+        source=sentence("clouds.aws_read_password"),
+        seen_from=None,
+        seen_until=None,
+        lag=timedelta(hours=4),
+        hidden=sentence("clouds.aws_read_password_not"),
+    )

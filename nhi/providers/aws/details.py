@@ -17,6 +17,7 @@ from nhi.powers import administers
 from nhi.providers.aws import policies
 from nhi.providers.aws.denials import QUARANTINE
 from nhi.providers.aws.policies import UnreadablePolicy
+from nhi.words import sentence
 
 FILTER = ("User", "Role", "Group", "LocalManagedPolicy")  # AWS's own policies would be thousands: they are known by ARN
 _ADMIN_POLICIES = ("aws:policy/AdministratorAccess", "aws:policy/IAMFullAccess")
@@ -27,7 +28,6 @@ _SERVICE_ROLES = (
 _RESERVED_ROLES = "/aws-reserved/"  # those of IAM Identity Center, which IAM lets nobody edit
 _ROLES_KEPT = timedelta(days=400)  # how long IAM remembers that a role was used
 _ROLES_LAG = timedelta(hours=4)  # how late a use may show
-_ROLE_SAYS = "IAM remembers for 400 days when a role was last used; what it was used for is not told."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,9 @@ def _role(account: str, role: Mapping[str, Any], now: datetime) -> _Seen:
         created_at=utc(role["CreateDate"]),
         last_used_at=None if used is None else utc(used),
         tags=_tags(role),
-        coverage=Coverage(says=_ROLE_SAYS, seen_from=now - _ROLES_KEPT, seen_until=now - _ROLES_LAG),
+        coverage=Coverage(
+            says=sentence("clouds.aws_sees_role"), seen_from=now - _ROLES_KEPT, seen_until=now - _ROLES_LAG
+        ),
         service_linked=role.get("Path", "/").startswith(_SERVICE_ROLES) or f":role{_SERVICE_ROLES}" in role["Arn"],
     )
     if not identity.service_linked and f":role{_RESERVED_ROLES}" not in role["Arn"]:  # nobody here can change those

@@ -14,6 +14,7 @@ from nhi.providers.aws.calls import Calls
 from nhi.providers.aws.trail import with_caller
 from nhi.providers.aws.users import list_keys, with_use
 from nhi.providers.aws.who import same_user
+from nhi.words import sentence
 
 _ACTION = "iam:UpdateAccessKey"
 _GLOBAL = frozenset({"aws-global", "us-east-1"})
@@ -56,9 +57,9 @@ def _find(calls: Calls, target: Target) -> Credential | None:
 
 def _read(key: Credential) -> Read:
     return Read(
-        source="IAM: the key's last use",
+        source=sentence("clouds.aws_read_key"),
         seen_from=key.coverage.seen_from,
         seen_until=None,
         lag=timedelta(hours=4),
-        hidden="which calls came before the last one",
+        hidden=sentence("clouds.aws_read_key_not"),
     )

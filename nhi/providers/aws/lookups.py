@@ -19,6 +19,7 @@ from nhi.providers import Batch, Reading
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.cloudtrail import use_of
 from nhi.providers.aws.details import utc
+from nhi.words import sentence
 
 ACTION = "cloudtrail:LookupEvents"
 KEPT = timedelta(days=90)
@@ -50,7 +51,7 @@ def read(
         since = min(since, reached)
         yield Batch(place=place, uses=uses, position={"until": now.isoformat(), "since": since.isoformat()})
         if until and reached > until:
-            yield _gap(account, f"TooManyEvents: {ACTION}, {until:%-d %B %H:%M} to {reached:%-d %B %H:%M} UTC")
+            yield _gap(account, sentence("clouds.aws_gap_too_many", action=ACTION, since=until, until=reached))
         oldest, step = now - min(limits.history, KEPT), STEP
         while since > oldest and allowance.calls > 0 and not going.ends():
             before = allowance.calls

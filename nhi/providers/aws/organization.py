@@ -27,6 +27,7 @@ from nhi.providers.aws import connect as connect_account
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.rotation import Key, Place, Ready, Stored
 from nhi.screaming import Hearing
+from nhi.words import sentence
 
 LIST = "organizations:ListAccounts"
 PERMISSIONS = (Need(action=LIST, why="lists the organisation's accounts"), *control.PERMISSIONS)
@@ -48,7 +49,6 @@ class Organization:
     """All accounts of one organisation, as every protocol that `Aws` is, and SpansAccounts."""
 
     name = "aws"
-    activity_coverage = Aws.activity_coverage
     permissions: Sequence[Need] = (*PERMISSIONS, *Aws.permissions)
     disable_permissions: Sequence[Need] = Aws.disable_permissions
     rotate_permissions: Sequence[Need] = Aws.rotate_permissions
@@ -71,6 +71,10 @@ class Organization:
         except CannotSee:
             return "organization"
         return self._id or "organization"
+
+    @property
+    def activity_coverage(self) -> str:
+        return _ANY.activity_coverage
 
     @property
     def api_calls(self) -> Mapping[str, int]:
@@ -240,7 +244,7 @@ class Organization:
     def _acting(self, target: Target) -> Aws:
         member = self._member(target)
         if member is None:
-            message = f"the account {target.account} is not listed in the organisation"
+            message = sentence("clouds.aws_account_not_listed", account=target.account)
             raise ProviderError(message, code="NotListed", permanent=False)
         return member
 

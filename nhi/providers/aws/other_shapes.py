@@ -11,16 +11,9 @@ from typing import Any
 
 from nhi.identity import Coverage, Credential, CredentialStatus, Custody, Identity
 from nhi.providers.aws.details import utc
+from nhi.words import sentence
 
 Fields = Mapping[str, Any]
-_NO_PROVIDER_USE = "AWS does not tell when an identity provider was used"
-_NO_CERTIFICATE_USE = "AWS does not tell when a server certificate was used"
-_NO_APPLICATION_USE = "AWS does not tell when an application of Identity Center was used"
-_STORED_SAYS = (
-    "Secrets Manager tells the day, not the hour, when a secret was last read, and when it was last changed."
-    " Copies of its value are not seen."
-)
-_SUBJECT_SAYS = "Roles Anywhere tells when a certificate last took a role; of one that never did it knows nothing."
 
 
 def _at(value: Any) -> datetime | None:
@@ -46,9 +39,9 @@ def oidc_provider(account: str, arn: str, told: Fields) -> Identity:
         custody=Custody.NOBODY,
         created_at=_at(told.get("CreateDate")),
         last_used_at=None,
-        use_gap=_NO_PROVIDER_USE,
+        use_gap=sentence("clouds.aws_no_provider_use"),
         tags=_tags(told.get("Tags")) | audiences,
-        coverage=Coverage(says=f"{_NO_PROVIDER_USE}."),
+        coverage=Coverage(says=sentence("clouds.aws_sees_provider")),
     )
 
 
@@ -65,9 +58,9 @@ def saml_provider(account: str, told: Fields) -> Identity:
         custody=Custody.NOBODY,
         created_at=_at(told.get("CreateDate")),
         last_used_at=None,
-        use_gap=_NO_PROVIDER_USE,
+        use_gap=sentence("clouds.aws_no_provider_use"),
         tags={"aws:valid-until": f"{ends_at:%Y-%m-%d}"} if ends_at else {},
-        coverage=Coverage(says=f"{_NO_PROVIDER_USE}."),
+        coverage=Coverage(says=sentence("clouds.aws_sees_provider")),
     )
 
 
@@ -84,8 +77,8 @@ def server_certificate(account: str, told: Fields) -> Identity:
         created_at=uploaded_at,
         rotated_at=uploaded_at,
         last_used_at=None,
-        use_gap=_NO_CERTIFICATE_USE,
-        coverage=Coverage(says=f"{_NO_CERTIFICATE_USE}."),
+        use_gap=sentence("clouds.aws_no_certificate_use"),
+        coverage=Coverage(says=sentence("clouds.aws_sees_certificate")),
     )
     return Identity(
         provider="aws",
@@ -99,7 +92,7 @@ def server_certificate(account: str, told: Fields) -> Identity:
         last_used_at=None,
         tags={"aws:valid-until": f"{ends_at:%Y-%m-%d}"} if ends_at else {},
         credentials=(credential,),
-        coverage=Coverage(says=f"{_NO_CERTIFICATE_USE}."),
+        coverage=Coverage(says=sentence("clouds.aws_sees_certificate")),
     )
 
 
@@ -112,7 +105,7 @@ def secret(account: str, told: Fields) -> Identity:
     made_at = _at(told.get("CreatedDate"))
     custody = Custody.PLATFORM if owner else Custody.OURS
     going = told.get("DeletedDate") is not None
-    coverage = Coverage(says=_STORED_SAYS)
+    coverage = Coverage(says=sentence("clouds.aws_sees_secret"))
     credential = Credential(
         key="stored_secret",
         kind="stored_secret",
@@ -156,13 +149,13 @@ def trust_anchor(account: str, told: Fields) -> Identity:
         custody=Custody.NOBODY,
         created_at=_at(told.get("createdAt")),
         last_used_at=None,
-        use_gap=_NO_PROVIDER_USE,
+        use_gap=sentence("clouds.aws_no_provider_use"),
         tags={
             "aws:region": arn.split(":")[3],
             "aws:source": str(source.get("sourceType", "")),
             "aws:enabled": "yes" if told.get("enabled") else "no",
         },
-        coverage=Coverage(says=f"{_NO_PROVIDER_USE}."),
+        coverage=Coverage(says=sentence("clouds.aws_sees_provider")),
     )
 
 
@@ -170,7 +163,7 @@ def subject(account: str, told: Fields) -> Identity:
     """Return one certificate that took roles through Roles Anywhere."""
     arn = str(told["subjectArn"])
     made_at, seen_at = _at(told.get("createdAt")), _at(told.get("lastSeenAt"))
-    coverage = Coverage(says=_SUBJECT_SAYS)
+    coverage = Coverage(says=sentence("clouds.aws_sees_subject"))
     credential = Credential(
         key="certificate",
         kind="certificate",
@@ -212,8 +205,8 @@ def application(account: str, region: str, told: Fields) -> Identity:
         custody=Custody.NOBODY if own else Custody.PLATFORM,
         created_at=_at(told.get("CreatedDate")),
         last_used_at=None,
-        use_gap=_NO_APPLICATION_USE,
+        use_gap=sentence("clouds.aws_no_application_use"),
         tags={"aws:region": region, "aws:status": str(told.get("Status", "")), "aws:made-by": made_by},
-        coverage=Coverage(says=f"{_NO_APPLICATION_USE}."),
+        coverage=Coverage(says=sentence("clouds.aws_sees_application")),
         service_linked=not own,
     )

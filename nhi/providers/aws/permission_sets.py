@@ -20,6 +20,7 @@ from nhi.powers import administers
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.details import utc
 from nhi.providers.aws.policies import UnreadablePolicy, statements
+from nhi.words import sentence
 
 KIND = "permission_set"
 _WHY = {
@@ -38,11 +39,6 @@ _WHY = {
 PERMISSIONS = tuple(Need(action=action, why=why) for action, why in _WHY.items())
 _SETS, _SET, _MANAGED, _INLINE, _CUSTOMER, _BOUNDARY, _TAGS, _ACCOUNTS, _ASSIGNED, _GROUP, _USER = _WHY
 _AT_ONCE = 8  # sets being read: more than 20 calls a second are refused
-_NO_USE = "AWS tells the use of a permission set only by the roles that it makes in each account"
-_SAYS = (
-    f"{_NO_USE}. Tokens by which a directory provisions people here (SCIM) are told by no API: see Identity Center's"
-    " settings."
-)
 _LONGEST = 250
 
 Pages = Callable[..., list[Any]]  # as Others has it: the items of a list, all pages
@@ -172,10 +168,10 @@ def identity(account: str, told: Told, policy: Callable[[str, str], tuple[Permis
         custody=Custody.NOBODY,
         created_at=utc(made_at) if isinstance(made_at, datetime) else None,
         last_used_at=None,
-        use_gap=_NO_USE,
+        use_gap=sentence("clouds.aws_no_set_use"),
         tags={**told.tags, **more},
         privileged=administers(access),
-        coverage=Coverage(says=_SAYS),
+        coverage=Coverage(says=sentence("clouds.aws_sees_set")),
         policies=(
             *(one.rpartition("/")[2] for one in told.managed),
             *told.customer,

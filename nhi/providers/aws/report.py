@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from nhi.identity import Coverage, Credential, CredentialStatus, Custody
+from nhi.words import sentence
 
 _NOTHING = frozenset({"", "N/A", "no_information", "not_supported"})
 _ROOT = "<root_account>"
 _KEYS_SEEN_FROM = datetime(2015, 4, 22, tzinfo=UTC)  # since when IAM keeps the last use of keys
 _PASSWORDS_SEEN_FROM = datetime(2014, 10, 20, tzinfo=UTC)
-_KEY_SAYS = "IAM sees every request signed with a key, and keeps the time of the last one."
-_PASSWORD_SAYS = "IAM sees sign-ins to the console with this password, and no other use."  # noqa: S105  # prose
 
 
 class MalformedReport(ValueError):
@@ -150,13 +149,15 @@ def password(
         created_at=None,
         rotated_at=rotated_at,
         last_used_at=last_used_at,
-        coverage=Coverage(says=_PASSWORD_SAYS, seen_from=_PASSWORDS_SEEN_FROM, seen_until=seen_until),
+        coverage=Coverage(
+            says=sentence("clouds.aws_sees_password"), seen_from=_PASSWORDS_SEEN_FROM, seen_until=seen_until
+        ),
     )
 
 
 def key_coverage(seen_until: datetime | None = None) -> Coverage:
     """Return what IAM can see of an access key's use, up to when the report was made (None: up to now)."""
-    return Coverage(says=_KEY_SAYS, seen_from=_KEYS_SEEN_FROM, seen_until=seen_until)
+    return Coverage(says=sentence("clouds.aws_sees_key"), seen_from=_KEYS_SEEN_FROM, seen_until=seen_until)
 
 
 def _value(line: Mapping[str, str | None], column: str) -> str:

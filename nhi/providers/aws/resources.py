@@ -17,6 +17,7 @@ from typing import Any
 from nhi.identity import Aspect, Gap, Need, Permission, scope_of
 from nhi.providers.aws.calls import AT_ONCE, Calls, CannotSee, reading
 from nhi.providers.aws.policies import UnreadablePolicy, granted
+from nhi.words import sentence
 
 _WHY = {
     "s3:ListAllMyBuckets": "lists the account's buckets",
@@ -61,11 +62,12 @@ def read(calls: Calls, account: str, regions: Sequence[str]) -> tuple[Given, lis
                 if f":{account}:" in who:
                     found[who].append(permission)
     scope, hides = scope_of("aws", account), frozenset({Aspect.PERMISSIONS})
-    gaps = [
-        Gap(scope=scope, reason=reason + (f" ({count} times)" if count > 1 else ""), hides=hides)
-        for reason, count in faults.items()
-    ]
+    gaps = [Gap(scope=scope, reason=_reason(reason, count), hides=hides) for reason, count in faults.items()]
     return {who: tuple(given) for who, given in found.items()}, gaps
+
+
+def _reason(reason: str, count: int) -> str:
+    return sentence("clouds.aws_gap_times", reason=reason, count=count) if count > 1 else reason
 
 
 def _said(resource: _Resource) -> list[tuple[str, Permission]] | CannotSee:

@@ -17,6 +17,7 @@ from nhi.providers.aws.denials import QUARANTINE, REVOKE, Denial, Found
 from nhi.providers.aws.details import utc
 from nhi.providers.aws.trail import with_caller
 from nhi.providers.aws.who import STATUS_OF, names, same_role, tags_of
+from nhi.words import sentence
 
 SESSIONS = "role_sessions"  # a target's kind: not the role, only what is under way
 _LAG = timedelta(hours=4)
@@ -38,12 +39,16 @@ def look(calls: Calls, target: Target) -> CredentialState | None:
         status=STATUS_OF[found is Found.OURS],
         last_used_at=None if at is None else utc(at),
         last_used_region=region,
-        blocked=f"an inline policy {denial.name} is there that is not ours" if found is Found.ANOTHER else None,
-        reads=(_READ,),
+        blocked=_blocked(denial, found),
+        reads=(_read(),),
         former=_former(calls, role, target, denial),
     )
     # CloudTrail names the role of a session by its ARN, never by its bare name.
     return with_caller(calls, state, "ResourceName", _arn(role), region=None, mine=assumes)
+
+
+def _blocked(denial: Denial, found: Found) -> str | None:
+    return sentence("clouds.aws_blocked_by_policy", policy=denial.name) if found is Found.ANOTHER else None
 
 
 def _arn(role: Mapping[str, Any]) -> str:
@@ -92,10 +97,11 @@ def switch(acting: Calls, target: Target, status: CredentialStatus) -> None:
         denial.put(acting, target.identity_name)
 
 
-_READ = Read(
-    source="IAM: when the role was last used, 400 days",
-    seen_from=None,
-    seen_until=None,
-    lag=_LAG,
-    hidden="who used it, and uses in regions that do not report",
-)
+def _read() -> Read:
+    return Read(
+        source=sentence("clouds.aws_read_role"),
+        seen_from=None,
+        seen_until=None,
+        lag=_LAG,
+        hidden=sentence("clouds.aws_read_role_not"),
+    )

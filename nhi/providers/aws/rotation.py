@@ -22,6 +22,7 @@ from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.users import list_keys, with_use
 from nhi.providers.aws.who import same_user
 from nhi.rotation import Key, Place, Ready, Stored
+from nhi.words import sentence
 
 KEYS_AT_MOST = 2  # that IAM allows a user
 MARK = "nhi-rotates"  # the tag by which a secret says for whom it may be written
@@ -78,27 +79,25 @@ def prepare(acting: Calls, place: Place) -> Ready:
             _create(acting, place)
             return Ready(former=None, acting_as=acting_as)
     except CannotSee as fault:
-        raise _failure(f"The secret {place.secret} cannot be made ready ({fault.reason})", fault) from None
+        raise _failure("secret_not_ready", place, fault) from None
     return Ready(former=_former(place, found), acting_as=acting_as)
 
 
 def _native(place: Place, found: Mapping[str, Any] | None) -> str | None:
     if found is None or not found.get("RotationEnabled"):
-        message = f"The secret {place.secret} has no rotation of its own: turn it on in Secrets Manager, or take"
-        raise ProviderError(
-            f"{message} `native` out of its [[rotation.destinations]]", code="NoRotation", permanent=True
-        )
+        message = sentence("clouds.aws_secret_without_rotation", secret=place.secret)
+        raise ProviderError(message, code="NoRotation", permanent=True)
     return _current(found)
 
 
 def _former(place: Place, found: Mapping[str, Any]) -> str | None:
     if found.get("DeletedDate"):
-        message = f"The secret {place.secret} is about to be deleted: restore it, or name another one in policy.toml"
+        message = sentence("clouds.aws_secret_deleted", secret=place.secret)
         raise ProviderError(message, code="SecretDeleted", permanent=True)
     marks = {tag.get("Key"): tag.get("Value") for tag in found.get("Tags") or ()}
     if marks.get(MARK) != place.mark:
-        message = f"The secret {place.secret} is there already and not marked as this user's: if it is, give it the tag"
-        raise ProviderError(f"{message} {MARK} = {place.mark}", code="NotMarked", permanent=True)
+        message = sentence("clouds.aws_secret_not_marked", secret=place.secret, mark=MARK, value=place.mark)
+        raise ProviderError(message, code="NotMarked", permanent=True)
     return _current(found)
 
 
@@ -158,11 +157,8 @@ def _put(acting: Calls, place: Place, version: str, key_id: str, secret: str) ->
         with reading(_PUT):
             return Stored(where=str(answer["ARN"]), version=version)
     except CannotSee as fault:
-        raise ProviderError(
-            f"The new key {key_id} could not be put into the secret {place.secret} ({fault.reason})",
-            code=fault.code,
-            permanent=False,
-        ) from None
+        message = sentence("clouds.key_not_stored", id=key_id, secret=place.secret, reason=fault.reason)
+        raise ProviderError(message, code=fault.code, permanent=False) from None
 
 
 def _region(place: Place) -> str | None:
@@ -176,8 +172,7 @@ def _rotate(acting: Calls, place: Place, version: str) -> None:
             "secretsmanager:RotateSecret", region=_region(place), SecretId=place.secret, ClientRequestToken=version
         )
     except CannotSee as fault:
-        message = f"The secret {place.secret} was not asked to rotate ({fault.reason})"
-        raise _failure(message, fault) from None
+        raise _failure("aws_secret_not_asked", place, fault) from None
 
 
 def stored(acting: Calls, place: Place, version: str) -> Stored | None:
@@ -185,7 +180,7 @@ def stored(acting: Calls, place: Place, version: str) -> Stored | None:
     try:
         found = _describe(acting, place)
     except CannotSee as fault:
-        raise _failure(f"The secret {place.secret} cannot be looked at ({fault.reason})", fault) from None
+        raise _failure("secret_not_looked_at", place, fault) from None
     if found is None or _current(found) != version:
         return None
     return Stored(where=str(found.get("ARN") or place.secret), version=version)
@@ -208,7 +203,7 @@ def put_back(acting: Calls, place: Place, version: str, former: str | None) -> N
             RemoveFromVersionId=version,
         )
     except CannotSee as fault:
-        raise _failure(f"The secret {place.secret} did not get its former value back ({fault.reason})", fault) from None
+        raise _failure("secret_not_put_back", place, fault) from None
 
 
 def made_by(calls: Calls, target: Target, key_id: str, acting_as: str, since: datetime) -> bool | None:
@@ -236,9 +231,10 @@ def _maker(told: Mapping[str, Any], key_id: str) -> str | None:
 
 def _refusal(target: Target, fault: CannotSee) -> ProviderError:
     """Return the error of a key that was not made, or of which it is not known; only a plain no is the former."""
-    message = f"AWS made no second key for {target.identity_name} ({fault.reason})"
+    message = sentence("clouds.aws_no_second_key", name=target.identity_name, reason=fault.reason)
     return ProviderError(message, code=fault.code, permanent=fault.said_no)
 
 
-def _failure(message: str, fault: CannotSee) -> ProviderError:
+def _failure(block: str, place: Place, fault: CannotSee) -> ProviderError:
+    message = sentence(f"clouds.{block}", secret=place.secret, reason=fault.reason)
     return ProviderError(message, code=fault.code, permanent=not fault.passing)

@@ -22,12 +22,12 @@ from nhi.providers.aws.managed import Managed
 from nhi.providers.aws.others import Others
 from nhi.providers.aws.report import MalformedReport, Report, parse_report
 from nhi.providers.aws.users import learn_ids, of_user, read_singly
+from nhi.words import sentence
 
 _POLLS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0)  # seconds before each look for a report in the making
 _REPORT_NOT_YET = frozenset({"ReportInProgress", "ReportNotPresent", "ReportExpired"})
 _REPORT_LASTS = timedelta(hours=4)
 _ALL = frozenset({Aspect.EXISTENCE, Aspect.CREDENTIALS, Aspect.USE, Aspect.PERMISSIONS})
-_NO_SERVICE_USE = "AWS does not tell when a service-specific credential was used"
 
 
 class Scan:
@@ -237,6 +237,6 @@ def _service_credential(one: Mapping[str, Any]) -> Credential:
         created_at=created_at,
         rotated_at=None,  # ResetServiceSpecificCredential changes the secret and leaves no trace here
         last_used_at=None,
-        use_gap=_NO_SERVICE_USE,
-        coverage=Coverage(says=f"{_NO_SERVICE_USE}."),
+        use_gap=sentence("clouds.aws_no_service_credential_use"),
+        coverage=Coverage(says=sentence("clouds.aws_sees_service_credential")),
     )

@@ -17,6 +17,7 @@ from nhi.providers import CredentialState, Target
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.details import utc
 from nhi.providers.aws.who import same_user
+from nhi.words import sentence
 
 _LIST = "iam:ListServiceSpecificCredentials"
 _ASK, _GET = "iam:GenerateServiceLastAccessedDetails", "iam:GetServiceLastAccessedDetails"
@@ -98,9 +99,9 @@ def _of_service(told: list[Mapping[str, Any]], service: str) -> Mapping[str, Any
 
 def _read(service: str) -> Read:
     return Read(
-        source=f"IAM: when the user last reached {service}, by whatever means, 400 days",
+        source=sentence("clouds.aws_read_service", service=service),
         seen_from=None,
         seen_until=None,
         lag=timedelta(hours=4),
-        hidden="with which of the user's credentials it was",
+        hidden=sentence("clouds.aws_read_service_not"),
     )

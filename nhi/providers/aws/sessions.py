@@ -14,6 +14,7 @@ from typing import Any
 from nhi.identity import Aspect, Evidence, Gap, Identity, scope_of
 from nhi.providers.aws.calls import Calls, CannotSee
 from nhi.providers.aws.creators import person_behind
+from nhi.words import sentence
 
 _KEPT = timedelta(days=90)
 _ACTION = "cloudtrail:LookupEvents"
@@ -47,7 +48,11 @@ def _uses(events: Sequence[Mapping[str, Any]], role: Identity) -> Iterator[Evide
             latest[who] = max(at, latest.get(who, at))
     for who, at in latest.items():
         yield Evidence(
-            source="session", fact=f"{who} used it (AssumeRole)", points_to=who, at=at, identity_key=role.key
+            source="session",
+            fact=sentence("clouds.aws_used_by", who=who),
+            points_to=who,
+            at=at,
+            identity_key=role.key,
         )
 
 

@@ -18,6 +18,7 @@ from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.creators import person_behind
 from nhi.providers.aws.details import utc
 from nhi.redact import tidy
+from nhi.words import sentence
 
 _ACTION = "cloudtrail:LookupEvents"
 _LAG = timedelta(minutes=15)  # AWS: events are there within about 15 minutes
@@ -46,11 +47,11 @@ def with_caller(
 
 def _read(region: str | None, gap: str | None) -> Read:
     return Read(
-        source=f"CloudTrail in {region or 'the region of IAM'}, 90 days",
+        source=sentence("clouds.aws_read_trail", region=region),
         seen_from=None,
         seen_until=None,
         lag=_LAG,
-        hidden="other regions, and data events such as reads of S3 objects",
+        hidden=sentence("clouds.aws_read_trail_not"),
         gap=gap,
     )
 

@@ -18,6 +18,7 @@ from nhi.policy_activity import Activity
 from nhi.providers import Batch, Reading
 from nhi.providers.aws.calls import Calls, CannotSee
 from nhi.providers.aws.cloudtrail import records, use_of
+from nhi.words import sentence
 
 LATE = timedelta(hours=6)  # into a new day, the day before is looked at again for as long
 LARGEST = 200_000_000  # bytes of one file, unpacked; CloudTrail's own are far smaller
@@ -192,8 +193,8 @@ def unpacked(chunks: Iterator[bytes]) -> str:
             raise ValueError(str(error)) from None
         size += len(part)
         if size > LARGEST or (unpack and unpack.unconsumed_tail):
-            raise ValueError(f"larger than {LARGEST} bytes")
+            raise ValueError(sentence("clouds.aws_file_too_large", most=LARGEST))
         parts.append(part)
     if unpack is not None and not unpack.eof:
-        raise ValueError("the file ends in the middle")
+        raise ValueError(sentence("clouds.aws_file_ends"))
     return b"".join(parts).decode()

@@ -25,6 +25,7 @@ from nhi.providers.gcp.calls import Calls, CannotSee
 from nhi.providers.gcp.scan import EVERYTHING, Scan
 from nhi.rotation import Key, Place, Ready, Stored
 from nhi.screaming import Hearing
+from nhi.words import sentence
 
 PERMISSIONS = tuple(
     Need(action=action, why=why)
@@ -69,9 +70,6 @@ class Gcp:
     rotate_permissions: Sequence[Need] = rotation.PERMISSIONS
     keys_at_most = rotation.KEYS_AT_MOST
     owner_sources: Sequence[str] = owners.SOURCES
-    activity_coverage = (
-        "Google's admin activity audit logs, minutes late. Reads of data are in it only where the project logs them."
-    )
 
     def __init__(self, source: Source) -> None:
         self._scope = source.scope
@@ -91,6 +89,10 @@ class Gcp:
             return self._known_scope()
         except CannotSee:
             return "ambient"
+
+    @property
+    def activity_coverage(self) -> str:
+        return sentence("clouds.gcp_sees_activity")
 
     @property
     def api_calls(self) -> Mapping[str, int]:

@@ -13,19 +13,14 @@ from typing import Any
 
 from nhi.identity import Coverage
 from nhi.providers.gcp.calls import Calls, CannotSee, instant, reading
+from nhi.words import sentence
 
 ACCOUNTS = "serviceAccountLastAuthentication"
 KEYS = "serviceAccountKeyLastAuthentication"
 ACTIONS = {kind: f"policyanalyzer.{kind}Activities.query" for kind in (ACCOUNTS, KEYS)}
 PAGE = 1000  # its greatest
 _LATE = timedelta(days=3)  # where it names no observation period
-# Short enough to stand on a card whole, with the time up to which it was seen (180 characters).
-SAYS = {
-    ACCOUNTS: "By Google's activity analyser, to the day. It is blind to HMAC keys, bound API keys and domain-wide"
-    " delegation.",
-    KEYS: "By Google's activity analyser, to the day; a mere listing counts as use. It is blind to domain-wide"
-    " delegation.",
-}
+_SEES = {ACCOUNTS: "clouds.gcp_sees_account", KEYS: "clouds.gcp_sees_key"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +83,12 @@ def ask_one(calls: Calls, project: str, kind: str, full_name: str) -> Used:
 
 def coverage(kind: str, period: Period, now: datetime) -> Coverage:
     """Return what can be said of a use that the analyser tells."""
-    return Coverage(says=SAYS[kind], seen_from=period.start, seen_until=min(now, period.end or now - _LATE))
+    return Coverage(says=says(kind), seen_from=period.start, seen_until=min(now, period.end or now - _LATE))
+
+
+def says(kind: str) -> str:
+    """Return what the analyser sees and does not, as a sentence."""
+    return sentence(_SEES[kind])
 
 
 def or_else(used: Used, period: Period) -> Used:

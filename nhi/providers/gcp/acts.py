@@ -19,6 +19,7 @@ from nhi.providers import CredentialState, Target
 from nhi.providers.gcp import activity
 from nhi.providers.gcp.activity import Period, Used
 from nhi.providers.gcp.calls import Calls, CannotSee, instant, reading
+from nhi.words import sentence
 
 SWITCHED = frozenset({"service_account", "service_account_key"})
 _MONITORING = "monitoring.timeSeries.list"
@@ -34,7 +35,6 @@ _METRIC = {
     "service_account_key": "iam.googleapis.com/service_account/key/authn_events_count",
 }
 _KINDS = {"service_account": activity.ACCOUNTS, "service_account_key": activity.KEYS}
-_BLIND = "HMAC keys, API keys bound to the account, domain-wide delegation"
 _ANALYSER_LAG, _MONITORING_LAG = timedelta(days=3), timedelta(minutes=10)
 _QUERY: dict[str, dict[str, str]] = {"service_account_key": {"publicKeyType": "TYPE_NONE"}}
 _UNSEEN = timedelta(days=7)  # looked at in Monitoring where the analyser does not tell up to when it has seen
@@ -82,21 +82,20 @@ def switch(acting: Calls, reading_calls: Calls, target: Target, status: Credenti
 
     Raises ProviderError, permanent where trying again cannot help.
     """
-    kind, name = target.credential_kind, target.credential_id
+    kind, what = target.credential_kind, target.credential_id
     if kind not in SWITCHED:
-        raise ProviderError(f"Google cannot turn a {kind} off and on again", code="NotSupported", permanent=True)
-    verb = "disable" if status is CredentialStatus.INACTIVE else "enable"
+        raise ProviderError(sentence("clouds.gcp_cannot_switch", kind=kind), code="NotSupported", permanent=True)
+    off = status is CredentialStatus.INACTIVE
     try:
-        acting.post(_ACTIONS[kind, status], f"{_url(target)}:{verb}", {})
+        acting.post(_ACTIONS[kind, status], f"{_url(target)}:{'disable' if off else 'enable'}", {})
     except CannotSee as fault:
-        raise _failure(f"Google did not {verb} {name} ({fault.reason})", fault) from None
+        raise _failure(sentence("clouds.gcp_not_changed", id=what, off=off, reason=fault.reason), fault) from None
     try:
         took = _reads_twice_as(reading_calls, target, status)
     except CannotSee as fault:
-        raise _failure(f"Google changed {name}, but it cannot be read back ({fault.reason})", fault) from None
+        raise _failure(sentence("clouds.gcp_not_read_back", id=what, reason=fault.reason), fault) from None
     if not took:
-        message = f"Google took the change of {name}, but it does not read as {status.value}; look at it by hand"
-        raise ProviderError(message, code="NotVerified", permanent=False)
+        raise ProviderError(sentence("clouds.gcp_not_verified", id=what, off=off), code="NotVerified", permanent=False)
 
 
 def _reads_twice_as(calls: Calls, target: Target, status: CredentialStatus) -> bool:
@@ -121,17 +120,18 @@ def _used(calls: Calls, target: Target) -> Used:
 
 def _reads(kind: str, period: Period, since: datetime) -> tuple[Read, ...]:
     """Return what was read, for the certificate of an act."""
-    hidden = "domain-wide delegation" if kind == "service_account_key" else _BLIND
+    of_key = kind == "service_account_key"
+    hidden = sentence("clouds.gcp_read_key_not" if of_key else "clouds.gcp_read_account_not")
     return (
         Read(
-            source="Google's activity analyser: the last use, to the day",
+            source=sentence("clouds.gcp_read_analyser"),
             seen_from=period.start,
             seen_until=since,
             lag=_ANALYSER_LAG,
             hidden=hidden,
         ),
         Read(
-            source="Cloud Monitoring: uses since then",
+            source=sentence("clouds.gcp_read_monitoring"),
             seen_from=since,
             seen_until=None,
             lag=_MONITORING_LAG,

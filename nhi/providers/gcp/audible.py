@@ -16,6 +16,7 @@ from nhi.providers import Target
 from nhi.providers.gcp.calls import Calls, instant, reading
 from nhi.providers.gcp.logs import ACTION
 from nhi.screaming import Hearing
+from nhi.words import sentence
 
 _URL = "logging.googleapis.com/v2/entries:list"
 _LAG = timedelta(minutes=15)  # how late an entry may come
@@ -25,18 +26,8 @@ _LOGS = '(log_id("cloudaudit.googleapis.com/activity") OR log_id("cloudaudit.goo
 
 def hearing(target: Target) -> Hearing:
     """Say what can be heard of a target while it is off. Pure."""
-    unseen = "not reads of data unless the project logs them, and no calls that only other projects log"
-    if target.credential_kind == "service_account_key":
-        says = (
-            "The project's audit logs show calls with tokens that the key took before, for about an hour and up to 15"
-            f" minutes late: {unseen}. A new token that is refused leaves no trace."
-        )
-    else:
-        says = (
-            "The project's audit logs show calls with tokens that the account took before, and who tries to act as it"
-            f" where such attempts are logged, up to 15 minutes late: {unseen}. A key's new token that is refused"
-            " leaves no trace."
-        )
+    of_key = target.credential_kind == "service_account_key"
+    says = sentence("clouds.gcp_hears_key" if of_key else "clouds.gcp_hears_account")
     return Hearing(audible=True, says=says, lag=_LAG)
 
 

@@ -25,6 +25,7 @@ from requests.adapters import HTTPAdapter
 
 from nhi.policy import Source
 from nhi.providers.pace import Pace
+from nhi.words import sentence
 
 AT_ONCE = 16  # calls in flight
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
@@ -126,7 +127,7 @@ class Calls:
         """Return the project of the ambient credentials. Raises CannotSee."""
         self._open()
         if self._project is None:
-            raise CannotSee("NoScope", "set `scope` of this source in policy.toml", passing=False)
+            raise CannotSee("NoScope", sentence("clouds.gcp_no_scope"), passing=False)
         return self._project
 
     def close(self) -> None:

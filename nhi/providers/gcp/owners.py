@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from nhi.identity import Evidence, Identity
 from nhi.providers.gcp.bindings import Bindings
+from nhi.words import repeated, sentence
 
 SOURCES = ("label", "project_owner", "description")
 _OWNERS_AT_MOST = 5  # of a project; where there are more, owning it says little of any one thing in it
@@ -25,15 +26,17 @@ def evidence(identity: Identity, bindings: Bindings, keys: Sequence[str]) -> Ite
     for key in keys:
         value = identity.tags.get(f"project:{key}", "").strip()
         if value:
-            yield _fact(identity, "label", f"its project's label says {key}={value}", value)
+            says = repeated("clouds.gcp_label_names", key=key, value=value)
+            yield _fact(identity, "label", says, value)
     for name in ("gcp:description", "gcp:display-name"):
         for email in _emails(identity.tags, name):
-            words = "description" if name == "gcp:description" else "display name"
-            yield _fact(identity, "description", f"its {words} names {email}", email)
+            block = "gcp_description_names" if name == "gcp:description" else "gcp_display_name_names"
+            yield _fact(identity, "description", sentence(f"clouds.{block}", email=email), email)
     owners = tuple(dict.fromkeys(bindings.owners.get(identity.tags.get("gcp:project", ""), ())))
     if len(owners) <= _OWNERS_AT_MOST:
         for owner in owners:
-            yield _fact(identity, "project_owner", f"{owner} has roles/owner on the project {identity.account}", owner)
+            says = repeated("clouds.gcp_owns_project", who=owner, project=identity.account)
+            yield _fact(identity, "project_owner", says, owner)
 
 
 def _emails(tags: Mapping[str, str], name: str) -> list[str]:

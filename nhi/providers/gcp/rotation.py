@@ -22,6 +22,7 @@ from nhi.providers import Target
 from nhi.providers.gcp import acts, keys, logs
 from nhi.providers.gcp.calls import Calls, CannotSee, instant, reading
 from nhi.rotation import Key, Place, Ready, Stored
+from nhi.words import sentence
 
 KEYS_AT_MOST = 10  # that Google allows an account
 MARK = "nhi-rotates"  # the annotation by which a secret says for whom it may be written
@@ -84,8 +85,7 @@ def _key(calls: Calls, target: Target, key_id: str, told: Mapping[str, Any], now
 def prepare(acting: Calls, place: Place) -> Ready:
     """Make sure that the secret is there and is this identity's, before a key is made. Raises ProviderError."""
     if place.native:
-        message = "Google's Secret Manager makes no keys by itself: take `native` out of its [[rotation.destinations]]"
-        raise ProviderError(message, code="NoRotation", permanent=True)
+        raise ProviderError(sentence("clouds.gcp_secret_without_rotation"), code="NoRotation", permanent=True)
     try:
         acting_as = acting.acts_as()
         found = _secret(acting, place)
@@ -95,15 +95,15 @@ def prepare(acting: Calls, place: Place) -> Ready:
         _check_mark(place, found)
         return Ready(former=_former(acting, place, found), acting_as=acting_as)
     except CannotSee as fault:
-        raise _failure(f"The secret {place.secret} cannot be made ready ({fault.reason})", fault) from None
+        raise _failure("secret_not_ready", place, fault) from None
 
 
 def _check_mark(place: Place, found: Mapping[str, Any]) -> None:
     with reading(_GET):
         marked = (found.get("annotations") or {}).get(MARK)
     if marked != place.mark:
-        message = f"The secret {place.secret} is there already and not marked as this account's: if it is, give it the"
-        raise ProviderError(f"{message} annotation {MARK} = {place.mark}", code="NotMarked", permanent=True)
+        message = sentence("clouds.gcp_secret_not_marked", secret=place.secret, mark=MARK, value=place.mark)
+        raise ProviderError(message, code="NotMarked", permanent=True)
 
 
 def _former(acting: Calls, place: Place, found: Mapping[str, Any]) -> str | None:
@@ -164,7 +164,7 @@ def make(acting: Calls, target: Target, place: Place, made: Callable[[str], None
         with reading(_MAKE):
             key_id, secret = str(answer["name"]).rpartition("/")[2], str(answer["privateKeyData"])
     except CannotSee as fault:
-        message = f"Google made no second key for {target.identity_name} ({fault.reason})"
+        message = sentence("clouds.gcp_no_second_key", name=target.identity_name, reason=fault.reason)
         raise ProviderError(message, code=fault.code, permanent=fault.said_no) from None
     made(key_id)
     try:
@@ -173,7 +173,7 @@ def make(acting: Calls, target: Target, place: Place, made: Callable[[str], None
             number = _number(version)
         _point(acting, place, number)
     except CannotSee as fault:
-        message = f"The new key {key_id} could not be put into the secret {place.secret} ({fault.reason})"
+        message = sentence("clouds.key_not_stored", id=key_id, secret=place.secret, reason=fault.reason)
         raise ProviderError(message, code=fault.code, permanent=False) from None
     return _stored(place, number)
 
@@ -211,7 +211,7 @@ def stored(acting: Calls, place: Place, former: str | None) -> Stored | None:
             return None
         _point(acting, place, newest[0])
     except CannotSee as fault:
-        raise _failure(f"The secret {place.secret} cannot be looked at ({fault.reason})", fault) from None
+        raise _failure("secret_not_looked_at", place, fault) from None
     return _stored(place, newest[0])
 
 
@@ -226,7 +226,7 @@ def put_back(acting: Calls, place: Place, former: str | None) -> None:
             acting.post(_OFF, f"{_HOST}/{place.secret}/versions/{number}:disable", {})
         _point(acting, place, before.current)
     except CannotSee as fault:
-        raise _failure(f"The secret {place.secret} did not get its former value back ({fault.reason})", fault) from None
+        raise _failure("secret_not_put_back", place, fault) from None
 
 
 def made_by(calls: Calls, target: Target, key_id: str, acting_as: str, since: datetime) -> bool | None:
@@ -244,5 +244,6 @@ def _account(target: Target) -> str:
     return f"iam.googleapis.com/v1/projects/{target.account}/serviceAccounts/{target.identity_key}"
 
 
-def _failure(message: str, fault: CannotSee) -> ProviderError:
+def _failure(block: str, place: Place, fault: CannotSee) -> ProviderError:
+    message = sentence(f"clouds.{block}", secret=place.secret, reason=fault.reason)
     return ProviderError(message, code=fault.code, permanent=not fault.passing)

@@ -23,12 +23,12 @@ from nhi.providers.gcp.assets import Account, ApiKey, Assets, Key, Place
 from nhi.providers.gcp.bindings import Bindings, Grant
 from nhi.providers.gcp.calls import AT_ONCE, Calls, CannotSee, reading
 from nhi.providers.gcp.denials import Denial, Subject
+from nhi.words import repeated, sentence
 
 SEARCH = "cloudasset.assets.searchAllResources"
 SEARCH_POLICIES = "cloudasset.assets.searchAllIamPolicies"
 EVERYTHING = "gcp"  # all that one source holds: gaps are weighed against what is known of their own source
 _PAGE = 500  # the search's greatest
-_UNTOLD_BIRTH = "It was never used, and when it was made could not be seen"
 
 One = TypeVar("One")
 Answer = TypeVar("Answer")
@@ -106,7 +106,7 @@ class Scan:
                     into.add(page)
                 yield Progress(what="resources and policies", done=len(self.assets), total=None)
         except CannotSee as fault:
-            yield Gap(scope=EVERYTHING, reason=f"{fault.reason} on {self._scope}", hides=hides)
+            yield Gap(scope=EVERYTHING, reason=_on(fault.reason, self._scope), hides=hides)
 
     def _read_keys(self, accounts: Sequence[Account]) -> Iterator[Gap | Progress]:
         """Take the keys from the inventory; list those of accounts with a key of which it tells too little."""
@@ -132,7 +132,7 @@ class Scan:
             if account not in known:
                 scope = scope_of("gcp", found[0].project, "service_account", account)
                 hidden = frozenset({Aspect.EXISTENCE, Aspect.CREDENTIALS})
-                yield Gap(scope=scope, reason=f"NotListed: {SEARCH} has its key and not the account", hides=hidden)
+                yield Gap(scope=scope, reason=repeated("clouds.gcp_gap_stray_key", action=SEARCH), hides=hidden)
 
     def _read_use(self, kind: str, accounts: Sequence[Account]) -> Generator[Gap | Progress, None, _Use]:
         projects = [project for project, _ in groupby(accounts, key=lambda one: one.project)]
@@ -176,7 +176,7 @@ class Scan:
             self._delegated = logs.delegated(self._calls, self._scope, self._now)
         except CannotSee as fault:
             # It hides none of what gaps are weighed for, and is told all the same; each account's coverage says it too.
-            yield Gap(scope=EVERYTHING, reason=f"{fault.reason} on {self._scope}", hides=frozenset())
+            yield Gap(scope=EVERYTHING, reason=_on(fault.reason, self._scope), hides=frozenset())
 
     def _read_denials(self) -> Iterator[Gap]:
         """Read what denies in the places where somebody has roles; a gap for those that could not be read."""
@@ -190,17 +190,14 @@ class Scan:
                 faults[told.fault.reason].append(told.place)
         for reason, places in faults.items():
             # It hides nothing: what is read without them is at most more than what may really be done.
-            more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-            yield Gap(scope=EVERYTHING, reason=f"{reason} on {places[0]}{more}", hides=frozenset())
+            yield Gap(scope=EVERYTHING, reason=_on(reason, *places), hides=frozenset())
 
     def _limited(self, identity: Identity, subject: Subject, grants: Sequence[Grant]) -> Identity:
         """Return an identity with what stands above it."""
         if self._denials is None or identity.access is None:
             return identity
         above = denials.ceilings(subject, grants, self._denials)
-        says = identity.coverage.says.replace(shapes.NO_DENIALS, "")
-        coverage = replace(identity.coverage, says=says)
-        return replace(identity, access=replace(identity.access, ceilings=above), coverage=coverage)
+        return replace(identity, access=replace(identity.access, ceilings=above))
 
     def _account(self, account: Account, used: _Use, keys_used: _Use) -> Identity:
         project = self.assets.projects.get(account.place.project)
@@ -221,14 +218,16 @@ class Scan:
                 (account.email, account.unique_id),
                 (*account.place.folders, account.place.organization),
             ),
+            denials=self._denials is not None,
         )
         subject = Subject(kind="ServiceAccount", name=account.email, places=_places(account.place))
         return self._limited(shapes.service_account(born, facts, project, self._now), subject, facts.grants)
 
     def _birth_gap(self, account: Account, used: Used) -> str | None:
         why = self._unborn.get(account.project)
-        untold = used.at is None and account.created_at is None and why is not None
-        return f"{_UNTOLD_BIRTH} ({why})" if untold else None
+        if used.at is not None or account.created_at is not None or why is None:
+            return None
+        return repeated("clouds.gcp_no_birth", reason=why)
 
     def _others(self) -> Iterator[Identity]:
         """Yield API keys, pools and Google's own accounts."""
@@ -238,7 +237,12 @@ class Scan:
         for name, pool in found.pools.items():
             place, grants = pool.place.project, self.bindings.pools.get(name, ())
             identity = shapes.pool(
-                pool, found.id_of(place), found.providers.get(name, ()), grants, found.projects.get(place)
+                pool,
+                found.id_of(place),
+                found.providers.get(name, ()),
+                grants,
+                found.projects.get(place),
+                denials=self._denials is not None,
             )
             yield self._limited(identity, Subject(kind="", name=name, places=_places(pool.place)), grants)
         for name, grants in self.bindings.pools.items():
@@ -266,13 +270,18 @@ def _places(place: Place) -> frozenset[str]:
     return frozenset(filter(None, (place.project, *place.folders, place.organization)))
 
 
+def _on(reason: str, place: str, *more: str) -> str:
+    return sentence("clouds.gcp_gap_on", reason=reason, place=place, more=len(more))
+
+
 def _use_gaps(found: dict[str, Activity], scope: str) -> Iterable[Gap]:
     """Return a gap for each project whose use could not be seen, or one for all where all refused alike."""
     faults = {project: one.fault for project, one in found.items() if one.fault is not None}
     reasons = {fault.reason for fault in faults.values()}
     hidden = frozenset({Aspect.USE})
     if len(faults) > 1 and len(faults) == len(found) and len(reasons) == 1:
-        return [Gap(scope=EVERYTHING, reason=f"{reasons.pop()} in every project of {scope}", hides=hidden)]
+        reason = sentence("clouds.gcp_gap_everywhere", reason=reasons.pop(), scope=scope)
+        return [Gap(scope=EVERYTHING, reason=reason, hides=hidden)]
     return [
         Gap(scope=scope_of("gcp", project, "service_account"), reason=fault.reason, hides=hidden)
         for project, fault in faults.items()

@@ -17,16 +17,8 @@ from nhi.providers.gcp import activity
 from nhi.providers.gcp.activity import ACCOUNTS, KEYS, Used
 from nhi.providers.gcp.assets import Account, ApiKey, Key, Place, Pool, Project
 from nhi.providers.gcp.bindings import Grant, access
+from nhi.words import sentence
 
-_USE = "Use is calls of Google APIs, failed ones too."
-_DELEGATION = (
-    "Domain-wide delegation is seen only in the organisation's log, 400 days back, where Google Workspace shares its"
-    " audit log with Google Cloud."
-)
-NO_DENIALS = ", nor deny policies"
-_ROLES = f"Roles given above the scanned scope are not seen{NO_DENIALS}."
-_NO_API_KEY_USE = "Google does not tell when an API key was used"
-_NO_FEDERATED_USE = "Google does not tell when a workload identity provider was used"
 _LONGEST = 250
 
 
@@ -43,6 +35,7 @@ class Facts:
     delegated: str | None  # the scopes of its domain-wide delegation; None: none is known
     api_keys: Sequence[ApiKey]  # bound to it
     trust: tuple[Trust, ...] = ()  # who can be it
+    denials: bool = False  # whether deny policies were read
 
 
 def service_account(account: Account, facts: Facts, project: Project | None, now: datetime) -> Identity:
@@ -61,10 +54,20 @@ def service_account(account: Account, facts: Facts, project: Project | None, now
         tags=_tags(account, facts, project),
         credentials=(_itself(account, facts, now), *keys),
         privileged=any(grant.admin for grant in facts.grants) or facts.delegated is not None,
-        coverage=Coverage(says=f"{activity.SAYS[ACCOUNTS]} {_USE} {_DELEGATION} {_ROLES}"),
+        coverage=Coverage(says=_says(facts)),
         policies=_names(facts.grants),
         access=access(facts.grants, facts.trust),
     )
+
+
+def _says(facts: Facts) -> str:
+    """Return what is seen of an account's use and of what it may do."""
+    of_use = (activity.says(ACCOUNTS), sentence("clouds.gcp_sees_calls"), sentence("clouds.gcp_sees_delegation"))
+    return " ".join((*of_use, _of_roles(denials=facts.denials)))
+
+
+def _of_roles(*, denials: bool) -> str:
+    return sentence("clouds.gcp_sees_roles_and_denials" if denials else "clouds.gcp_sees_roles")
 
 
 def _itself(account: Account, facts: Facts, now: datetime) -> Credential:
@@ -103,11 +106,9 @@ def _key(account: Account, key: Key, facts: Facts, now: datetime) -> Credential:
 def _blind(facts: Facts) -> str | None:
     """Return why the analyser may miss uses of this account; None: nothing is known that it would miss."""
     if facts.delegated is not None:
-        return (
-            "It acts for people of Google Workspace (domain-wide delegation), which the activity analyser does not see"
-        )
+        return sentence("clouds.gcp_delegation_hides_use")
     if facts.api_keys:
-        return "An API key is bound to it, and the activity analyser does not see its use"
+        return sentence("clouds.gcp_api_key_hides_use")
     return None
 
 
@@ -153,7 +154,7 @@ def service_agent(email: str, project: str, scope: str, grants: Sequence[Grant])
         custody=Custody.PLATFORM,
         created_at=None,
         last_used_at=None,
-        use_gap="Google does not tell when its own accounts are used",
+        use_gap=sentence("clouds.gcp_no_agent_use"),
         tags={"gcp:scope": scope},
         privileged=any(grant.admin for grant in grants),
         service_linked=True,
@@ -187,18 +188,27 @@ def api_key(key: ApiKey, project: str, labels: Project | None) -> Identity:
                 created_at=key.made_at,
                 rotated_at=key.made_at,
                 last_used_at=None,
-                use_gap=_NO_API_KEY_USE,
-                coverage=Coverage(says=f"{_NO_API_KEY_USE}."),
+                use_gap=sentence("clouds.gcp_no_api_key_use"),
+                coverage=Coverage(says=sentence("clouds.gcp_sees_api_key")),
             ),
         ),
-        coverage=Coverage(says=f"{_NO_API_KEY_USE}."),
+        coverage=Coverage(says=sentence("clouds.gcp_sees_api_key")),
     )
 
 
 def pool(
-    found: Pool, project: str, providers: Sequence[Pool], grants: Sequence[Grant], labels: Project | None
+    found: Pool,
+    project: str,
+    providers: Sequence[Pool],
+    grants: Sequence[Grant],
+    labels: Project | None,
+    *,
+    denials: bool,
 ) -> Identity:
-    """Return a workload identity pool: identities of another system, which nobody holds a secret for here."""
+    """Return a workload identity pool: identities of another system, which nobody holds a secret for here.
+
+    `denials`: whether deny policies were read.
+    """
     trusts = {f"gcp:trusts/{one.id}": one.trusts[:_LONGEST] for one in providers if one.trusts}
     return Identity(
         provider="gcp",
@@ -210,11 +220,11 @@ def pool(
         custody=Custody.NOBODY,
         created_at=None,
         last_used_at=None,
-        use_gap=_NO_FEDERATED_USE,
+        use_gap=sentence("clouds.gcp_no_federated_use"),
         tags=_place(found.place, labels) | trusts,
         credentials=tuple(_provider(found, one) for one in providers),
         privileged=any(grant.admin for grant in grants),
-        coverage=Coverage(says=f"{_NO_FEDERATED_USE}. {_ROLES}"),
+        coverage=Coverage(says=f"{sentence('clouds.gcp_sees_federated')} {_of_roles(denials=denials)}"),
         policies=_names(grants),
         access=access(grants),
     )
@@ -230,8 +240,8 @@ def _provider(found: Pool, one: Pool) -> Credential:
         created_at=None,
         rotated_at=None,
         last_used_at=None,
-        use_gap=_NO_FEDERATED_USE,
-        coverage=Coverage(says=f"{_NO_FEDERATED_USE}."),
+        use_gap=sentence("clouds.gcp_no_federated_use"),
+        coverage=Coverage(says=sentence("clouds.gcp_sees_federated")),
     )
 
 
@@ -252,7 +262,7 @@ def pool_elsewhere(name: str, project: str, scope: str, grants: Sequence[Grant])
         custody=Custody.PLATFORM if ours else Custody.NOBODY,
         created_at=None,
         last_used_at=None,
-        use_gap=_NO_FEDERATED_USE,
+        use_gap=sentence("clouds.gcp_no_federated_use"),
         tags={"gcp:scope": scope} | ({} if ours else {"gcp:outside": "yes"}),
         privileged=any(grant.admin for grant in grants),
         service_linked=ours,

@@ -18,6 +18,7 @@ from nhi.policy_activity import Activity
 from nhi.providers import Batch, Reading
 from nhi.providers.gcp.calls import Calls, CannotSee, instant, reading
 from nhi.providers.gcp.logs import ACTION
+from nhi.words import sentence
 
 LATE = timedelta(minutes=15)
 STEP = timedelta(days=1)
@@ -60,8 +61,7 @@ def _read_group(
         uses, reached = _window(calls, projects, begin, now, allowance)
         yield Batch(place=place, uses=uses, position={"until": reached.isoformat(), "since": since.isoformat()})
         if reached < now - STEP:
-            behind = f"TooManyEntries: {ACTION}, read up to {reached:%-d %B %H:%M} UTC only"
-            yield from _gaps(projects, behind)
+            yield from _gaps(projects, sentence("clouds.gcp_gap_behind", action=ACTION, until=reached))
         oldest = now - limits.history
         while reached == now and since > oldest and allowance.pages > 0 and not going.ends():
             start = max(since - STEP, oldest)

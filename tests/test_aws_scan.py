@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from demo.cloud import ADMINISTRATOR, Cloud
+from nhi import words
 from nhi.identity import Aspect, Credential, CredentialStatus, Custody, Gap, Identity
 from nhi.policy import Source
 from nhi.providers import Disables, Memory, Progress, TellsCreators
@@ -284,6 +286,40 @@ def test_when_one_of_two_twins_is_deleted_the_other_is_asked_for_anew(cloud: Clo
     cloud.take_report()
     second, _ = seen_by(aws, matters=everything, ids=ids_of(first))
     assert key_of(second["twins"]).external_id == second_key
+
+
+# In another language
+
+
+@pytest.fixture
+def spoken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another language is the usual one, in every thread; it has two sentences so far."""
+    words.environment()  # English stays where it is
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "clouds.mrkdwn.j2").write_text(
+        "{% block aws_sees_key %}IAM sieht jede Anfrage.{% endblock %}"
+        "{% block aws_no_service_credential_use %}AWS sagt es nicht{% endblock %}"
+    )
+    (tmp_path / "en").symlink_to(words.TEMPLATES / "en")
+    monkeypatch.setattr(words, "TEMPLATES", tmp_path)
+    words.speak_usually("scan")
+    yield
+    words.speak_usually(words.LANGUAGE)
+
+
+@pytest.mark.usefixtures("spoken")
+def test_what_is_seen_and_what_is_not_is_said_in_policys_language_also_of_what_threads_read(
+    cloud: Cloud, aws: Aws
+) -> None:
+    cloud.take_report()
+    cloud.add_user("young")
+    cloud.add_access_key("young", last_used_at=NOW)
+    cloud.add_service_credential("young", created_at=NOW)
+    cloud.add_role("lambda", created_at=LONG_AGO)
+    identities, _ = seen_by(aws)
+    key, service = identities["young"].credentials
+    assert (key.coverage.says, service.use_gap) == ("IAM sieht jede Anfrage.", "AWS sagt es nicht")
+    assert identities["lambda"].coverage.says.startswith("IAM remembers"), "what it lacks is said in English"
 
 
 # A report is up to four hours old

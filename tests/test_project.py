@@ -180,6 +180,20 @@ def refusals_in_python(path: Path) -> Iterator[str]:
             yield f"{path.relative_to(ROOT).as_posix()}:{call.lineno}"
 
 
+def test_what_clouds_tell_people_stands_in_templates() -> None:
+    """What a source sees, a gap, what can be heard: `says=`, `reason=` and the like hold no prose of their own."""
+    told = {"says", "use_gap", "reason", "hidden", "blocked", "source"}
+    found = [
+        f"{path.relative_to(ROOT).as_posix()}:{each.value.lineno}"
+        for path in (ROOT / "nhi" / "providers").rglob("*.py")
+        for each in ast.walk(ast.parse(path.read_text()))
+        if isinstance(each, ast.keyword) and each.arg in told
+        for text in ast.walk(each.value)
+        if isinstance(text, ast.Constant) and re.search(r"[A-Za-z]{2} [A-Za-z]{2}", str(text.value))
+    ]
+    assert found == []
+
+
 def calls_of(path: Path, names: Collection[str]) -> list[ast.Call]:
     return calls_in([ast.parse(path.read_text())], names)
 
@@ -203,7 +217,7 @@ def test_every_sentence_that_is_asked_for_stands_in_a_template() -> None:
         if re.search(
             r"^from (nhi\.words|bot\.render) import ", path.read_text(), re.MULTILINE
         )  # others may call so too
-        for call in calls_of(path, {"sentence", "say", "prose"})
+        for call in calls_of(path, {"sentence", "repeated", "say", "prose"})
         if call.args and (pattern := pattern_of(call.args[0]))
     }
     assert asked

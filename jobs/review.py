@@ -138,13 +138,13 @@ def _open_if_due(sessions: Sessions, policy: Policy, shadow: bool, now: datetime
             session.execute(delete(SwitchRow).where(SwitchRow.name == asked.name))
 
 
-def _tell_admins(sessions: Sessions, policy: Policy, sentence: str, *, by_hand: bool, now: datetime) -> None:
+def _tell_admins(sessions: Sessions, policy: Policy, why: str, *, by_hand: bool, now: datetime) -> None:
     with sessions.begin() as session:
-        if not by_hand and not passes(session, "review not opened", now, ONE_DAY, sentence[:200]):
+        if not by_hand and not passes(session, "review not opened", now, ONE_DAY, why[:200]):
             return
         for admin in people.admins(session, policy):
             if by_hand or is_working_time(now, admin.tz, policy.conversation):
-                words = {"sentence": f"This quarter's review is not open yet. {sentence}"}
+                words = {"sentence": sentence("review.not_open_yet", why=why)}
                 delivery.queue(session, "notice", admin.slack_id, words, [], now)
 
 

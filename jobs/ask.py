@@ -42,6 +42,7 @@ from nhi.tables import (
 )
 
 CARDS_A_MESSAGE = 6
+Said = tuple[Verdict, datetime]
 
 
 @dataclass
@@ -168,19 +169,22 @@ def _can_still_answer(session: Session, ask: AskRow) -> bool:
     return any(row.active and not (row.guest or row.bot or row.stranger) for row in rows)
 
 
-def _last_verdicts(session: Session) -> dict[str, AttestationRow]:
-    rows = session.scalars(select(AttestationRow).order_by(AttestationRow.at))
-    return {row.identity_id: row for row in rows if row.verdict is not Verdict.UNDO}
+def _last_verdicts(session: Session) -> dict[str, Said]:
+    """Return what was said last of each identity; a claim made in the form of another answer gives way to that."""
+    said = AttestationRow
+    rows = session.execute(select(said.identity_id, said.verdict, said.at).where(said.verdict != Verdict.UNDO))
+    in_order = sorted(rows, key=lambda row: (row.at, row.verdict is not Verdict.CLAIM))
+    return {identity_id: (verdict, at) for identity_id, verdict, at in in_order}
 
 
-def _history(ask: AskRow | None, asks: list[AskRow], said: AttestationRow | None) -> History:
+def _history(ask: AskRow | None, asks: list[AskRow], said: Said | None) -> History:
     return History(
         open_since=ask.asked_at if ask else None,
         reminders=ask.reminders if ask else 0,
         escalated_to=tuple(ask.escalated_to) if ask else (),
         last_step_at=ask.last_step_at if ask else None,
-        last_verdict=said.verdict if said else None,
-        last_verdict_at=said.at if said else None,
+        last_verdict=said[0] if said else None,
+        last_verdict_at=said[1] if said else None,
         asked=tuple(past.email for past in asks if past.status is AskStatus.PASSED),
     )
 
@@ -191,7 +195,7 @@ def _decide(
     due, waiting, roster = Due(), claims.Waiting(session), Roster.read(session, policy, now)
     snoozed = patience.snoozed(session, now)
     for case in cases:
-        waits = waiting.why(case.identity_id, case.ask, owner_left=case.is_orphaned)
+        waits = waiting.why(case)
         if waits is None and case.identity_id in snoozed:
             waits = "snoozed"
         if waits is None and stand_in is not None and case.ask is not None and not case.ask.shadow:

@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from bot import delivery
 from jobs import asking
+from jobs.asking import Case
 from nhi import ledger
 from nhi.answers import redraw
 from nhi.escalation import AskStatus, is_working_time
+from nhi.identity import CredentialStatus
 from nhi.passing import AskTeam, claim_deadline
 from nhi.policy import Policy
+from nhi.remediation import LIVE, RemediationStatus
 from nhi.roster import Roster
-from nhi.tables import AskRow, HandoverItemRow, HandoverItemStatus, PersonRow, TeamClaimRow
+from nhi.tables import (
+    AskRow,
+    CredentialRow,
+    HandoverItemRow,
+    HandoverItemStatus,
+    PersonRow,
+    RemediationRow,
+    TeamClaimRow,
+)
 
 AT_ONCE = 6  # questions of one message
 LIVE_ITEMS = (HandoverItemStatus.OPEN, HandoverItemStatus.PROPOSED)
@@ -85,16 +96,44 @@ def _hand_over(
 
 
 class Waiting:
-    """What waits for somebody else than one likely owner: a team that may claim, a leaver who hands over."""
+    """What waits for somebody else than one likely owner: a team, a leaver who hands over, who carries out an act."""
 
     def __init__(self, session: Session) -> None:
         open_claims = select(TeamClaimRow.ask_id).where(TeamClaimRow.handed_at.is_(None))
         self._asks = set(session.scalars(open_claims))
         live = select(HandoverItemRow.identity_id).where(HandoverItemRow.status.in_(LIVE_ITEMS))
         self._identities = set(session.scalars(live))
+        self._acts = _under_way(session)
 
-    def why(self, identity_id: str, ask: AskRow | None, *, owner_left: bool) -> str | None:
+    def why(self, case: Case) -> str | None:
         """Return why nobody else is asked about it now; None: nothing is waited for."""
-        if ask is not None:
-            return "asked, the team may claim it" if ask.id in self._asks else None
-        return "is being handed over" if owner_left and identity_id in self._identities else None
+        if case.ask is not None:
+            return "asked, the team may claim it" if case.ask.id in self._asks else None
+        if case.is_orphaned and case.identity_id in self._identities:
+            return "is being handed over"
+        acts = self._acts.get(case.identity_id)
+        if acts and all(finding.credential_id in acts or finding.credential_id is None for finding in case.findings):
+            return "answered: what was decided is not done yet"
+        return None
+
+
+def _under_way(session: Session) -> dict[str, set[str]]:
+    """Return by identity the credentials of which somebody's decision is still to be carried out.
+
+    A proposal counts for as long as its credential is as it was: nobody tells us that security has carried it out.
+    """
+    act, credential = RemediationRow, CredentialRow
+    is_as_it_was = and_(
+        credential.gone_at.is_(None),
+        credential.status == CredentialStatus.ACTIVE,
+        or_(credential.rotated_at.is_(None), credential.rotated_at <= act.planned_at),
+    )
+    live = (
+        select(act.identity_id, act.credential_id)
+        .join(credential, credential.id == act.credential_id)
+        .where(act.status.in_(LIVE), or_(act.status != RemediationStatus.PROPOSED, is_as_it_was))
+    )
+    found: dict[str, set[str]] = defaultdict(set)
+    for identity_id, credential_id in session.execute(live):
+        found[identity_id].add(credential_id)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +28,7 @@ from nhi.policy import Policy, parse
 from nhi.tables import (
     AskRow,
     AttestationRow,
+    CredentialRow,
     DelegationRow,
     DeliveryRow,
     EvidenceRow,
@@ -34,6 +36,7 @@ from nhi.tables import (
     IdentityRow,
     PersonRow,
     PromiseRow,
+    RemediationRow,
     SnoozeRow,
     SwitchRow,
 )
@@ -69,10 +72,10 @@ class Office:
     policy: Policy
     clock: Clock
 
-    def has(self, owner: str | None, *names: str, **changes: Any) -> list[str]:
+    def has(self, owner: str | None, *names: str, keys: Sequence[str] = (), **changes: Any) -> list[str]:
         """Let there be open findings about these identities, each with a tag that names the owner."""
         with self.sessions.begin() as session:
-            made = [make_identity(session, name, keys=[], **changes) for name in names]
+            made = [make_identity(session, name, keys=keys, **changes) for name in names]
             for row in made:
                 make_finding(session, row, FindingKind.UNUSED, status=FindingStatus.OPEN)
                 if owner is not None:
@@ -131,6 +134,9 @@ class Office:
             who = answers.begin(session, offer.id, verdict, slack_id="U" + by.upper(), policy=self.policy, now=now)
             if verdict is Verdict.JUSTIFY:
                 decisions.justify(session, who, also_claim=False, policy=self.policy, now=now, **options)
+            elif verdict is Verdict.DISABLE:
+                key = ask.identity.credentials[0].id
+                decisions.disable(session, who, credential_id=key, also_claim=True, policy=self.policy, now=now)
             else:
                 decisions.claim(session, who, now)
 
@@ -337,6 +343,22 @@ def test_a_promise_does_not_undo_a_justification_that_came_after_it(office: Offi
         session.execute(update(FindingRow).values(justified_until=datetime(2027, 1, 31, tzinfo=UTC)))
     office.tick(days=14)
     assert office.status() == {FindingStatus.JUSTIFIED}
+
+
+def test_who_said_what_to_do_is_not_asked_again_before_it_is_done_or_they_had_a_week(office: Office) -> None:
+    office.has("ana", "ci-deploy", keys=["AKIAIOSFODNN7EXAMPLE"])
+    office.tick()
+    office.say(Verdict.DISABLE)  # and claims it with the same press
+    with office.sessions.begin() as session:
+        act = session.scalars(select(RemediationRow.id)).one()
+        decisions.request_undo(session, act, by="ana@example.com", now=office.clock())
+    assert office.tick(days=1).skipped == {"answered: disable": 1}
+    assert office.tick(days=7).items == 1
+    office.say(Verdict.DISABLE)
+    assert office.tick(days=20).skipped == {"answered: what was decided is not done yet": 1}, "policy proposes only"
+    with office.sessions.begin() as session:
+        session.execute(update(CredentialRow).values(rotated_at=office.clock()))
+    assert office.tick(days=1).items == 1, "what was proposed is about another secret"
 
 
 # -- what cannot be said -----------------------------------------------------------------------------------------------

@@ -154,7 +154,8 @@ def _in_full(shown: Json, offer_id: str | None) -> messages.Blocks:
 
 def _mine(asked: Asked) -> Message:
     items = offers.owned_by(asked.session, asked.who)
-    return messages.mine(items, offers.asked_of(asked.session, asked.who, asked.policy, asked.now), _page(asked))
+    waiting = offers.asked_of(asked.session, asked.who, asked.policy, asked.now, most=messages.CARDS_BESIDE_A_LIST)
+    return messages.mine(items, waiting.cards, _page(asked), waiting=waiting.count)
 
 
 def _stats(asked: Asked) -> Message:

@@ -87,7 +87,8 @@ def _home_of(session: Session, slack_id: str, policy: Policy, now: datetime) -> 
     except NotAllowed:
         return home.home([], [], [], None)
     items, decided = offers.owned_by(session, who), offers.decided_by(session, who)
-    view = home.home(items, offers.asked_of(session, who, policy, now), decided, _admin(session, who, policy, now))
+    asks = offers.asked_of(session, who, policy, now)
+    view = home.home(items, asks.cards, decided, _admin(session, who, policy, now), waiting=asks.count)
     view["blocks"] = [*review_places.home_of(session, who, now), *view["blocks"]]
     return view
 

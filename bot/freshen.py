@@ -34,12 +34,9 @@ def _fresh(session: Session, slack_id: str, body: Json, policy: Policy, now: dat
     except NotAllowed:
         return []
     old = session.get(OfferRow, _opaque(body))
-    cards = offers.asked_of(session, who, policy, now)
-    same = [one for one in cards if old is not None and one[0]["identity"]["id"] == old.identity_id]
-    shown = (same or cards)[:1]
-    if not shown:
-        return []
-    return [say("messages.fresh").rich(), *messages.card(*shown[0])]
+    same = offers.asked_of(session, who, policy, now, identity_id=old.identity_id, most=1).cards if old else []
+    shown = same or offers.asked_of(session, who, policy, now, most=1).cards
+    return [say("messages.fresh").rich(), *messages.card(*shown[0])] if shown else []
 
 
 def _opaque(body: Json) -> str:

@@ -74,11 +74,11 @@ class Clicks:
         now, policy = self.bot.clock(), self.bot.policy()
         with self.bot.writing() as session:
             who = authority.person(session, body["user"]["id"])
-            cards = offers.asked_of(session, who, policy, now, group=_opaque(body))
-        if not cards:
+            waiting = offers.asked_of(session, who, policy, now, group=_opaque(body))
+        if not waiting.cards:
             raise OutOfDate(sentence("refusals.out_of_date"))
         ack()
-        self.bot.later(tell, self.bot, body, messages.each(cards))
+        self.bot.later(tell, self.bot, body, messages.each(waiting.cards, waiting.count))
 
     def pace(self, ack: Ack, body: Json) -> None:
         """Turn a message between one piece at a time and all at once; the next messages begin as this one was left."""

@@ -12,10 +12,13 @@ ITEMS_AT_MOST = 10
 DECISIONS_AT_MOST = 5
 
 
-def home(items: Sequence[Json], asks: Cards, decided: Sequence[Json], admin: Json | None) -> Json:
+def home(
+    items: Sequence[Json], asks: Cards, decided: Sequence[Json], admin: Json | None, *, waiting: int | None = None
+) -> Json:
     """Return the view.
 
-    `items` are facts of the identities that they own, `asks` their open cards, `decided` facts that hold "identity"
+    `items` are facts of the identities that they own, `asks` their open cards (the first of `waiting`
+    in all; None: that is all of them), `decided` facts that hold "identity"
     and their own "answers" (newest first), the newest decision first. `admin` is None for everybody else, and for
     admins holds `overview` (see nhi/overview.py), `shadow` and, where that is true, `preview` (whom we would message,
     see jobs/shadow.py) and `offer` for the Go button.
@@ -25,7 +28,7 @@ def home(items: Sequence[Json], asks: Cards, decided: Sequence[Json], admin: Jso
         "callback_id": "nhi:home",
         "blocks": [
             *_admin(admin),
-            *_questions(asks),
+            *_questions(asks, len(asks) if waiting is None else waiting),
             {"type": "divider"},
             owned(items, ITEMS_AT_MOST).rich(),
             *_decided(decided),
@@ -34,13 +37,13 @@ def home(items: Sequence[Json], asks: Cards, decided: Sequence[Json], admin: Jso
     }
 
 
-def _questions(asks: Cards) -> Blocks:
-    heading = say("home.heading", asked=len(asks), minutes=minutes(len(asks)))
+def _questions(asks: Cards, waiting: int) -> Blocks:
+    heading = say("home.heading", asked=waiting, minutes=minutes(waiting))
     blocks: Blocks = [{"type": "header", "text": heading.plain_text(150)}]
     for facts, offer_id in asks[:QUESTIONS_AT_MOST]:
         blocks += [{"type": "divider"}, *card(facts, offer_id)]
-    if len(asks) > QUESTIONS_AT_MOST:
-        blocks.append(say("home.more_questions", count=len(asks) - QUESTIONS_AT_MOST).rich())
+    if waiting > QUESTIONS_AT_MOST:
+        blocks.append(say("home.more_questions", count=waiting - QUESTIONS_AT_MOST).rich())
     return blocks
 
 

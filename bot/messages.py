@@ -102,13 +102,13 @@ def _ask_of(card: tuple[Json, str | None]) -> str:
     return str((card[0].get("ask") or {}).get("id", ""))
 
 
-def each(cards: Cards) -> Message:
-    """Return the first CARDS_AT_MOST questions of a group as cards of their own."""
+def each(cards: Cards, waiting: int) -> Message:
+    """Return the first CARDS_AT_MOST questions of a group as cards of their own; `waiting` is how many wait in all."""
     alone = [(facts | {"ask": facts["ask"] | {"group": None}}, offer_id) for facts, offer_id in cards]
     note = say("groups.each_note")
     blocks = [note.rich(), *_drawn(alone[:CARDS_AT_MOST], reader_is_asked=True)]
-    if len(cards) > CARDS_AT_MOST:
-        blocks.append(say("messages.more_after_these", count=len(cards) - CARDS_AT_MOST).rich())
+    if waiting > CARDS_AT_MOST:
+        blocks.append(say("messages.more_after_these", count=waiting - CARDS_AT_MOST).rich())
     return Message(blocks=blocks, text=note.spoken())
 
 
@@ -179,9 +179,13 @@ def golive_button(offer: str) -> Json:
     return {"type": "actions", "block_id": f"go:{offer}", "elements": [button]}
 
 
-def mine(items: Sequence[Json], open_cards: Cards, page: int = 1) -> Message:
-    """Return one page of what somebody owns (`items`: facts of whole identities), below the first questions."""
-    counts = {"asked": len(open_cards), "owned": len(items)}
+def mine(items: Sequence[Json], open_cards: Cards, page: int = 1, *, waiting: int | None = None) -> Message:
+    """Return one page of what somebody owns (`items`: facts of whole identities), below the first questions.
+
+    `waiting` is how many questions there are in all; None: `open_cards` are all of them.
+    """
+    waiting = len(open_cards) if waiting is None else waiting
+    counts = {"asked": waiting, "owned": len(items)}
     pages = max(1, math.ceil(len(items) / ITEMS_AT_MOST))
     page = min(max(1, page), pages)
     shown = items[(page - 1) * ITEMS_AT_MOST : page * ITEMS_AT_MOST]
@@ -191,8 +195,8 @@ def mine(items: Sequence[Json], open_cards: Cards, page: int = 1) -> Message:
         {"type": "divider"},
         _owned(shown, len(items)).rich(),
     ]
-    if len(open_cards) > CARDS_BESIDE_A_LIST:
-        blocks.insert(-2, say("messages.more_after_these", count=len(open_cards) - CARDS_BESIDE_A_LIST).rich())
+    if waiting > CARDS_BESIDE_A_LIST:
+        blocks.insert(-2, say("messages.more_after_these", count=waiting - CARDS_BESIDE_A_LIST).rich())
     if pages > 1:
         blocks.append(say("commands.page", page=page, pages=pages, word="mine").context())
     return Message(blocks=blocks, text=say("messages.mine_text", **counts).spoken())

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bot import messages
@@ -112,26 +113,40 @@ def _findings(session: Session, identity: IdentityRow) -> list[FindingRow]:
     return facts.open_findings(session, [identity.id])
 
 
-def asked_of(
-    session: Session, who: PersonRow, policy: Policy, now: datetime, *, group: str | None = None
-) -> list[tuple[Json, str | None]]:
-    """Return the open cards that wait for this person, or for whom they answer; the longest waiting first.
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """The open questions that wait for somebody: the first as cards, and how many there are in all."""
 
-    `group` keeps to the questions that were asked as that one.
+    cards: list[tuple[Json, str | None]]
+    count: int
+
+
+def asked_of(
+    session: Session,
+    who: PersonRow,
+    policy: Policy,
+    now: datetime,
+    *,
+    group: str | None = None,
+    identity_id: str | None = None,
+    most: int = CARDS_AT_MOST,
+) -> Waiting:
+    """Return what waits for this person, or for whom they answer; the longest waiting first, `most` of it drawn.
+
+    `group` keeps to the questions that were asked as that one, `identity_id` to those about one identity.
     """
     emails = {who.email} | authority.delegating_to(session, who.email, now)
     waiting = select(AskRow).where(AskRow.email.in_(emails), AskRow.status == AskStatus.OPEN)
     if group is not None:
         waiting = waiting.where(AskRow.group_id == group)
-    rows = session.scalars(waiting.order_by(AskRow.asked_at, AskRow.id))
+    if identity_id is not None:
+        waiting = waiting.where(AskRow.identity_id == identity_id)
     found: list[tuple[Json, str | None]] = []
-    for number, ask in enumerate(rows):
-        shown = cards.of_ask(session, ask, policy, now)
-        if number >= CARDS_AT_MOST:
-            found.append((shown, None))
-            continue
+    for ask in session.scalars(waiting.order_by(AskRow.asked_at, AskRow.id).limit(most)):
+        shown = cards.of_ask(session, ask, policy, now)  # costs: whoever waits for this holds the only write lock
         found.append(with_offer(session, shown, messages.card, identity_id=ask.identity_id, ask_id=ask.id, now=now))
-    return found
+    count = session.scalar(select(func.count()).select_from(waiting.subquery())) or 0
+    return Waiting(cards=found, count=count)
 
 
 def owned_by(session: Session, who: PersonRow) -> list[Json]:

@@ -6,12 +6,12 @@ One message a person, with their most valuable questions first. Nothing is ever 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from jobs import asking, candidates, claims, people, saying, shadow, unsaid
@@ -19,7 +19,7 @@ from jobs.asking import Case, Due
 from jobs.judge import withdraw
 from jobs.shadow import is_shadow
 from nhi import alarms, facts, patience
-from nhi.database import Sessions
+from nhi.database import Sessions, lock_writers, reading
 from nhi.escalation import (
     Ask,
     AskStatus,
@@ -98,18 +98,17 @@ def _preview(would: dict[str, Any]) -> str:
 
 
 def run(sessions: Sessions, policy: Policy, *, now: datetime, dry_run: bool = False, to_admin: bool = False) -> Tally:
-    """Decide and write what is due now. With `dry_run` nothing is written; with `to_admin` admins get all cards."""
+    """Decide and write what is due now. With `dry_run` nothing is written; with `to_admin` admins get all cards.
+
+    What to do about each of very many is found out while others may write, so that a click waits for nothing. What is
+    due is then decided once more, alone, on what is true by then.
+    """
     tally = Tally()
-    with sessions.begin() as session:
+    if not dry_run:
+        _clear_up(sessions, policy, to_admin, now)
+    with reading(sessions) as session:
         in_shadow = is_shadow(session, policy)
         quietly = to_admin or in_shadow
-        if not dry_run:
-            if not quietly:
-                shadow.end_asks(session, now)
-            unsaid.pick_up(session, policy, now)
-            claims.hand_over_due(session, policy, now)
-            patience.wake(session, now)
-            patience.follow_up(session, now)
         stand_in = next(iter(people.admins(session, policy)), None) if quietly else None
         if quietly and stand_in is None:
             tally.skipped["questions: shadow mode, and no admin of policy.toml is known in Slack"] += 1
@@ -118,30 +117,57 @@ def run(sessions: Sessions, policy: Policy, *, now: datetime, dry_run: bool = Fa
         cases = asking.in_order(_cases(session, policy, now), a_week=policy.conversation.questions_a_week)
         due = _decide(session, cases, stand_in, policy, now, tally)
         tally.would = shadow.would(cases) if quietly else None
-        if dry_run:
-            session.rollback()
-            return tally
-        saying.say(session, due, shadow=stand_in is not None, policy=policy, now=now)
-        if tally.would is not None:
-            shadow.tell_admins(session, tally.would, policy, now, is_live=not in_shadow, asked_for=to_admin)
+    if not dry_run and (due.cases or tally.would is not None):
+        with sessions.begin() as session:
+            lock_writers(session)
+            _say(session, due, stand_in, policy, now, tally)
+            if tally.would is not None:
+                shadow.tell_admins(session, tally.would, policy, now, is_live=not in_shadow, asked_for=to_admin)
     return tally
 
 
-def _cases(session: Session, policy: Policy, now: datetime) -> list[Case]:
+def _clear_up(sessions: Sessions, policy: Policy, to_admin: bool, now: datetime) -> None:
+    """End what is over, and let what is over with it be asked about again."""
+    with sessions.begin() as session:
+        if not (to_admin or is_shadow(session, policy)):
+            shadow.end_asks(session, now)
+        unsaid.pick_up(session, policy, now)
+        claims.hand_over_due(session, policy, now)
+        patience.wake(session, now)
+        patience.follow_up(session, now)
+        _withdraw_unanswerable(session, now)
+
+
+def _say(session: Session, found: Due, stand_in: PersonRow | None, policy: Policy, now: datetime, tally: Tally) -> None:
+    """Decide once more about what was found to be due, in the order and the pieces that all of it had, and say it."""
+    _withdraw_unanswerable(session, now)
+    cases = {case.identity_id: case for case in _cases(session, policy, now, [one.identity_id for one in found.cases])}
+    kept = [(cases.get(one.identity_id), one.piece) for one in found.cases]
+    again = Tally()
+    due = _decide(session, [replace(case, piece=piece) for case, piece in kept if case], stand_in, policy, now, again)
+    tally.skipped += again.skipped
+    _count(due, tally)
+    saying.say(session, due, shadow=stand_in is not None, policy=policy, now=now)
+
+
+def _cases(session: Session, policy: Policy, now: datetime, only: Sequence[str] | None = None) -> list[Case]:
+    """Return what there is to ask about, of all identities or of some."""
     by_identity: dict[str, list[FindingRow]] = defaultdict(list)
     urgent = alarms.open_alarms(session)
-    for finding in facts.open_findings(session):
+    for finding in facts.open_findings(session, only):
         asked_elsewhere = finding.kind in OF_ACTIVITY or finding.identity_id in urgent  # at once, by jobs/alarms.py
         if finding.status is not FindingStatus.JUSTIFIED and not asked_elsewhere:
             by_identity[finding.identity_id].append(finding)
     asks: dict[str, list[AskRow]] = defaultdict(list)
-    for row in session.scalars(select(AskRow).order_by(AskRow.asked_at)):
+    of_these = select(AskRow) if only is None else select(AskRow).where(AskRow.identity_id.in_(only))
+    for row in session.scalars(of_these.order_by(AskRow.asked_at)):
         asks[row.identity_id].append(row)
     who = candidates.candidates(session, list(by_identity), policy, now)
-    said = _last_verdicts(session)
+    said = _last_verdicts(session, only)
+    can = set(session.scalars(_who_can_answer()))
     cases = []
     for identity_id, findings in by_identity.items():
-        ask = _open_ask(session, asks[identity_id], now)
+        ask = next((ask for ask in asks[identity_id] if ask.status is AskStatus.OPEN and ask.email in can), None)
         cases.append(
             Case(
                 identity_id=identity_id,
@@ -154,26 +180,27 @@ def _cases(session: Session, policy: Policy, now: datetime) -> list[Case]:
     return cases
 
 
-def _open_ask(session: Session, asks: list[AskRow], now: datetime) -> AskRow | None:
-    """Return the open question; one whose person cannot answer any more is withdrawn, so that the next is asked."""
-    ask = next((ask for ask in asks if ask.status is AskStatus.OPEN), None)
-    if ask is None or _can_still_answer(session, ask):
-        return ask
-    withdraw(session, ask, "the person asked cannot answer any more", now)
-    shadow.reopen(session, ask)
-    return None
+def _who_can_answer() -> Select[str]:
+    barred = PersonRow.guest | PersonRow.bot | PersonRow.stranger
+    return select(PersonRow.email).where(PersonRow.active, ~barred)
 
 
-def _can_still_answer(session: Session, ask: AskRow) -> bool:
-    rows = session.scalars(select(PersonRow).where(PersonRow.email == ask.email))
-    return any(row.active and not (row.guest or row.bot or row.stranger) for row in rows)
+def _withdraw_unanswerable(session: Session, now: datetime) -> None:
+    """End questions whose person cannot answer any more, so that the next is asked; alarms go their own way."""
+    stuck = select(AskRow).where(AskRow.status == AskStatus.OPEN, AskRow.email.not_in(_who_can_answer()))
+    urgent = alarms.open_alarms(session)
+    for ask in session.scalars(stuck.order_by(AskRow.asked_at, AskRow.id)):
+        if ask.identity_id not in urgent:
+            withdraw(session, ask, "the person asked cannot answer any more", now)
+            shadow.reopen(session, ask)
 
 
-def _last_verdicts(session: Session) -> dict[str, Said]:
+def _last_verdicts(session: Session, only: Sequence[str] | None) -> dict[str, Said]:
     """Return what was said last of each identity; a claim made in the form of another answer gives way to that."""
     said = AttestationRow
-    rows = session.execute(select(said.identity_id, said.verdict, said.at).where(said.verdict != Verdict.UNDO))
-    in_order = sorted(rows, key=lambda row: (row.at, row.verdict is not Verdict.CLAIM))
+    rows = select(said.identity_id, said.verdict, said.at).where(said.verdict != Verdict.UNDO)
+    rows = rows if only is None else rows.where(said.identity_id.in_(only))
+    in_order = sorted(session.execute(rows), key=lambda row: (row.at, row.verdict is not Verdict.CLAIM))
     return {identity_id: (verdict, at) for identity_id, verdict, at in in_order}
 
 
@@ -189,10 +216,24 @@ def _history(ask: AskRow | None, asks: list[AskRow], said: Said | None) -> Histo
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Ground:
+    """What decisions rest on besides the case: read once a run."""
+
+    session: Session
+    lately: asking.Lately
+    roster: Roster
+    stand_in: PersonRow | None  # who gets all cards; None: outside shadow mode
+    policy: Policy
+    now: datetime
+
+
 def _decide(
     session: Session, cases: Iterable[Case], stand_in: PersonRow | None, policy: Policy, now: datetime, tally: Tally
 ) -> Due:
     due, waiting, roster = Due(), claims.Waiting(session), Roster.read(session, policy, now)
+    lately = asking.Lately(session, now)
+    on = _Ground(session=session, lately=lately, roster=roster, stand_in=stand_in, policy=policy, now=now)
     snoozed = patience.snoozed(session, now)
     for case in cases:
         waits = waiting.why(case)
@@ -203,35 +244,27 @@ def _decide(
         if waits is not None:
             tally.skipped[waits] += 1
             continue
-        _decide_one(session, case, stand_in, due, roster, policy, now, tally)
-    _one_message_each(session, due, policy, now, tally)
+        _decide_one(case, due, on, tally)
+    _one_message_each(due, on, tally)
     _count(due, tally)
     return due
 
 
-def _decide_one(
-    session: Session,
-    case: Case,
-    stand_in: PersonRow | None,
-    due: Due,
-    roster: Roster,
-    policy: Policy,
-    now: datetime,
-    tally: Tally,
-) -> None:
-    asked = stand_in or (_person(session, case.ask.email) if case.ask else None) or _candidate(case)
+def _decide_one(case: Case, due: Due, on: _Ground, tally: Tally) -> None:
+    stand_in, lately, roster, now = on.stand_in, on.lately, on.roster, on.now
+    asked = stand_in or (lately.person(case.ask.email) if case.ask else None) or _candidate(case)
     team = case.candidate.team if case.candidate and stand_in is None else None
-    delegate = asking.delegate_of(session, asked.email, now) if asked and not (stand_in or team) else None
+    delegate = lately.delegate_of(asked.email) if asked and not (stand_in or team) else None
     if asked is not None and delegate is not None:
         due.instead_of[case.identity_id] = f"{asked.name} is away and asked you to answer for them"
     reader = delegate or asked
-    left = _questions_left(session, reader, case, due, policy, now) if reader else 0
+    left = _questions_left(reader, case, due, on) if reader else 0
     step = next_step(
         case.history,
         candidate=asked.email if asked and (stand_in or case.candidate or case.ask) else None,
         tz=reader.tz if reader else "UTC",
         questions_left=max(left, 1) if team else left,  # a question to a team is not one of its default person's
-        policy=policy.conversation,
+        policy=on.policy.conversation,
         now=now,
         manager_known=case.ask is not None and roster.manager(case.ask.email) is not None,
         away_until=reader.away_until if reader and not team else None,
@@ -243,7 +276,7 @@ def _decide_one(
         case Ask() if reader is not None:
             due.rows[reader.slack_id] = reader
             due.questions[reader.slack_id].append(case)
-        case Remind() if reader is not None and asking.had_a_message_today(session, reader, now):
+        case Remind() if reader is not None and lately.had_a_message_today(reader):
             tally.skipped["had a message today"] += 1
         case Remind() if reader is not None:
             due.rows[reader.slack_id] = reader
@@ -260,17 +293,17 @@ def _decide_one(
             tally.skipped["nobody is known to ask"] += 1
 
 
-def _one_message_each(session: Session, due: Due, policy: Policy, now: datetime, tally: Tally) -> None:
+def _one_message_each(due: Due, on: _Ground, tally: Tally) -> None:
     """Let somebody hear of others' silence and of what is theirs in one message a day, with room for both."""
     kept: list[tuple[Case, str]] = []
     told: Counter[str] = Counter()
     for case, rung in due.escalations:
         assert case.asked_email is not None
-        to = people.recipient(session, case.asked_email, rung, policy, now)
-        person = session.get(PersonRow, to) if to else None
+        to = people.recipient(on.session, case.asked_email, rung, on.policy, on.now)
+        person = on.session.get(PersonRow, to) if to else None
         if to is not None and person is not None:
-            waits = asking.why_not_now(person, policy.conversation, now)
-            if told[to] >= CARDS_A_MESSAGE or asking.had_a_message_today(session, person, now):
+            waits = asking.why_not_now(person, on.policy.conversation, on.now)
+            if told[to] >= CARDS_A_MESSAGE or on.lately.had_a_message_today(person):
                 waits = "had a message today"
             if waits is not None:
                 tally.skipped[waits] += 1
@@ -287,19 +320,15 @@ def _candidate(case: Case) -> PersonRow | None:
     return case.candidate.person if case.candidate else None
 
 
-def _person(session: Session, email: str) -> PersonRow | None:
-    return session.scalar(select(PersonRow).where(PersonRow.email == email, PersonRow.active.is_(True)))
-
-
-def _questions_left(session: Session, who: PersonRow, case: Case, due: Due, policy: Policy, now: datetime) -> int:
+def _questions_left(who: PersonRow, case: Case, due: Due, on: _Ground) -> int:
     """How many more questions this person may get: within the week, the day's one message, and its room."""
-    if asking.had_a_message_today(session, who, now):
+    if on.lately.had_a_message_today(who):
         return 0
     planned = due.pieces_for(who.slack_id)
     if case.piece in planned:
         return 1  # one more name in a piece takes no room
-    lately = asking.asked_lately(session, who, now)
-    return min(policy.conversation.questions_a_week - lately, CARDS_A_MESSAGE) - len(planned)
+    lately = on.lately.asked(who)
+    return min(on.policy.conversation.questions_a_week - lately, CARDS_A_MESSAGE) - len(planned)
 
 
 def _count(due: Due, tally: Tally) -> None:

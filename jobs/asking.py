@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache, partial
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -33,6 +34,7 @@ class Case:
     history: History
     candidate: candidates.Candidate | None
     piece: int = 0  # cases of the same piece are asked as one, where one answer fits
+    place: int = 0  # among all cases: the most risk a minute first
 
     @property
     def is_orphaned(self) -> bool:
@@ -65,6 +67,13 @@ class Due:
     rows: dict[str, PersonRow] = field(default_factory=dict)
     instead_of: dict[str, str] = field(default_factory=dict)  # identity -> why a delegate gets its question
 
+    @property
+    def cases(self) -> list[Case]:
+        """All that is due, in the order in which it was decided: the first of alike ones first."""
+        by_person = [*self.questions.values(), *self.reminders.values()]
+        found = [case for cases in by_person for case in cases] + [case for case, _ in self.escalations] + self.claims
+        return sorted(found, key=lambda case: case.place)
+
     def pieces_for(self, slack_id: str) -> set[int]:
         """Return which pieces this person gets already."""
         return {case.piece for case in self.questions[slack_id]}
@@ -81,9 +90,8 @@ def in_order(cases: Sequence[Case], *, a_week: int) -> list[Case]:
     """Return the cases as people are to be asked: the most risk a minute first, alike ones beside each other."""
     by_id = {case.identity_id: case for case in sorted(cases, key=lambda case: case.worth, reverse=True)}
     pieces = digest.arrange((_item(case) for case in by_id.values()), a_week=a_week)
-    return [
-        replace(by_id[item.id], piece=number) for number, piece in enumerate(pieces, start=1) for item in piece.items
-    ]
+    found = [(by_id[item.id], number) for number, piece in enumerate(pieces, start=1) for item in piece.items]
+    return [replace(case, piece=piece, place=place) for place, (case, piece) in enumerate(found)]
 
 
 def _item(case: Case) -> digest.Item:
@@ -179,6 +187,27 @@ def delegate_of(session: Session, email: str, now: datetime) -> PersonRow | None
         if found is not None:
             return found
     return None
+
+
+class Lately:
+    """What a run asks about people again and again, read once a person: nothing of it changes before the run's end."""
+
+    def __init__(self, session: Session, now: datetime) -> None:
+        self.person = cache(partial(_person, session))
+        self.delegate_of = cache(lambda email: delegate_of(session, email, now))
+        self._had = cache(lambda slack_id: had_a_message_today(session, session.get_one(PersonRow, slack_id), now))
+        self._asked = cache(lambda slack_id: asked_lately(session, session.get_one(PersonRow, slack_id), now))
+
+    def had_a_message_today(self, who: PersonRow) -> bool:
+        return self._had(who.slack_id)
+
+    def asked(self, who: PersonRow) -> int:
+        """Return how many questions this person had within a week."""
+        return self._asked(who.slack_id)
+
+
+def _person(session: Session, email: str) -> PersonRow | None:
+    return session.scalar(select(PersonRow).where(PersonRow.email == email, PersonRow.active.is_(True)).limit(1))
 
 
 def cover_of(case: Case, roster: Roster, now: datetime) -> PersonRow | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from slack_sdk import WebClient
-from sqlalchemy import select, update
+from sqlalchemy import Connection, event, select, update
 
-from bot import delivery
+from bot import delivery, offers
 from bot.server import Serving
 from demo.workspace import Workspace, refuse, server_error
 from jobs import ask as asking
@@ -41,7 +43,7 @@ from nhi.tables import (
     SwitchRow,
 )
 from tests.conftest import Clock, on_sqlite
-from tests.factories import NOW, make_finding, make_identity
+from tests.factories import NOW, make_ask, make_finding, make_identity
 
 pytestmark = on_sqlite
 Json = dict[str, Any]
@@ -139,6 +141,20 @@ class Office:
                 decisions.disable(session, who, credential_id=key, also_claim=True, policy=self.policy, now=now)
             else:
                 decisions.claim(session, who, now)
+
+
+@contextmanager
+def statements(office: Office) -> Iterator[Counter[bool]]:
+    """Count what the database is asked, by whether only to read; the rest is asked while nobody else can write."""
+    counted: Counter[bool] = Counter()
+
+    def count(connection: Connection, *_: Any) -> None:
+        counted[bool(connection.get_execution_options().get("reads_only"))] += 1
+
+    engine = office.sessions.kw["bind"]
+    event.listen(engine, "before_cursor_execute", count)
+    yield counted
+    event.remove(engine, "before_cursor_execute", count)
 
 
 @pytest.fixture
@@ -262,6 +278,33 @@ def test_questions_of_whose_they_are_are_asked_as_one_each_with_its_reason_and_a
     assert "Same answer for these 3?" in shown
     assert all(f"reason {number}" in shown for number in range(3))
     assert "each line says it" in shown
+
+
+def test_the_database_is_asked_no_more_for_more_that_waits_and_what_waits_keeps_no_click_waiting(
+    office: Office,
+) -> None:
+    def costs() -> tuple[Counter[bool], Counter[bool]]:
+        with statements(office) as of_a_run:
+            assert office.ask().items == 0
+        with office.sessions.begin() as session, statements(office) as of_a_list:
+            ana = session.get_one(PersonRow, "UANA")
+            asked = offers.asked_of(session, ana, office.policy, office.clock(), most=1)
+        assert (len(asked.cards), asked.count) == (1, len(office.asks()))
+        return of_a_run, of_a_list
+
+    def more(many: int) -> None:
+        office.has("ana", *("later" for _ in range(many)))
+        with office.sessions.begin() as session:
+            for _ in range(many):
+                make_ask(session, make_identity(session, "asked", keys=[]))
+
+    office.has("ana", "first")
+    office.tick()
+    more(1)
+    few = costs()
+    more(9)
+    assert costs() == few
+    assert few[0][False] < few[0][True]
 
 
 # -- snoozes and promises ----------------------------------------------------------------------------------------------

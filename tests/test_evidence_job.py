@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from jobs import evidence
 from nhi import facts
+from nhi.authority import OwnerEnd
 from nhi.database import Sessions, reading
 from nhi.identity import Aspect, Gap
 from nhi.policy import Policy, parse
@@ -181,11 +182,15 @@ def test_who_owned_it_before_and_who_answered_for_it_are_evidence(sessions: Sess
         identity = session.get_one(IdentityRow, identity_id)
         cem = session.get_one(PersonRow, "UCEM")
         owner = make_owner(session, identity, cem)
-        owner.ended_at, owner.ended_because = NOW, "somebody else claimed it"
+        owner.ended_at, owner.ended_because = NOW, OwnerEnd.CLAIMED
+        session.flush()
+        mistaken = make_owner(session, identity, session.get_one(PersonRow, "UBEA"))
+        mistaken.ended_at, mistaken.ended_because = NOW, OwnerEnd.NOT_THEIRS
 
     evidence.gather(sessions, policy_with(), NOW)
 
     assert {("attestation", "cem@example.com"), ("former_owner", "cem@example.com")} <= set(told(sessions))
+    assert ("former_owner", "bea@example.com") not in set(told(sessions)), "it never was theirs"
 
 
 @on_sqlite

@@ -204,6 +204,9 @@ def test_the_most_findings_of_a_card_are_three_and_the_rest_is_counted() -> None
         (answer("disable", credential="c" * 32), f"asked to disable {ACCESS_KEY} ("),
         (answer("not_mine"), "said it isn't theirs; the next likely owner is asked ("),
         (answer("claim", authority="admin"), "Ana Silva (admin) claimed it"),
+        (answer("claim", authority="member of data"), "Ana Silva (member of data) claimed it"),
+        (answer("claim", authority="delegate of o@x.io, took it over"), "(delegate of o@x.io, took it over) claimed"),
+        (answer("disable", authority="admin in the review of 2026Q4"), "(admin in the review of 2026Q4) asked"),
     ],
 )
 def test_an_answered_card_says_who_said_what_and_has_no_buttons(said: Json, sentence: str) -> None:

@@ -176,8 +176,10 @@ class Forms:
 
     def not_us(self, ack: Ack, body: Json, view: Json) -> None:
         def decide(session: Session, now: datetime, policy: Policy) -> tuple[Answered, bool]:
-            who = _answering(session, modals.read_not_us(view), Verdict.NOT_US, body, policy, now)
-            return alarms.not_us(session, who, policy=policy, now=now), who.offer.card_id is not None
+            offer_id, chosen = modals.read_not_us(view)
+            who = _answering(session, offer_id, Verdict.NOT_US, body, policy, now)
+            answered = alarms.not_us(session, who, policy=policy, now=now, chosen=chosen)
+            return answered, who.offer.card_id is not None
 
         self._submit(ack, view, decide)
         self.bot.later(self.bot.defer, "alarms", "somebody said not us")

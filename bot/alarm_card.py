@@ -70,6 +70,7 @@ def below(facts: Json, reader_is_asked: bool) -> Blocks:
             asked_is_reader=reader_is_asked,
             mode=facts["mode"],
             on_not_us=facts["on_not_us"],
+            named=any(finding["credential"] for finding in facts["findings"]),
             to=names_in_order(silence["to"], theirs=not reader_is_asked),
             escalates_at=silence["escalates_at"],
         ).context(),

@@ -19,7 +19,7 @@ from nhi import alarms
 from nhi.cards import DISABLES, NOT_ROTATED
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.escalation import Verdict
-from nhi.findings import CREDENTIAL_WORDS, OWNERSHIP
+from nhi.findings import CREDENTIAL_WORDS, OF_ACTIVITY, OWNERSHIP
 from nhi.policy import Policy
 from nhi.reasons import LONGEST_REASON, latest_day
 from nhi.redact import tidy
@@ -29,6 +29,7 @@ from nhi.words import sentence
 OPTIONS_AT_MOST = 10  # radio buttons that Slack takes
 REASONABLE = timedelta(days=90)  # the day that is offered first, where policy allows it
 _ONCE = timedelta(days=30)
+_UNKNOWN = "unknown"  # chosen instead of a credential
 CHOICES_AT_MOST = 75  # characters of an option's text
 _WITHOUT_SECRET = frozenset({"service_account", "role"})  # an ability to sign in or be assumed: nothing to rotate
 _OPAQUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -153,14 +154,30 @@ def was_us(facts: Json, offer_id: str, *, policy: Policy, now: datetime) -> Json
 
 
 def not_us(facts: Json, offer_id: str) -> Json:
-    """Draw the form that says what "Not us" leads to, and confirms it."""
-    intro = say("alarm.not_us_intro", mode=facts["mode"], on_not_us=facts["on_not_us"])
-    return _modal("not_us", offer_id, [_about(facts), intro.rich()], where="alarm")
+    """Draw the form that says what "Not us" leads to, and confirms it, asking which credential where none is named."""
+    unusual = [finding for finding in facts["findings"] if finding["kind"] in OF_ACTIVITY]
+    known = next((finding["credential"] for finding in unusual if finding["credential"]), None)
+    offered = [] if known or facts["on_not_us"] == "tell" else choices(Verdict.DISABLE, facts)
+    intro = say(
+        "alarm.not_us_intro",
+        mode=facts["mode"],
+        on_not_us=facts["on_not_us"],
+        key=known["id"] if known else None,
+        choose=bool(offered),
+    )
+    chooser = _chooser(offered, facts, unknown=True) if offered else []
+    return _modal("not_us", offer_id, [_about(facts), intro.rich(), *chooser], where="alarm")
 
 
-def read_not_us(view: Json) -> str:
-    """Return the offer's id. Raises OutOfDate for a form that is not one of ours."""
-    return _opaque(view.get("private_metadata"))
+def read_not_us(view: Json) -> tuple[str, str | None]:
+    """Return the offer's id, and the credential's row that was chosen (None: none was, or it is not known).
+
+    Raises OutOfDate for a form that is not one of ours.
+    """
+    option = _state(view, "credential").get("selected_option")
+    chosen = option.get("value") if isinstance(option, dict) else None
+    known = isinstance(chosen, str) and chosen != _UNKNOWN and _OPAQUE.fullmatch(chosen)
+    return _opaque(view.get("private_metadata")), chosen if known else None
 
 
 def choices(verdict: Verdict, facts: Json) -> list[Json]:
@@ -213,22 +230,25 @@ def _use(credential: Json, facts: Json) -> Words:
     return say("modals.credential_use", credential=credential, found=_found(facts).get(credential["row"]))
 
 
-def _chooser(offered: Sequence[Json], facts: Json) -> Blocks:
-    options = [
+def _chooser(offered: Sequence[Json], facts: Json, *, unknown: bool = False) -> Blocks:
+    """Offer the credentials; with `unknown`, also that it is not known which, which stands chosen."""
+    none = [{"value": _UNKNOWN, "text": say("modals.credential_unknown").plain_text(CHOICES_AT_MOST)}]
+    options = [*(none if unknown else [])] + [
         {
             "value": credential["row"],
             "text": say("modals.credential_option", id=credential["id"]).plain_text(CHOICES_AT_MOST),
             "description": _use(credential, facts).plain_text(CHOICES_AT_MOST),
         }
-        for credential in offered[:OPTIONS_AT_MOST]
+        for credential in offered[: OPTIONS_AT_MOST - unknown]
     ]
     found = _found(facts)
     asked_about = [option for option in options if option["value"] in found]
     # The one that the card is about stands chosen already; of several, the person says which.
     chosen = {"initial_option": asked_about[0]} if len(asked_about) == 1 else {}
+    chosen = {"initial_option": options[0]} if unknown else chosen
     blocks = [_input("credential", {"type": "radio_buttons", "action_id": "credential", "options": options} | chosen)]
-    if len(offered) > OPTIONS_AT_MOST:
-        blocks.append(say("modals.more_credentials", shown=OPTIONS_AT_MOST, total=len(offered)).context())
+    if len(offered) > OPTIONS_AT_MOST - unknown:
+        blocks.append(say("modals.more_credentials", shown=OPTIONS_AT_MOST - unknown, total=len(offered)).context())
     return blocks
 
 

@@ -14,6 +14,7 @@ from nhi.activity import EPOCH, Facet, instant
 from nhi.anomalies import Anomaly, Dead, Limits
 from nhi.answers import redraw
 from nhi.database import Sessions, reading
+from nhi.escalation import AskStatus
 from nhi.findings import SEVERITIES, FindingKind, FindingStatus
 from nhi.habits import habit_of, without
 from nhi.identity import CredentialStatus
@@ -22,12 +23,15 @@ from nhi.policy import Policy
 from nhi.policy_activity import Activity
 from nhi.profiles import profile_of
 from nhi.providers import Provider, TellsActivity
+from nhi.remediation import RemediationKind, RemediationStatus
 from nhi.tables import (
     AnomalyRow,
     AskFindingRow,
+    AskRow,
     CredentialRow,
     FindingRow,
     IdentityRow,
+    RemediationRow,
     new_id,
 )
 from nhi.words import sentence as say
@@ -96,7 +100,7 @@ def _dead(session: Session, row: IdentityRow, now: datetime) -> dict[str, Dead]:
     """Return the credentials that were thought dead: turned off, or found unused, until now or until lately."""
     live = {one.id: one for one in row.credentials if one.gone_at is None and one.external_id}
     found = {
-        str(one.external_id): Dead(why=say("findings.dead_turned_off"))
+        str(one.external_id): Dead(why=say("findings.dead_turned_off"), since=int(_off_at(session, one).timestamp()))
         for one in live.values()
         if one.status is CredentialStatus.INACTIVE and one.kind not in _ITSELF
     }
@@ -107,6 +111,20 @@ def _dead(session: Session, row: IdentityRow, now: datetime) -> dict[str, Dead]:
             quiet = finding.resolved_at or now
             found[str(credential.external_id)] = Dead(why=_asleep(credential, finding, quiet))
     return found
+
+
+def _off_at(session: Session, credential: CredentialRow) -> datetime:
+    """Return from when a credential is known to be off: since we did it, else since a scan saw it so last.
+
+    The trail is late, and tells for a quarter of an hour of what was done before.
+    """
+    done = select(RemediationRow.verified_at).where(
+        RemediationRow.credential_id == credential.id,
+        RemediationRow.kind == RemediationKind.DISABLE,
+        RemediationRow.status.in_([RemediationStatus.DONE, RemediationStatus.CLOSED]),
+    )
+    ours = session.scalar(done.order_by(RemediationRow.verified_at.desc()).limit(1))
+    return ours or credential.seen_at
 
 
 def _woke(credential: CredentialRow, finding: FindingRow, now: datetime) -> bool:
@@ -148,7 +166,11 @@ def write(session: Session, row: IdentityRow, found: Anomaly, coverage: str, now
         finding = _new_finding(row, found, coverage, now)
         session.add(finding)
         session.flush()
+    before = _credential_of_all(session, finding, row)
     changed = _write_anomaly(session, finding, row, found, now)
+    if not opened and before != (only := _credential_of_all(session, finding, row)):
+        _tell_of(session, finding, only)
+        changed = True
     _mark_day(session, row.provider, found)
     if opened:
         facts: dict[str, Any] = {"finding": finding.id, "kind": finding.kind, "since": finding.since}
@@ -197,6 +219,28 @@ def credential_of(row: IdentityRow, key: str | None) -> CredentialRow | None:
         return next((one for one in live if one.external_id == key), None)
     itself = [one for one in live if one.kind in _ITSELF]
     return itself[0] if len(itself) == 1 else None
+
+
+def _credential_of_all(session: Session, finding: FindingRow, row: IdentityRow) -> str | None:
+    """Return the one credential that all days of a finding name; None: they name several, or none."""
+    days = session.scalars(select(AnomalyRow).where(AnomalyRow.finding_id == finding.id))
+    credentials = {one.id if one else None for one in (credential_of(row, day.facts["credential"]) for day in days)}
+    return credentials.pop() if len(credentials) == 1 else None
+
+
+def _tell_of(session: Session, finding: FindingRow, credential_id: str | None) -> None:
+    """Let a finding be about another credential, or about none alone: nobody's "Not us" may turn the wrong one off.
+
+    What was answered already is asked again: that answer was about the other one.
+    """
+    finding.credential_id = credential_id
+    asked = (
+        select(AskRow.id)
+        .join(AskFindingRow, AskFindingRow.ask_id == AskRow.id)
+        .where(AskFindingRow.finding_id == finding.id, AskRow.status == AskStatus.OPEN)
+    )
+    if finding.status is FindingStatus.ASKED and session.scalar(asked.limit(1)) is None:
+        finding.status = FindingStatus.OPEN
 
 
 def _write_anomaly(session: Session, finding: FindingRow, row: IdentityRow, found: Anomaly, now: datetime) -> bool:

@@ -5,15 +5,16 @@ As in nhi/decisions.py: one use case each, one short transaction each, with the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from nhi import decisions, ledger
+from nhi import activity_facts, decisions, ledger
 from nhi.answers import Answered, Answering, answered, attest, findings_of, resolve, spend
-from nhi.errors import BadAnswer
+from nhi.errors import BadAnswer, OutOfDate
 from nhi.escalation import AskStatus, Verdict
 from nhi.findings import OF_ACTIVITY, FindingKind, FindingStatus, Severity
 from nhi.identity import CredentialStatus
@@ -58,18 +59,20 @@ def was_us(
 ) -> Answered:
     """Record that it was them, and let the same facts be no surprise until a day. Raises BadAnswer about a field.
 
-    Learned is what the card showed, and no more: what came after it is asked about again.
+    Learned is what the card showed, and no more. Raises OutOfDate where more is known by now than it showed.
     """
     reason = check_reason(words)
     if not now.date() < until <= latest_day(policy, now):
         raise BadAnswer(sentence("refusals.day_between", latest=latest_day(policy, now)), field="until")
     ends = datetime.combine(until + timedelta(days=1), time(0), UTC)
+    for finding in _unusual(session, answering):
+        if not set(_told(activity_facts.unusual(session, finding))) <= set(_told(_shown_of(answering, finding))):
+            raise OutOfDate(sentence("refusals.unusual_grew"))
     spend(session, answering, AskStatus.ANSWERED, now)
     attestation = attest(session, answering, Verdict.WAS_US, now, words=reason, until=ends)
     learned = _learn(session, answering, attestation, now, ends)
-    for finding in findings_of(session, answering, None):
-        if finding.kind in OF_ACTIVITY:
-            resolve(session, finding, sentence("answers.it_was_them", name=answering.who.name), now)
+    for finding in _unusual(session, answering):
+        resolve(session, finding, sentence("answers.it_was_them", name=answering.who.name), now)
     facts = {"attestation": attestation.id, "facts": learned, "until": ends}
     ledger.record(session, "activity.learned", now=now, identity_id=answering.identity.id, facts=facts)
     return answered(answering, attestation)
@@ -94,17 +97,25 @@ def _learn(session: Session, answering: Answering, attestation: AttestationRow, 
     return len(pairs)
 
 
-def not_us(session: Session, answering: Answering, *, policy: Policy, now: datetime) -> Answered:
+def not_us(
+    session: Session, answering: Answering, *, policy: Policy, now: datetime, chosen: str | None = None
+) -> Answered:
     """Record that it was not them. By policy this plans to turn the credential off, by the ordinary safe machinery.
 
-    The finding stays open until the credential is off: now it is known that somebody else has it.
+    That is the one that the card named; where it named none, the `chosen` one (None: they do not know either). Raises
+    OutOfDate where it is known by now that another one was used than the card named. The finding stays open until the
+    credential is off: now it is known that somebody else has it.
     """
+    found = _unusual(session, answering)
+    named = {_named(_shown_of(answering, finding)) for finding in found}
+    if named != {finding.credential_id for finding in found}:
+        raise OutOfDate(sentence("refusals.unusual_grew"))
     spend(session, answering, AskStatus.ANSWERED, now)
-    found = [finding for finding in findings_of(session, answering) if finding.kind in OF_ACTIVITY]
-    credential = _credential(session, found)
+    credential = _credential(session, answering, named.pop() if len(named) == 1 else None, chosen)
     attestation = attest(session, answering, Verdict.NOT_US, now, credential=credential)
     for finding in found:
         finding.severity = Severity.CRITICAL
+        finding.credential_id = credential.id if credential is not None else finding.credential_id
     session.flush()
     planned = None
     if credential is not None and policy.activity.on_not_us == "quarantine":
@@ -112,12 +123,29 @@ def not_us(session: Session, answering: Answering, *, policy: Policy, now: datet
     return answered(answering, attestation, planned)
 
 
-def _credential(session: Session, found: list[FindingRow]) -> CredentialRow | None:
-    """Return the one credential that it was done with, where it is known and can be turned off."""
-    ids = {finding.credential_id for finding in found}
-    if len(ids) != 1 or None in ids:
-        return None
-    credential = session.get(CredentialRow, ids.pop())
+def _unusual(session: Session, answering: Answering) -> list[FindingRow]:
+    return [finding for finding in findings_of(session, answering) if finding.kind in OF_ACTIVITY]
+
+
+def _shown_of(answering: Answering, finding: FindingRow) -> Json:
+    """Return what the card told of a finding; nothing where it did not show it."""
+    shown = answering.offer.shown["facts"]["findings"]
+    return next((one for one in shown if one["id"] == finding.id), {})
+
+
+def _told(shown: Json) -> Iterator[tuple[str, str, str]]:
+    return ((day["day"], *pair) for day in shown.get("anomalies", ()) for pair in values_of(day))
+
+
+def _named(shown: Json) -> str | None:
+    credential = shown.get("credential")
+    return credential["row"] if credential else None
+
+
+def _credential(session: Session, answering: Answering, named: str | None, chosen: str | None) -> CredentialRow | None:
+    """Return the credential that it was done with, where it is known, stood on the card and can be turned off."""
+    shown = {one["row"] for one in answering.offer.shown["facts"]["credentials"]}
+    credential = session.get(CredentialRow, named or chosen) if (named or chosen) in shown else None
     if credential is None or credential.gone_at is not None or credential.external_id is None:
         return None
     return credential if credential.status is CredentialStatus.ACTIVE else None

@@ -70,6 +70,7 @@ class Dead:
     """A credential that nobody thought alive."""
 
     why: str  # "unused for 214 days"
+    since: int = 0  # seconds; a day on which it was used before tells nothing: it was alive then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,6 @@ def judge_day(
     if score < limits.threshold:
         return None
     ordered = tuple(sorted(signals, key=lambda signal: -signal.bits))
-    keys = today.values(Facet.CREDENTIAL)
     dead_one = next((signal.values[0] for signal in ordered if signal.kind is Kind.DEAD_KEY), None)
     return Anomaly(
         who=today.who,
@@ -127,8 +127,15 @@ def judge_day(
         owasp=_owasp(ordered),
         signals=ordered,
         usual=usual_of(known) if known is not None else None,
-        credential=dead_one or (next(iter(keys)) if len(keys) == 1 else None),
+        credential=dead_one or _only_key(today),
     )
+
+
+def _only_key(today: Profile) -> str | None:
+    """Return the key that all of a day was done with; None: there were several, or some of it was done with none."""
+    keys = today.values(Facet.CREDENTIAL)
+    key = next(iter(keys)) if len(keys) == 1 else None
+    return key if key is not None and keys[key][0] == today.events else None
 
 
 def _is_known(habit: Habit, limits: Limits) -> bool:
@@ -180,7 +187,7 @@ def _owasp(signals: Sequence[Signal]) -> str:
 
 def _dead_keys(today: Profile, dead: Mapping[str, Dead], learned: frozenset[tuple[Facet, str]]) -> Iterator[Signal]:
     for key, count in today.values(Facet.CREDENTIAL).items():
-        if key in dead and (Facet.CREDENTIAL, key) not in learned:
+        if key in dead and count[2] > dead[key].since and (Facet.CREDENTIAL, key) not in learned:
             yield Signal(
                 kind=Kind.DEAD_KEY,
                 of=Of.WHO,
@@ -213,7 +220,7 @@ def _travel(today: Profile, habit: Habit, new: frozenset[str]) -> Iterator[Signa
     impossible = [way for way in ways if _is_impossible(*way)]
     if impossible:
         near, far = min(impossible, key=lambda way: _apart(*way))
-        one_key = len(today.values(Facet.CREDENTIAL)) == 1
+        one_key = _only_key(today) is not None
         yield Signal(
             kind=Kind.TRAVEL,
             of=Of.WHERE,

@@ -110,6 +110,15 @@ def test_two_places_at_once_need_no_new_action() -> None:
     assert "in Ireland and Brazil 5 minutes apart" in sentence(found)
 
 
+def test_a_key_is_blamed_only_for_a_day_that_was_all_done_with_it() -> None:
+    at, agent = MIDNIGHT - 86_400 + 11 * 3600 + 300, "Mozilla on windows"
+    calls = [use(at, action=one, network="203.0.113.0/24", agent=agent) for one in ("iam:CreateUser", *WORK)]
+    found = judged(_joined(day(1), profile(*calls, place=SAO_PAULO)), history()[:-1])
+    assert found is not None
+    assert Kind.TRAVEL in {signal.kind for signal in found.signals}
+    assert (found.credential, found.owasp) == (None, "")
+
+
 def _joined(one: Profile, other: Profile) -> Profile:
     from nhi.activity import join
 

@@ -27,6 +27,7 @@ from nhi.tables import (
     ActivityProfileRow,
     AskRow,
     AttestationRow,
+    CredentialRow,
     FindingRow,
     LearnedRow,
     RemediationRow,
@@ -176,6 +177,13 @@ def test_not_us_is_recorded_with_the_card_told_to_security_and_turns_the_key_off
     assert said.shown["facts"]["findings"][0]["anomalies"][0]["signals"]
     assert finding(world).severity is Severity.CRITICAL
     world.cloud.record_use(key, world.clock() + timedelta(minutes=1))  # whoever has it goes on
+    late = {
+        "user": "ci-deploy",
+        "key_id": key,
+        "address": "203.0.113.77",
+        "agent": "aws-cli/2.30 md/awscrt os/linux#kali",
+    }
+    world.cloud.add_use("iam:CreateUser", at=world.clock() + timedelta(minutes=1), **late)
     world.clock.pass_by(minutes=2)
     work.alarms_all(world.program)
     assert world.remediate().done
@@ -183,8 +191,42 @@ def test_not_us_is_recorded_with_the_card_told_to_security_and_turns_the_key_off
     assert finding(world).status is FindingStatus.RESOLVED
     world.deliver()
     assert "was not them" in world.workspace.as_("dora").last("#security")["text"]
+    world.clock.pass_by(minutes=15)
+    assert work.activity_all(world.program).opened == 0  # what the trail tells late of is no use of a key that is off
     work.alarms_all(world.program)
     assert len(world.rows(AskRow)) == 1
+    world.clock.pass_by(days=1)
+    stolen(world, "ci-deploy", key)
+    assert work.activity_all(world.program).opened == 1
+
+
+def test_not_us_turns_off_the_key_that_was_shown_and_an_older_card_answers_for_no_other(world: World, up: Up) -> None:
+    world.set_policy('[remediation]\nmode = "reversible"\nannounce_to = "#security"')
+    first = alarmed(world)
+    ana = world.workspace.as_("ana")
+    second = world.cloud.add_access_key("ci-deploy", created_at=world.clock() - timedelta(days=95))
+    world.cloud.record_use(second, world.clock() - timedelta(hours=1))
+    world.cloud.take_report()
+    world.clock.pass_by(days=1)
+    world.scan()
+    stolen(world, "ci-deploy", second)
+    for number in range(4):  # and for more than the day before
+        world.cloud.add_use(f"kms:CreateGrant{number}", user="ci-deploy", key_id=second, at=world.clock())
+    assert work.activity_all(world.program).kept == 1
+    tomorrow = (world.clock() + timedelta(days=1)).date().isoformat()
+    for button, values in (("not_us", {}), ("was_us", {"reason": "We moved to a new runner.", "until": tomorrow})):
+        answer(world, ana, button, **values)  # the card as it was: it knows nothing of the second key
+        assert "Please look at the card as it is now" in f"{ana.modal}"
+        ana.close_modal()
+    world.deliver()
+    rows = {row.external_id: row.id for row in world.rows(CredentialRow)}
+    answer(world, ana, "not_us", credential=rows[second])
+    assert world.remediate().done
+    assert (world.status(first), world.status(second)) == ("Active", "Inactive")
+    [said] = world.rows(AttestationRow)
+    assert said.credential_id == rows[second]
+    assert second in f"{said.shown['facts']['findings']}"
+    assert finding(world).status is FindingStatus.RESOLVED
 
 
 def test_not_us_in_propose_mode_only_writes_the_act_down(world: World, up: Up) -> None:

@@ -184,7 +184,7 @@ def _write_batch(
     known = _rows(session, provider, [identity.key for identity in batch])
     rows = [_write(session, known.get(identity.key), identity, now) for identity in batch]
     session.flush()
-    permission_records.write(session, [row.id for row in rows], batch, now)
+    permission_records.write(session, [row.id for row in rows], batch, tally.gaps, now)
     around.refresh(session, provider, [row.id for row in rows], batch, tally.gaps, policy, now)
     before = judge.Before(session, rows, now)
     for row, identity in zip(rows, batch, strict=True):

@@ -34,6 +34,7 @@ class Aspect(StrEnum):
     USE = "use"  # nothing inside may be called unused
     OWNER = "owner"  # evidence of its owner may be missing
     PERMISSIONS = "permissions"  # what it may do is more, or other, than what is known
+    CEILINGS = "ceilings"  # what stands above it is not known: it may do less than what is known
     ACTIVITY = "activity"  # what it did may not all be known: a question about it says so
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from nhi.identity import Aspect, Credential, Gap, Identity, hiding_credentials
+from nhi.identity import Access, Aspect, Credential, Gap, Identity, Permission, hiding_credentials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,62 @@ def merge(now: Identity, before: Identity, gaps: Sequence[Gap]) -> Identity:
     ]
     if now.use_gap is not None and now.last_used_at is None:
         now = replace(now, last_used_at=before.last_used_at)
+    if _is_partly_read(now, gaps):
+        privileged, policies = now.privileged or before.privileged, _keep_policies(now, before)
+        now = replace(now, privileged=privileged, policies=policies)
     return replace(now, credentials=tuple(merged))
+
+
+def _is_partly_read(identity: Identity, gaps: Sequence[Gap]) -> bool:
+    """Whether a gap hides some of what the identity may do."""
+    partly = identity.access is None or bool(identity.access.unread)
+    return partly and any(gap.covers(identity.scope, Aspect.PERMISSIONS) for gap in gaps)
+
+
+def _keep_policies(now: Identity, before: Identity) -> tuple[str, ...]:
+    """Return the names of its policies, with those known before of whatever could not be read."""
+    groups = tuple(f"{name.removeprefix('group ')}/" for name in now.access.unread) if now.access else ("",)
+    return tuple(dict.fromkeys((*now.policies, *(name for name in before.policies if name.startswith(groups)))))
+
+
+def remembered(now: Access, before: Access, scope: str, gaps: Sequence[Gap]) -> Access:
+    """Return what an identity may do, and of what a gap hides what was known of it before."""
+    if any(gap.covers(scope, Aspect.CEILINGS) for gap in gaps) and now.ceilings is None:
+        now = replace(now, ceilings=before.ceilings)
+    if not any(gap.covers(scope, Aspect.PERMISSIONS) for gap in gaps):
+        return now
+    if now.by_resources is None:
+        now = replace(now, by_resources=before.by_resources)
+    hidden = [name for name in now.unread if name not in before.unread and not _is_own_word(name)]
+    known = [one for one in before.permissions if _comes_from(one.via, hidden)]
+    limited = now.boundary
+    if limited is None and before.boundary and _comes_from(before.boundary[0].via, hidden):
+        limited = before.boundary
+    unread = [name for name in before.unread if _comes_from(name, hidden)]
+    told = [*(one.via for one in (*known, *(limited or ()))), *unread]
+    still = [name for name in now.unread if name not in hidden or not any(_comes_from(via, [name]) for via in told)]
+    return replace(
+        now,
+        permissions=_in_order((*now.permissions, *(one for one in known if one not in now.permissions)), before),
+        boundary=limited,
+        unread=tuple(dict.fromkeys((*still, *unread))),
+    )
+
+
+def _is_own_word(name: str) -> bool:
+    """Whether something unread came with the identity itself: then it is in no known shape, and no gap hides it."""
+    return name.rpartition(", ")[2].partition(" ")[0] == "inline"
+
+
+def _comes_from(via: str, names: Iterable[str]) -> bool:
+    """Whether what comes from here ("group ops, ReadOnly") comes from one of these ("group ops")."""
+    return any(via == name or via.startswith(f"{name}, ") for name in names)
+
+
+def _in_order(permissions: tuple[Permission, ...], before: Access) -> tuple[Permission, ...]:
+    """Return statements as they stood before, where they are the same: their order tells nothing new."""
+    same = len(permissions) == len(before.permissions) and set(permissions) == set(before.permissions)
+    return before.permissions if same else permissions
 
 
 def _keep_id(credential: Credential, before: Credential | None) -> Credential:

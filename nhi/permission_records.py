@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from nhi import ledger, powers
-from nhi.identity import Access, Exercise, Identity, Permission, Trust, TrustKind
+from nhi.identity import Access, Aspect, Exercise, Gap, Identity, Permission, Trust, TrustKind
+from nhi.inventory import remembered
 from nhi.ledger import instant
 from nhi.records import storable
 from nhi.redact import redact
@@ -85,13 +87,18 @@ def _permission(told: Json) -> Permission:
     return Permission(allows=told["allows"], condition=told.get("condition", ""), via=told.get("via", ""), **lists)
 
 
-def write(session: Session, row_ids: Sequence[str], identities: Sequence[Identity], now: datetime) -> None:
-    """Keep what each identity may do now; what nobody told stays as it was. Both lists are in the same order."""
-    told = [(row, one, one.access) for row, one in zip(row_ids, identities, strict=True) if one.access is not None]
-    by_row = dict(zip(row_ids, identities, strict=True))
-    bodies = {row: body_of(access) for row, _, access in told}
-    if not bodies:
+def write(
+    session: Session, row_ids: Sequence[str], identities: Sequence[Identity], gaps: Sequence[Gap], now: datetime
+) -> None:
+    """Keep what each identity may do now; what nobody told, or a gap hides, stays as it was.
+
+    Both lists are in the same order.
+    """
+    by_row = {row: one for row, one in zip(row_ids, identities, strict=True) if one.access is not None}
+    if not by_row:
         return
+    by_row = _with_what_is_hidden(session, by_row, gaps)
+    bodies = {row: body_of(one.access) for row, one in by_row.items() if one.access is not None}
     digests = {row: _digest(by_row[row], body) for row, body in bodies.items()}
     _add_sets(session, by_row, bodies, digests)
     in_force = {spell.identity_id: spell for spell in _in_force(session, list(digests))}
@@ -107,6 +114,18 @@ def write(session: Session, row_ids: Sequence[str], identities: Sequence[Identit
         facts = {"powers": [one["power"] for one in found.powers], "policies": by_row[row].policies}
         ledger.record(session, "permissions.changed", now=now, identity_id=row, facts=facts)
         _forget_oldest(session, row)
+
+
+def _with_what_is_hidden(session: Session, by_row: Mapping[str, Identity], gaps: Sequence[Gap]) -> dict[str, Identity]:
+    """Return the identities with what is in force of whatever these gaps hide."""
+    hiding = [gap for gap in gaps if gap.hides & {Aspect.PERMISSIONS, Aspect.CEILINGS}]
+    found = dict(by_row)
+    for row, old in (sets_in_force(session, list(by_row)) if hiding else {}).items():
+        one = by_row[row]
+        if one.access is not None:
+            now = access_of(body_of(one.access))  # as it is kept: both without what looks like a secret
+            found[row] = replace(one, access=remembered(now, access_of(old.body), one.scope, hiding))
+    return found
 
 
 def _digest(identity: Identity, body: Json) -> str:

@@ -132,14 +132,17 @@ class TestAnOrganization:
         ]
 
     @pytest.mark.parametrize("why", ["refused", "not in force"])
-    def test_limits_that_cannot_be_read_hide_nothing_and_are_told(self, organization: Organization, why: str) -> None:
+    def test_limits_that_cannot_be_read_are_told_and_hide_nothing_else(
+        self, organization: Organization, why: str
+    ) -> None:
         no_iam = {"Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]}
         organization.add_scp("Nothing", no_iam, "r-root")
         organization.limits = why == "refused"
         organization.refuses = {"organizations:DescribePolicy"}
         found, gaps = seen_by(opened(organization))
         told = [(gap.scope, gap.reason, gap.hides) for gap in gaps]
-        refused: list[object] = [("aws", "AccessDeniedException: organizations:DescribePolicy", frozenset())]
+        hidden = frozenset({Aspect.CEILINGS})
+        refused: list[object] = [("aws", "AccessDeniedException: organizations:DescribePolicy", hidden)]
         assert told == (refused if why == "refused" else [])
         access = found["user-1"].access
         assert access is not None

@@ -102,12 +102,20 @@ def test_where_policies_are_refused_owners_may_be_missing_and_google_s_own_accou
     google: Google,
 ) -> None:
     google.bind("roles/editor", "serviceAccount:100000@cloudservices.gserviceaccount.com")
+    one = google.projects["one"]
+    google.bind("roles/editor", "serviceAccount:one@one.iam.gserviceaccount.com", on=one)
     known, _ = scanned(google)
     google.refuse(POLICIES)
     identities, gaps = scanned(google)
     assert len(identities) == len(known) - 1
-    assert [gap.hides for gap in gaps] == [frozenset({Aspect.OWNER, Aspect.EXISTENCE})]
-    assert reconcile(identities, known, gaps).gone == ()
+    assert [gap.hides for gap in gaps] == [frozenset({Aspect.OWNER, Aspect.EXISTENCE, Aspect.PERMISSIONS})]
+    assert all(identity.access is None for identity in identities)
+    changes = reconcile(identities, known, gaps)
+    assert changes.gone == ()
+    assert {(each.account, each.privileged, each.policies) for each in changes.updated} == {
+        ("one", True, ("roles/editor on projects/one",)),
+        ("two", False, ()),
+    }
     assert unused(identities, gaps) == ["one", "one", "two", "two"]
 
 

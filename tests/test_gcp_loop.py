@@ -256,6 +256,29 @@ def test_what_lies_around_an_account_is_evidence_while_it_is_told(world: GoogleW
     }
 
 
+@on_sqlite
+def test_permissions_that_were_not_read_are_not_gone(world: GoogleWorld, ci: tuple[Account, Key]) -> None:
+    account, _ = ci
+    policy = world.program.settings.nhi_policy
+    policy.write_text(policy.read_text() + "recommender = true\n")
+    world.google.roles = {"roles/editor": ["a.get"]}
+    world.google.bind("roles/editor", f"serviceAccount:{account.email}", on=account.project)
+    trusting = "roles/iam.serviceAccountTokenCreator"
+    world.google.bind(trusting, "serviceAccount:x@dev-lab.iam.gserviceaccount.com", on=account)
+    world.google.recommend(account, "roles/editor", at=world.clock() - timedelta(days=1))
+    world.scan()
+    before = world.findings(account.email)
+    assert {FindingKind.OVERPRIVILEGED, FindingKind.CROSS_ENVIRONMENT} <= {kind for _, kind in before}
+    world.google.refuse("cloudasset.searchAllIamPolicies")
+    world.clock.pass_by(days=1)
+    tally = world.scan()
+    assert (tally.complete, tally.opened, tally.resolved) == (False, 0, 0)
+    assert world.findings(account.email) == before
+    (row,) = world.rows(IdentityRow)
+    assert (row.privileged, row.policies) == (True, ["roles/editor on projects/shop-prod"])
+    assert world.events("permissions.changed") == []
+
+
 def evidence(world: GoogleWorld) -> set[tuple[str, str]]:
     with reading(world.sessions) as session:
         return {(source, who) for source, who in session.execute(select(EvidenceRow.source, EvidenceRow.points_to))}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nhi.identity import Aspect, Gap, Identity
-from nhi.inventory import merge, reconcile
+from nhi.identity import Access, Aspect, Gap, Identity, Permission
+from nhi.inventory import merge, reconcile, remembered
 from tests.factories import NOW
 from tests.strategies import GAP_LISTS, IDENTITIES, a_gap, a_key, a_role, a_user, ago
 
@@ -82,6 +82,23 @@ def test_a_last_use_that_was_seen_now_is_believed() -> None:
     [kept] = merge(a_user(a_key(last_used_at=NOW)), a_user(a_key(last_used_at=ago(5))), ()).credentials
 
     assert kept.last_used_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("hides", "kept"),
+    [({Aspect.PERMISSIONS, Aspect.CEILINGS}, True), ({Aspect.USE, Aspect.CREDENTIALS}, False)],
+)
+def test_what_a_gap_hides_of_permissions_is_as_it_was_known(hides: set[Aspect], kept: bool) -> None:
+    limit = (Permission(allows=True, actions=("s3:*",), resources=("*",), via="boundary limits"),)
+    given = (Permission(allows=True, actions=("s3:Get*",), resources=("x",), via="policy of bucket x"),)
+    own = Permission(allows=True, actions=("*",), resources=("*",), via="inline own")
+    before = Access(permissions=(own,), boundary=limit, by_resources=given, ceilings=(limit,))
+    now = Access(permissions=(own,), unread=("boundary limits", "NewPolicy", "inline own"))
+
+    found = remembered(now, before, a_user().scope, [a_gap(*hides)])
+
+    untold = Access(permissions=(own,), boundary=limit, by_resources=given, ceilings=(limit,), unread=now.unread[1:])
+    assert found == (untold if kept else now)
 
 
 @settings(max_examples=60, deadline=None)

@@ -20,7 +20,7 @@ from nhi.findings import FindingKind, FindingStatus
 from nhi.identity import Gap, Identity, TrustKind
 from nhi.policy import Source
 from nhi.providers import Memory
-from nhi.providers.aws import Aws, connect
+from nhi.providers.aws import Aws, calls, connect
 from nhi.settings import Settings
 from nhi.tables import FindingRow
 from tests.conftest import Clock, on_sqlite
@@ -267,6 +267,43 @@ class TestOverprivileged:
         assert match["permissions"]["grew"]["powers"] == ["escalation"]
         assert [one["actions"] for one in match["permissions"]["grew"]["statements"]] == [["iam:PutUserPolicy"]]
         assert "permissions.changed" in [event["kind"] for event in match["history"]]
+
+
+@on_sqlite
+def test_what_a_gap_hides_of_permissions_stays_as_it_was_and_the_rest_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add_user("boss", 200)
+    world.cloud.add_group("ops", ["boss"])
+    world.cloud.attach(ADMIN, group="ops")
+    world.cloud.attach(POWER, user="boss")
+    world.cloud.put_policy("own", S3, user="boss")
+
+    def seen() -> tuple[Any, ...]:
+        may, found = told(world, "boss")["permissions"], findings_of(world, "boss")
+        severities = {(one.kind, one.severity) for one in found}
+        return may["privileged"], sorted(may["policies"]), may["statements"], may["unread"], severities
+
+    world.scan()
+    before = seen()
+    assert before[:2] == (True, ["PowerUserAccess", "ops/AdministratorAccess", "own"])
+    with monkeypatch.context() as patched:
+        patched.setattr(calls, "PAGE", 1)
+        world.cloud.faults.fail("iam:GetAccountAuthorizationDetails", page=2, times=99)  # the page of the group
+        world.clock.pass_by(hours=1)
+        assert not world.scan().complete
+    assert seen() == before
+    world.cloud.faults.clear()
+    world.cloud.faults.deny("iam:ListPolicies")
+    world.clock.pass_by(hours=1)
+    assert not world.scan().complete
+    assert seen() == before
+    assert world.events("permissions.changed") == []
+    world.cloud.put_policy("own", {**S3, "Action": "sqs:*"}, user="boss")
+    world.clock.pass_by(hours=1)
+    assert not world.scan().complete
+    assert world.events("permissions.changed") == ["permissions.changed"]
+    assert sorted(one["via"] for one in seen()[2]) == sorted(one["via"] for one in before[2])
 
 
 def name_analyzer(world: World) -> None:

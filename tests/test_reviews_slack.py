@@ -86,7 +86,7 @@ def test_a_card_says_what_may_be_done_and_what_grew_since_somebody_last_answered
         with review.sessions.begin() as session:
             row = session.get_one(IdentityRow, mine)
             now_it_may = replace(identity_of(row), access=Access(permissions=(allowed,)))
-            permission_records.write(session, [mine], [now_it_may], review.clock() - back)
+            permission_records.write(session, [mine], [now_it_may], (), review.clock() - back)
     review.open()
     review.tell()
     ana, shown = review.as_("ana"), texts(review.board("ana"))

@@ -123,8 +123,8 @@ class Organization:
         try:
             ceilings = control.read(self._calls)
         except CannotSee as fault:
-            # It hides nothing that may be: what is read without them is at most more than what may really be done.
-            yield Gap(scope=EVERYTHING, reason=fault.reason, hides=frozenset())
+            # What is read without them is at most more than what may really be done.
+            yield Gap(scope=EVERYTHING, reason=fault.reason, hides=frozenset({Aspect.CEILINGS}))
         finally:
             self._calls.close()
 

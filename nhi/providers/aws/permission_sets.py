@@ -193,10 +193,11 @@ def _access(told: Told, policy: Callable[[str, str], tuple[Permission, ...] | No
     except (UnreadablePolicy, ValueError):
         unread.append("inline")
     limit, limited = told.boundary.get("ManagedPolicyArn"), None
+    called = f"boundary {str(limit).rpartition('/')[2]}" if limit else "its boundary"
     if limit:
-        limited = policy(str(limit), f"boundary {str(limit).rpartition('/')[2]}")
+        limited = policy(str(limit), called)
     if told.boundary and limited is None:
-        unread.append("its boundary")
+        unread.append(called)
     return Access(
         permissions=tuple(found), boundary=limited, trust=tuple(_trusts(told)), unread=tuple(dict.fromkeys(unread))
     )

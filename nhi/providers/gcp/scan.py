@@ -74,6 +74,7 @@ class Scan:
         self._made_at: dict[str, datetime] = {}  # by unique id
         self._unborn: dict[str, str] = {}  # projects that could not tell when accounts were made, and why
         self._delegated: dict[str, str] = {}
+        self._all_bindings = True  # whether every policy could be read
         self._denials: dict[str, Sequence[Denial]] | None = {} if denials else None  # by place; None: not asked for
 
     def run(self) -> Iterator[Identity | Gap | Progress]:
@@ -82,8 +83,10 @@ class Scan:
         resources = {"assetTypes": assets.TYPES, "readMask": assets.FIELDS, "pageSize": _PAGE}
         yield from self._read(SEARCH, f"{url}:searchAllResources", resources, self.assets, everything)
         policies = {"assetTypes": bindings.TYPES, "pageSize": _PAGE}
-        hidden = frozenset({Aspect.OWNER, Aspect.EXISTENCE})  # Google's own accounts are known from bindings alone
-        yield from self._read(SEARCH_POLICIES, f"{url}:searchAllIamPolicies", policies, self.bindings, hidden)
+        # Google's own accounts are known from bindings alone.
+        hidden = frozenset({Aspect.OWNER, Aspect.EXISTENCE, Aspect.PERMISSIONS})
+        search = f"{url}:searchAllIamPolicies"
+        self._all_bindings = yield from self._read(SEARCH_POLICIES, search, policies, self.bindings, hidden)
         accounts = sorted(self.assets.accounts.values(), key=lambda one: (one.project, one.email))
         yield from self._read_keys(accounts)
         yield from self._strays()
@@ -94,12 +97,13 @@ class Scan:
         yield from self._read_births([one for one in accounts if used.is_never(one)])
         yield from self._read_delegation()
         yield from self._read_denials()
-        yield from (self._account(one, used, keys_used) for one in accounts)
-        yield from self._others()
+        found = chain((self._account(one, used, keys_used) for one in accounts), self._others())
+        yield from found if self._all_bindings else (replace(one, access=None) for one in found)
 
     def _read(
         self, action: str, url: str, query: dict[str, Any], into: Assets | Bindings, hides: frozenset[Aspect]
-    ) -> Iterator[Gap | Progress]:
+    ) -> Generator[Gap | Progress, None, bool]:
+        """Read a search by the page; return whether all of it was read."""
         try:
             for page in self._calls.pages(action, url, **query):
                 with reading(action):
@@ -107,6 +111,8 @@ class Scan:
                 yield Progress(what="resources and policies", done=len(self.assets), total=None)
         except CannotSee as fault:
             yield Gap(scope=EVERYTHING, reason=_on(fault.reason, self._scope), hides=hides)
+            return False
+        return True
 
     def _read_keys(self, accounts: Sequence[Account]) -> Iterator[Gap | Progress]:
         """Take the keys from the inventory; list those of accounts with a key of which it tells too little."""

@@ -256,7 +256,7 @@ def _decide_one(case: Case, due: Due, on: _Ground, tally: Tally) -> None:
     team = case.candidate.team if case.candidate and stand_in is None else None
     delegate = lately.delegate_of(asked.email) if asked and not (stand_in or team) else None
     if asked is not None and delegate is not None:
-        due.instead_of[case.identity_id] = f"{asked.name} is away and asked you to answer for them"
+        due.instead_of[case.identity_id] = asked.name
     reader = delegate or asked
     left = _questions_left(reader, case, due, on) if reader else 0
     step = next_step(

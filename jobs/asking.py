@@ -65,7 +65,7 @@ class Due:
     escalations: list[tuple[Case, str]] = field(default_factory=list)
     claims: list[Case] = field(default_factory=list)  # questions to whole teams
     rows: dict[str, PersonRow] = field(default_factory=dict)
-    instead_of: dict[str, str] = field(default_factory=dict)  # identity -> why a delegate gets its question
+    instead_of: dict[str, str] = field(default_factory=dict)  # identity -> who is away, and has a delegate
 
     @property
     def cases(self) -> list[Case]:

@@ -18,8 +18,10 @@ from nhi.passing import AskNext, AskNobody, AskTeam, Contender, is_worth_asking,
 from nhi.policy import Policy
 from nhi.roster import Roster, directory
 from nhi.tables import AskRow, EvidenceRow, HandoverItemRow, IdentityRow, PersonRow, TeamClaimRow
+from nhi.words import sentence
 
 Json = dict[str, Any]
+A_BATCH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class Candidate:
     """Somebody to ask, and by what reason."""
 
     person: PersonRow
+    provider: str  # of the identity
     owner: Json  # as facts.owners tells it: confirmed, likely or none (then this is the fallback)
     team: AskTeam | None = None  # ask this team first; `person` is its default
 
@@ -42,9 +45,18 @@ def candidates(session: Session, identity_ids: list[str], policy: Policy, now: d
     unclear = [one for one in identity_ids if one in passed or not any(map(is_worth_asking, _contenders(owners[one])))]
     teams = _teams(session, unclear, passed, roster, policy, now)
     return {
-        identity_id: _choose(owners[identity_id], passed.get(identity_id, []), teams.get(identity_id), roster, policy)
-        for identity_id in identity_ids
+        row_id: _choose(provider, owners[row_id], passed.get(row_id, []), teams.get(row_id), roster, policy)
+        for row_id, provider in _providers(session, identity_ids).items()
     }
+
+
+def _providers(session: Session, identity_ids: Sequence[str]) -> dict[str, str]:
+    """Return of which provider each identity is, in the order given."""
+    found: dict[str, str] = {}
+    for start in range(0, len(identity_ids), A_BATCH):
+        batch = IdentityRow.id.in_(identity_ids[start : start + A_BATCH])
+        found |= dict(session.execute(select(IdentityRow.id, IdentityRow.provider).where(batch)).all())
+    return {row_id: found[row_id] for row_id in identity_ids}
 
 
 def _passed(session: Session) -> dict[str, list[str]]:
@@ -95,10 +107,12 @@ def _teams(
     }
 
 
-def _choose(owner: Json, passed: Sequence[str], team: Team | None, roster: Roster, policy: Policy) -> Candidate | None:
+def _choose(
+    provider: str, owner: Json, passed: Sequence[str], team: Team | None, roster: Roster, policy: Policy
+) -> Candidate | None:
     mine = roster.able(owner["email"]) if owner["state"] == "confirmed" and owner["active"] else None
     if mine is not None:
-        return Candidate(person=mine, owner=owner)  # who claimed it is asked, whatever they said before
+        return Candidate(person=mine, provider=provider, owner=owner)  # whatever they said before
     contenders = _contenders(owner)
     found = next_to_ask(
         contenders,
@@ -114,7 +128,8 @@ def _choose(owner: Json, passed: Sequence[str], team: Team | None, roster: Roste
             assert person is not None
             is_likely = any(one.email == email and is_worth_asking(one) for one in contenders)
             fitting = owner if is_likely else owner | {"state": "none"}
-            return Candidate(person=person, owner=fitting, team=found if isinstance(found, AskTeam) else None)
+            asked = found if isinstance(found, AskTeam) else None
+            return Candidate(person=person, provider=provider, owner=fitting, team=asked)
         case AskNobody():
             return None
 
@@ -143,53 +158,48 @@ def confidence(candidate: Candidate) -> float:
 def why_you(candidate: Candidate | None, *, shadow: bool) -> str:
     """Return the card's "why you": the half of a sentence that follows "because"."""
     if candidate is None:
-        return "nobody is known who could own it; you are an admin"
+        return sentence("evidence.why_admin")
     reason = _reason(candidate)
-    if shadow:
-        return f"in shadow mode admins are asked; otherwise {candidate.person.name} would be, because {reason}"
-    return reason
+    return sentence("evidence.why_in_shadow", name=candidate.person.name, why=reason) if shadow else reason
 
 
 def _reason(candidate: Candidate) -> str:
     owner, me = candidate.owner, candidate.person
+
+    def first(facts: Sequence[Json]) -> list[str]:
+        return [_fact(fact, candidate.provider) for fact in facts[:2]]
+
     if candidate.team is not None:
         return _reason_of_default(candidate.team, me)
     match owner["state"]:
         case "confirmed" if owner["email"] == me.email:
-            return "you are its owner"
+            return sentence("evidence.why_owner")
         case "confirmed":
-            why = [_fact(fact) for other in owner["others"] if other["email"] == me.email for fact in other["evidence"]]
-            return " and ".join([f"its owner, {owner['name']}, is gone", *why[:2]])
+            mine = [fact for other in owner["others"] if other["email"] == me.email for fact in other["evidence"]]
+            return sentence("evidence.why_owner_is_gone", owner=owner["name"], facts=first(mine))
         case "likely" if owner["email"] == me.email:
-            return " and ".join(_fact(fact) for fact in owner["evidence"][:2])
+            return sentence("evidence.why_likely", facts=first(owner["evidence"]))
         case "likely":
-            return "evidence points to you as well"
+            return sentence("evidence.why_likely_too")
         case "none" if mine := [one for one in owner.get("possible", []) if one["email"] == me.email]:
-            reasons = " and ".join(_fact(fact) for fact in mine[0]["evidence"][:2])
-            return f"nobody is known for sure, and you are the likeliest: {reasons}"
+            return sentence("evidence.why_likeliest", facts=first(mine[0]["evidence"]))
         case _:
-            return "nobody better is known, and policy names you for that"
+            return sentence("evidence.why_fallback")
 
 
 def _reason_of_default(asked: AskTeam, me: PersonRow) -> str:
-    if (asked.team.default or "").lower() == me.email:
-        why = f"you are the default person of the team {asked.team.name}"
-    elif asked.is_lead:
-        why = f"you manage most of the team {asked.team.name}, which has no default person who can answer"
-    else:
-        why = f"the team {asked.team.name} has no default person who can answer, and policy names you as the fallback"
-    return f"nobody in {asked.channel} claimed it in time, and {why}"
+    named = (asked.team.default or "").lower() == me.email
+    by = "default" if named else "lead" if asked.is_lead else "fallback"
+    return sentence(f"evidence.why_team_{by}", channel=asked.channel, team=asked.team.name)
 
 
-def _fact(fact: Json) -> str:
+def _fact(fact: Json, provider: str) -> str:
     match fact["source"]:
         case "tag":
-            return f"its tag says {fact['fact']}"
-        case "creator" if fact["fact"].startswith("CreateServiceAccount"):
-            return f"Google's audit log shows {fact['fact']}"
+            return sentence("evidence.fact_tag", fact=fact["fact"])
         case "iac_tag":
-            return f"its code says {fact['fact']}"
+            return sentence("evidence.fact_code", fact=fact["fact"])
         case "creator" | "rotator" | "session":
-            return f"CloudTrail shows {fact['fact']}"
+            return sentence("evidence.fact_gcp" if provider == "gcp" else "evidence.fact_aws", fact=fact["fact"])
         case _:
             return str(fact["fact"])

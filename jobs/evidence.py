@@ -28,6 +28,7 @@ from nhi.policy import Checkout, Policy
 from nhi.records import identity_of, storable
 from nhi.redact import redact, tidy
 from nhi.tables import AttestationRow, EvidenceRow, FindingRow, IdentityRow, OwnerRow, PersonRow
+from nhi.words import sentence
 
 FROM_CODE = ("iac_tag", "blame", "committer", "codeowners")
 FROM_HERE = ("name", "account", "attestation", "former_owner")
@@ -88,13 +89,13 @@ def _known_here(session: Session, rows: dict[str, Identity], policy: Policy, now
         found.facts[row_id] = [*names.evidence(identity), *account_evidence(identity, policy.owners)]
     for answer in session.scalars(select(AttestationRow).where(AttestationRow.verdict.in_(_SAYS_IT_IS_THEIRS))):
         if answer.identity_id in rows and answer.authority in ("owner", "asked"):
-            fact = f"{answer.email} answered for it: {answer.verdict.value} ({answer.id[:8]})"
+            fact = sentence("evidence.answered", email=answer.email, verdict=answer.verdict.value, number=answer.id[:8])
             found.facts[answer.identity_id].append(
                 _fact("attestation", fact, answer.email, answer.at, rows[answer.identity_id])
             )
     for owner in session.scalars(select(OwnerRow).where(OwnerRow.ended_at.is_not(None))):
         if owner.identity_id in rows and owner.ended_because != OwnerEnd.NOT_THEIRS:
-            fact = f"{owner.email} owned it until {owner.ended_at:%-d %B %Y}"
+            fact = sentence("evidence.former_owner", email=owner.email, at=owner.ended_at)
             found.facts[owner.identity_id].append(
                 _fact("former_owner", fact, owner.email, owner.ended_at, rows[owner.identity_id])
             )
@@ -174,14 +175,16 @@ class _Reading:
         url = self._repository.url(path, declared.first_line)
         for key in self._tags:
             if value := declared.tags.get(key, "").strip():
-                yield replace(_fact("iac_tag", f"{key}={value} in {where}", value, None, identity), url=url)
+                fact = sentence("evidence.code_tag", tag=f"{key}={value}", where=where)
+                yield replace(_fact("iac_tag", fact, value, None, identity), url=url)
         lines = declared.last_line - declared.first_line + 1
         authors = self._repository.blame(path, declared.first_line, declared.last_line)
         for author in authors[:_AUTHORS]:
-            fact = f"{author.email} wrote {author.count} of the {lines} lines that declare it ({where})"
+            fact = sentence("evidence.code_lines", email=author.email, count=author.count, lines=lines, where=where)
             yield replace(_fact("blame", fact, author.email, author.at, identity), url=url)
+        changed = f"{self._repository.name}/{path}"
         for author in self._repository.log(path)[:_AUTHORS]:
-            fact = f"{author.email} last changed {self._repository.name}/{path} on {author.at:%-d %B %Y}"
+            fact = sentence("evidence.code_changed", email=author.email, where=changed, at=author.at)
             yield replace(_fact("committer", fact, author.email, author.at, identity), url=url)
         yield from self._owners(identity, path)
 
@@ -189,7 +192,7 @@ class _Reading:
         for rule in codeowners.owners_of(path, self._rules):
             url = self._repository.url(self._rules_path, rule.line)
             for owner in rule.owners:
-                fact = f"CODEOWNERS names {owner} for {self._repository.name}/{path}"
+                fact = sentence("evidence.code_owner", owner=owner, where=f"{self._repository.name}/{path}")
                 yield replace(_fact("codeowners", fact, owner, None, identity), url=url)
 
 

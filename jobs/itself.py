@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import delete, or_, select
+from sqlalchemy.orm import Session
 
 from jobs.trails import renew_evidence
 from nhi import risk
@@ -12,9 +13,8 @@ from nhi.database import Sessions
 from nhi.identity import Evidence
 from nhi.policy import Policy
 from nhi.providers import Provider, SpansAccounts, TellsItself
-from nhi.tables import IdentityRow
-
-FACT = "This program itself runs as it; policy names who answers for the program"
+from nhi.tables import EvidenceRow, IdentityRow
+from nhi.words import sentence
 
 
 def note(sessions: Sessions, provider: Provider, policy: Policy, now: datetime) -> None:
@@ -29,5 +29,15 @@ def note(sessions: Sessions, provider: Provider, policy: Policy, now: datetime) 
     with sessions.begin() as session:
         for row in session.scalars(query):
             if any(risk.is_same(row.principal, name) for name in names):
-                fact = Evidence(source=risk.ITSELF, fact=FACT, points_to=email, at=None, identity_key=row.key)
+                said = sentence("evidence.itself")
+                fact = Evidence(source=risk.ITSELF, fact=said, points_to=email, at=None, identity_key=row.key)
+                _forget_former(session, row.id, fact)
                 renew_evidence(session, row.id, fact, now)
+
+
+def _forget_former(session: Session, identity_id: str, fact: Evidence) -> None:
+    """Delete what was said of it while policy named somebody else, or in another language."""
+    former = or_(EvidenceRow.points_to != fact.points_to, EvidenceRow.fact != fact.fact)
+    session.execute(
+        delete(EvidenceRow).where(EvidenceRow.identity_id == identity_id, EvidenceRow.source == fact.source, former)
+    )

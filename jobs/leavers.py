@@ -35,6 +35,7 @@ from nhi.tables import (
     PersonRow,
     new_id,
 )
+from nhi.words import sentence
 
 DAYS = timedelta(days=3)  # of patience where policy knows no reminders
 A_BATCH = 500
@@ -304,9 +305,9 @@ def _manager(one: HandoverRow, known: Roster, policy: Policy) -> tuple[PersonRow
     manager = known.manager(one.email)
     if manager is not None:
         nearest = bool(above.emails) and manager.email == above.emails[0]
-        return manager, "you are their manager" if nearest else "you are the nearest manager above them who is here"
-    why = "the managers above them form a circle" if above.cyclic else "no manager of theirs is known who is here"
-    return known.able(policy.owners.fallback), f"{why}, and policy names you as the fallback"
+        return manager, sentence("evidence.why_manager" if nearest else "evidence.why_manager_above")
+    why = sentence("evidence.why_managers_in_a_circle" if above.cyclic else "evidence.why_no_manager")
+    return known.able(policy.owners.fallback), why
 
 
 def _tell(

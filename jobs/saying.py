@@ -20,6 +20,7 @@ from nhi.escalation import AskStatus
 from nhi.findings import FindingStatus
 from nhi.policy import Policy
 from nhi.tables import AskFindingRow, AskRow, CardRow, DeliveryRow, PersonRow, new_id
+from nhi.words import sentence
 
 Json = dict[str, Any]
 Silent = dict[str, list[Case]]  # by the address of who was asked, what they have not answered
@@ -94,9 +95,10 @@ def _questions(session: Session, due: Due, slack_id: str, who: PersonRow, shadow
         why = candidates.why_you(case.candidate, shadow=shadow)
         email = who.email
         if case.identity_id in due.instead_of and case.candidate is not None:
-            email, why = case.candidate.person.email, f"{due.instead_of[case.identity_id]}; they: {why}"
+            email = case.candidate.person.email
+            why = sentence("evidence.why_instead", name=due.instead_of[case.identity_id], why=why)
         if promised := patience.reminder_of(session, case.identity_id, email):
-            why = f"{promised}; and {why}"
+            why = sentence("evidence.why_promised", promised=promised, why=why)
         asked.append(_ask(session, case, email, why, shadow, now, groups.get(case.piece)))
     return asked
 
@@ -184,8 +186,7 @@ def _escalate(session: Session, recipient: str, silent: Silent, now: datetime) -
 def _names(session: Session, silent: Silent) -> str:
     """Return who was asked, in words: "Ana Diaz, Bea Okoye and Cem Sato"."""
     found = [(email, _person(session, email)) for email in silent]
-    names = [who.name if who is not None else email for email, who in found]
-    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+    return sentence("words.names", names=[who.name if who is not None else email for email, who in found])
 
 
 def _person(session: Session, email: str) -> PersonRow | None:

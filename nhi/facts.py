@@ -16,7 +16,6 @@ from nhi.activity_facts import activity_of, unusual
 from nhi.findings import FindingStatus
 from nhi.identity import Evidence
 from nhi.ledger import instant
-from nhi.naming import Fit
 from nhi.ownership import Directory, LikelyOwner, Note, Ranking, explain, rank
 from nhi.policy import Policy
 from nhi.records import evidence_of, identity_of, person_of, storable
@@ -31,19 +30,12 @@ from nhi.tables import (
     PersonRow,
     RemediationRow,
 )
+from nhi.words import sentence
 
 Json = dict[str, Any]
 MOST_MATCHES = 20
 MOST_WORDS = 500
 MOST_RIVALS = 3
-_NOTES = {
-    Fit.TWO: "is the name of more than one person",
-    Fit.LEFT: "has left, or is a guest",
-    Fit.GROUP: "reads like a group, and no such team is known",
-    Fit.ROBOT: "is a robot or a shared login, and no person",
-    Fit.OUTSIDE: "is outside the company's domains",
-    Fit.UNKNOWN: "is nobody that is known here",
-}
 LONGEST_NAME = 255  # in characters; SQLite refuses a LIKE pattern of more than 50,000 bytes
 
 
@@ -150,7 +142,8 @@ def _owner_json(
 ) -> Json:
     if confirmed is not None:
         person = people.find(confirmed.email)
-        claimed = {"source": "claim", "fact": f"claimed by {confirmed.email}", "at": when(confirmed.since)}
+        said = sentence("evidence.claimed", email=confirmed.email)
+        claimed = {"source": "claim", "fact": said, "at": when(confirmed.since)}
         active = bool(person and person.may_own)
         return {
             "state": "confirmed",
@@ -206,9 +199,8 @@ def _seen(facts: Sequence[Evidence], ranking: Ranking) -> list[Evidence]:
 
 def note_json(note: Note) -> Json:
     """Return why a fact speaks for nobody, or for more than one, in a sentence."""
-    said = f"{note.value[:80]} {_NOTES[note.fit]}"
-    hint = f"; did you mean {note.nearest}?" if note.nearest else ""
-    return {"fit": note.fit.value, "fact": note.fact.fact, "words": f"{said}{hint}", "nearest": note.nearest}
+    words = sentence("evidence.note", value=note.value, fit=note.fit.value, nearest=note.nearest)
+    return {"fit": note.fit.value, "fact": note.fact.fact, "words": words, "nearest": note.nearest}
 
 
 def _heirs(gone: OwnerRow, facts: list[Evidence], people: Directory, policy: Policy, now: datetime) -> list[Json]:

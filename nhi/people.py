@@ -14,6 +14,7 @@ from enum import StrEnum
 from nhi.identity import Person, Team
 from nhi.naming import team_forms
 from nhi.policy import NEVER
+from nhi.words import sentence
 
 # Where sources disagree, the first that says something is believed: a person wrote the company's list on purpose.
 SOURCES = ("csv", "scim", "slack")
@@ -281,7 +282,7 @@ def heir(
             return Heir(email=email, why=facts)
     default = team.default.lower() if team and team.default else None
     if team and default and default not in out and can(default):
-        return Heir(email=default, why=(f"they answer for the team {team.name}, which the leaver was in",))
+        return Heir(email=default, why=(sentence("evidence.why_heir_of_team", team=team.name),))
     return None
 
 

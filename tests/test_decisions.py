@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from jobs import evidence
 from nhi import answers, authority, cards, decisions, ledger, reasons
 from nhi.answers import Answered, Answering
 from nhi.database import Sessions, reading
@@ -433,6 +434,11 @@ def test_an_owner_who_says_not_mine_is_no_owner_any_more(desk: Desk) -> None:
     desk.not_mine()
 
     assert desk.owner() is None
+    evidence.gather(desk.sessions, desk.policy, NOW)
+    with reading(desk.sessions) as session:
+        told = {fact.source for fact in session.scalars(select(EvidenceRow))}
+    assert "not_mine" in told
+    assert "former_owner" not in told, "they never owned it"
 
 
 def test_not_mine_from_an_admin_speaks_of_who_was_asked_and_leaves_another_owner(desk: Desk) -> None:

@@ -34,6 +34,8 @@ def test_it_lists_itself_with_who_answers_for_it_and_never_turns_itself_off(worl
     (key_id,) = world.add_user("moto", 200, owner=None)  # whom the stand-in cloud takes these credentials for
     world.add_user("somebody", 200)
     world.scan()
+    world.change(EvidenceRow, {"points_to": "otto@example.com"}, source=risk.ITSELF)  # as policy said before
+    world.scan()
     (found,) = world.rows(EvidenceRow, source=risk.ITSELF)
     assert (found.identity_id, found.points_to) == (world.identity("moto").id, "dora@example.com")
     world.ask()

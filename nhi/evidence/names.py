@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from nhi.identity import Evidence, Identity, Person
 from nhi.naming import Directory, plain
 from nhi.policy import Owners
+from nhi.words import sentence
 
 _PARTS = re.compile(r"[^a-z0-9]+")
 _SHORTEST_LOGIN = 3  # letters of a login that is one word; a shorter one is in too many names
@@ -32,11 +33,12 @@ class Names:
         """Yield which team and which person the identity's name holds: of each the longest, if one is."""
         words = _words(identity.name)
         if team := self._longest(words, self._teams):
-            yield _fact(identity, f"its name holds that of the team {self._teams[team]}", self._teams[team])
+            named = self._teams[team]
+            yield _fact(identity, sentence("evidence.name_of_team", team=named), named)
         person = self._longest(words, self._people)
         if person and person != team and len(self._people[person]) == 1:
             [email] = self._people[person]
-            yield _fact(identity, f"its name holds the login {'.'.join(person)}", email)
+            yield _fact(identity, sentence("evidence.name_of_person", login=".".join(person)), email)
 
     @staticmethod
     def _longest(words: Words, known: dict[Words, str] | dict[Words, set[str]]) -> Words | None:
@@ -52,7 +54,7 @@ def account_evidence(identity: Identity, policy: Owners) -> tuple[Evidence, ...]
     return tuple(
         Evidence(
             source="account",
-            fact=f"policy names {one.email} for account {one.account}",
+            fact=sentence("evidence.account", email=one.email, account=one.account),
             points_to=one.email,
             at=None,
             identity_key=identity.key,

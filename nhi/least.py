@@ -1,7 +1,8 @@
 """The least policy that still covers the use that was seen, and the proof that it grants nothing new. Pure.
 
 A service that was not used is taken out; of one that was, the actions that the cloud tracks one by one and saw no use
-of. Resources and conditions stay as they are, and so does every denial: what comes out can only be narrower.
+of. What nothing tells of stays, named or under a wildcard: services that are not tracked, and roles that are passed on.
+Resources and conditions stay as they are, and so does every denial: what comes out can only be narrower.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from nhi.identity import Access, Exercise, Identity, Permission
 from nhi.permissions import new_grants, services
 from nhi.powers import Held, held
 
-# Uses of these leave no trace in what AWS tells of its services: where one is named, it stays.
-_NEVER_TOLD = frozenset({"iam:passrole"})
+# Uses of these leave no trace in what AWS tells of its services:
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_last-accessed.html.
+_NEVER_TOLD = ("iam:PassRole",)
 ACTIONS_AT_MOST = 120  # in place of one pattern; beyond that the pattern stays, since nobody would read the list
+_IN_ALL = 600  # in place of one statement; beyond that it stays: AWS takes no policy of that length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +118,14 @@ def _narrowed(
     if not permission.allows:
         return permission
     if permission.but_actions:
-        actions = list(_all_but(permission.but_actions, used, idle))
+        actions = list(_all_but(permission.but_actions, used, known, idle))
     else:
         actions = [one for pattern in permission.actions for one in _of_pattern(pattern, used, known, idle)]
     kept = tuple(dict.fromkeys(actions))
     if not kept:
         return None
-    return permission if kept == permission.actions else replace(permission, actions=kept, but_actions=())
+    stays = kept == permission.actions or len(kept) > max(_IN_ALL, len(permission.actions))
+    return permission if stays else replace(permission, actions=kept, but_actions=())
 
 
 def _of_pattern(pattern: str, used: frozenset[str], known: frozenset[str], idle: frozenset[str]) -> Iterable[str]:
@@ -130,29 +134,43 @@ def _of_pattern(pattern: str, used: frozenset[str], known: frozenset[str], idle:
         prefix, name = pattern, "*"
     if not globs.is_pattern(prefix):
         service = prefix.lower()
-        # Of a service that the cloud does not track nothing tells that it is not used: what is named stays.
-        if service in used or service not in known:
-            return _tracked(pattern, idle)
-        return (pattern,) if pattern.lower() in _NEVER_TOLD else ()
-    found = sorted(service for service in used if globs.fits(prefix, service, ignore_case=True))
-    return [one for service in found for one in _tracked(f"{service}:{name}", idle)]
+        return _tracked(pattern, idle) if service in used or service not in known else _never_told(pattern)
+    stay = (one for one in _staying(used, known) if globs.fits(prefix, one, ignore_case=True))
+    found = [f"{service}:{name}" for service in stay]
+    kept = [action for each in found if catalog.expand(each) for action in _tracked(each, idle)]
+    return kept if f"iam:{name}" in found else [*kept, *_never_told(pattern)]
+
+
+def _staying(used: frozenset[str], known: frozenset[str]) -> list[str]:
+    """Return the services that were used, and those of which the cloud does not tell whether they were, sorted."""
+    return sorted(used | (catalog.services() - known))
+
+
+def _never_told(pattern: str) -> Sequence[str]:
+    if not globs.is_pattern(pattern):
+        return [pattern] if any(pattern.lower() == one.lower() for one in _NEVER_TOLD) else []
+    return [one for one in _NEVER_TOLD if globs.fits(pattern, one, ignore_case=True)]
 
 
 def _tracked(pattern: str, idle: frozenset[str]) -> Sequence[str]:
     """Return the pattern, or in its place its actions without those that are tracked and were not used."""
     found = catalog.expand(pattern)
-    left = [action for action in found if action.lower() not in idle]
+    left = [action for action in found if action.lower() not in idle or action in _NEVER_TOLD]
     if len(left) == len(found):
         return (pattern,)
     return left if len(left) <= ACTIONS_AT_MOST else (pattern,)
 
 
-def _all_but(excluded: Sequence[str], used: frozenset[str], idle: frozenset[str]) -> Iterable[str]:
-    """Yield what is used of everything but what is excluded."""
-    for service in sorted(used):
+def _all_but(
+    excluded: Sequence[str], used: frozenset[str], known: frozenset[str], idle: frozenset[str]
+) -> Iterable[str]:
+    """Yield what is used, and what nothing tells of, of everything but what is excluded."""
+    for service in _staying(used, known):
         whole = f"{service}:*"
         if all(globs.apart(whole, one, ignore_case=True) for one in excluded):
             yield from _tracked(whole, idle)
             continue
         found = [one for one in catalog.actions_of(service) if not globs.fits_any(excluded, one, ignore_case=True)]
-        yield from (one for one in found if one.lower() not in idle)
+        yield from (one for one in found if one.lower() not in idle or one in _NEVER_TOLD)
+    if "iam" in known - used:
+        yield from (one for one in _NEVER_TOLD if not globs.fits_any(excluded, one, ignore_case=True))

@@ -19,6 +19,7 @@ from nhi import catalog, globs
 from nhi.identity import Access, Permission
 from nhi.words import sentence
 
+_SHORT = 16  # patterns, which are held against an action one by one
 _OWN_NAMES = ("/${aws:username}", "/${aws:userid}")  # other variables name an account, or what others share
 
 
@@ -44,9 +45,27 @@ class Reach(IntEnum):
 
 def names(permission: Permission, action: str) -> bool:
     """Whether a statement is about an action. Actions are compared without regard to case, as AWS does."""
-    if permission.but_actions:
-        return not globs.fits_any(permission.but_actions, action, ignore_case=True)
-    return globs.fits_any(permission.actions, action, ignore_case=True)
+    patterns = permission.but_actions or permission.actions
+    fits = globs.fits_any(_of_its_service(patterns, action), action, ignore_case=True)
+    return fits is not bool(permission.but_actions)
+
+
+def _of_its_service(patterns: tuple[str, ...], action: str) -> tuple[str, ...]:
+    """Return those of an action's service, and those of several: no other takes it in. AWS's own policies are long."""
+    if len(patterns) <= _SHORT:
+        return patterns
+    found = _by_service(patterns)
+    return found.get(action.partition(":")[0].lower(), ()) + found.get("*", ())
+
+
+@lru_cache(maxsize=2048)
+def _by_service(patterns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return patterns by the service they begin with; those of several services by "*"."""
+    found: dict[str, list[str]] = {}
+    for one in patterns:
+        service = one.partition(":")[0].lower()
+        found.setdefault("*" if globs.is_pattern(service) else service, []).append(one)
+    return {service: tuple(several) for service, several in found.items()}
 
 
 def is_about(permission: Permission, resource: str) -> bool:
@@ -193,27 +212,31 @@ def _is_loosened(before: Access, now: Access) -> bool:
         for old in before.ceilings:
             if not any(_is_as_tight(new, old) for new in now.ceilings):
                 return True
-    return not _denials(before.permissions) <= _denials(now.permissions)
+    return bool(_lost_denials(before.permissions, now.permissions))
 
 
 def _is_as_tight(new: Sequence[Permission], old: Sequence[Permission]) -> bool:
     """Whether it is certain that a boundary or ceiling lets nothing through that the old one did not."""
-    return all(is_covered(one, old) for one in new if one.allows) and _denials(old) <= _denials(new)
+    return all(is_covered(one, old) for one in new if one.allows) and not _lost_denials(old, new)
 
 
-def _denials(permissions: Iterable[Permission]) -> frozenset[tuple[object, ...]]:
-    return frozenset(
-        (one.actions, one.but_actions, one.resources, one.but_resources, one.condition)
-        for one in permissions
-        if not one.allows
-    )
+def _lost_denials(old: Sequence[Permission], new: Sequence[Permission]) -> list[Permission]:
+    """Return the old denials of which it is not certain that all that they deny is still denied."""
+    stay = [one for one in new if not one.allows]
+    same = {replace(one, via="") for one in stay}
+    return [one for one in old if not one.allows and replace(one, via="") not in same and not _is_within(one, stay)]
 
 
 def is_covered(new: Permission, old: Sequence[Permission]) -> bool:
     """Whether it is certain that all that a statement allows was allowed by one of the others, action by action."""
+    return _is_within(new, [one for one in old if one.allows])
+
+
+def _is_within(new: Permission, old: Sequence[Permission]) -> bool:
+    """Whether it is certain that all that a statement is about is what others are about, action by action."""
     if new.but_actions:
-        return any(_same_place(new, one) and _takes_all_but(one, new.but_actions) for one in old if one.allows)
-    return all(any(_takes(one, action, new) for one in old if one.allows) for action in new.actions)
+        return any(_same_place(new, one) and _takes_all_but(one, new.but_actions) for one in old)
+    return all(any(_takes(one, action, new) for one in old) for action in new.actions)
 
 
 def _takes(old: Permission, action: str, new: Permission) -> bool:
@@ -221,7 +244,7 @@ def _takes(old: Permission, action: str, new: Permission) -> bool:
         return False
     if old.but_actions:
         return all(globs.apart(action, other, ignore_case=True) for other in old.but_actions)
-    return any(globs.within(action, other, ignore_case=True) for other in old.actions)
+    return any(globs.within(action, other, ignore_case=True) for other in _of_its_service(old.actions, action))
 
 
 def _takes_all_but(old: Permission, excluded: Sequence[str]) -> bool:
@@ -245,6 +268,4 @@ def _same_place(new: Permission, old: Permission) -> bool:
 
 def new_grants(old: Sequence[Permission], new: Sequence[Permission]) -> tuple[Permission, ...]:
     """Return what keeps it from being certain that `new` grants nothing that `old` did not; none: it is certain."""
-    missing = _denials(old) - _denials(new)
-    lost = [one for one in old if not one.allows and _denials([one]) <= missing]
-    return (*(one for one in new if one.allows and not is_covered(one, old)), *lost)
+    return (*(one for one in new if one.allows and not is_covered(one, old)), *_lost_denials(old, new))

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 WAITING, POSTED, DEAD = "waiting", "posted", "dead"
 TRIES = 8
+LOOKS = 8  # after the last try, for what it may have posted all the same: the first that can be made ends it
 LEASE = timedelta(minutes=2)  # longer than the calls of one try can take together
 BETWEEN_POSTS = timedelta(seconds=1)  # to one channel
 STOPPED_FOR = timedelta(hours=1)
@@ -179,7 +180,8 @@ class _Outbox:
             if claimed.rowcount != 1:  # type: ignore[attr-defined]
                 return None
             row = session.get_one(DeliveryRow, delivery_id, populate_existing=True)
-            if row.state == WAITING and (later := quiet_hours.put_off_until(session, row, self.policy, now)):
+            says = row.state == WAITING and row.attempts <= TRIES
+            if says and (later := quiet_hours.put_off_until(session, row, self.policy, now)):
                 row.not_before, row.claimed_until, row.attempts = later, None, row.attempts - 1
                 row.error = row.error or quiet_hours.OUT_OF_HOURS
                 self.tally.waiting += 1
@@ -197,6 +199,8 @@ class _Outbox:
             self._posted(row, None, channel, ts)
             self.tally.adopted += 1
             return True
+        if row.attempts > TRIES:
+            return self._unsaid(row)
         drawn = drawing.draw(self.sessions, row.id, self.policy, self.clock())
         answer = self.client.chat_postMessage(
             channel=channel,
@@ -271,6 +275,18 @@ class _Outbox:
             kept.claimed_until, kept.error, kept.attempts = None, None, 0
             return kept.wanted_version > kept.shown_version
 
+    def _unsaid(self, row: DeliveryRow) -> bool:
+        """Give up what no try has posted; who looks this up next can say it anew without saying it twice."""
+        with self.sessions.begin() as session:
+            now = self.clock()
+            lock_writers(session)
+            kept = session.get_one(DeliveryRow, row.id)
+            release(session, _gate(row), now)
+            kept.state, kept.claimed_until = DEAD, None
+            self.tally.reasons[kept.error or "unknown"] += 1
+        self.tally.dead += 1
+        return False
+
     def _redraw(self, row: DeliveryRow) -> bool:
         assert row.channel
         assert row.ts
@@ -299,7 +315,9 @@ class _Outbox:
                 kept.attempts -= 1
                 shut(session, ALL_SENDING, now + STOPPED_FOR, what.code)
                 log.error("All sending stops for an hour: Slack answers %s. `nhi doctor` says what to do.", what.code)
-            elif what.kind is Kind.WAIT and (what.surely_not_done or kept.attempts < TRIES or kept.state == POSTED):
+            elif what.kind is Kind.WAIT and (
+                what.surely_not_done or kept.attempts < TRIES + LOOKS or kept.state == POSTED
+            ):
                 self._wait(session, kept, what, now)
             else:
                 self._give_up(kept, what)

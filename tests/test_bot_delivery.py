@@ -352,16 +352,33 @@ def test_what_slack_refuses_as_malformed_is_our_bug_and_is_not_tried_again(
 
 
 @on_sqlite
-def test_after_eight_tries_a_message_is_given_up_and_not_before(
+def test_after_eight_tries_and_a_last_look_a_message_is_given_up_and_not_before(
     sessions: Sessions, workspace: Workspace, drain: Drain, clock: Clock
 ) -> None:
     delivery_id = queue(sessions)
     workspace.inject("chat.postMessage", server_error(), times=None)
-    for number in range(1, 9):
+    for number in range(1, 10):
+        if number == 9:
+            workspace.inject("conversations.history", server_error())
+            drain()  # it could not even be looked up
+            clock.pass_by(minutes=65)
         drain()
-        assert row(sessions, delivery_id)["state"] == ("waiting" if number < 8 else "dead")
-        clock.pass_by(minutes=50)
+        assert row(sessions, delivery_id)["state"] == ("waiting" if number < 9 else "dead")
+        clock.pass_by(minutes=33 if number < 8 else 65)
+    assert len(workspace.calls("chat.postMessage")) == 8
     assert row(sessions, delivery_id)["error"] == "HTTP 500"
+
+
+@on_sqlite
+def test_what_the_last_try_posted_after_all_is_found_and_said_no_second_time(
+    sessions: Sessions, workspace: Workspace, drain: Drain, clock: Clock
+) -> None:
+    delivery_id = queue(sessions)
+    workspace.inject("chat.postMessage", server_error(), times=delivery.TRIES - 1)
+    workspace.inject("chat.postMessage", fatal_after())
+    drain_until_quiet(drain, clock)
+    assert len(posted(workspace)) == 1
+    assert row(sessions, delivery_id)["state"] == "posted"
 
 
 @on_sqlite

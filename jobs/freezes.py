@@ -17,6 +17,7 @@ from nhi.freezes import BadCalendar
 from nhi.identity import Gap
 from nhi.policy import Policy
 from nhi.providers import TellsFreezes
+from nhi.words import sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ def _by_change_calendar(calendar: str, policy: Policy, providers: Providers) -> 
     ]
     able.sort(key=lambda provider: getattr(provider, "account", None) != account)
     if not able:
-        return Freeze(gap="no source of policy.toml can ask the change calendar")
+        return Freeze(gap=sentence("acts.calendar_unasked"))
     match able[0].is_open(calendar):
         case Gap(reason=reason):
             return Freeze(gap=reason)

@@ -15,8 +15,7 @@ import recurring_ical_events
 
 from nhi.policy import Freeze
 from nhi.redact import tidy
-
-_UNNAMED = "a change freeze"
+from nhi.words import sentence
 
 
 class BadCalendar(ValueError):
@@ -33,9 +32,9 @@ def parse(content: bytes) -> tuple[Any, ...]:
     try:
         found = tuple(icalendar.Calendar.from_ical(content, multiple=True))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise BadCalendar(f"not iCalendar: {type(error).__name__}") from None
+        raise BadCalendar(sentence("acts.calendar_other_format", error=type(error).__name__)) from None
     if not found or any(one.name != "VCALENDAR" for one in found):
-        raise BadCalendar("it holds no VCALENDAR")
+        raise BadCalendar(sentence("acts.calendar_empty"))
     return found
 
 
@@ -49,9 +48,9 @@ def by_calendar(calendars: Sequence[Any], now: datetime) -> str | None:
         for calendar in calendars:
             for event in recurring_ical_events.of(calendar).between(now - near, now + near):
                 if _freezes(event) and _lasts_at(event, now):
-                    return tidy(str(event.get("SUMMARY") or _UNNAMED), 80)
+                    return tidy(str(event.get("SUMMARY") or sentence("acts.calendar_unnamed")), 80)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
-        raise BadCalendar(f"an event cannot be read: {type(error).__name__}") from None
+        raise BadCalendar(sentence("acts.calendar_event", error=type(error).__name__)) from None
     return None
 
 

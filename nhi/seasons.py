@@ -16,7 +16,7 @@ REMEMBERED = timedelta(days=3 * 365)  # a job that last paused so long ago has c
 _MARGIN = 1.25  # of a pause that was seen: a quarter may be 92 days, a month-end fall on a weekend
 _SLACK = timedelta(days=7)
 
-_NAMES = (  # the longest pause of a job of that rhythm
+_NAMES = (  # the longest pause of a job of that rhythm; the words for each are in templates
     (timedelta(days=10), "weekly"),
     (timedelta(days=45), "monthly"),
     (timedelta(days=125), "quarterly"),

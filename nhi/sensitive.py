@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+# Kept with what was found, so they stay as they are; the words for each are in templates (alarm.mrkdwn.j2).
 MAKES_ACCESS = "makes new access"
 RAISES = "raises permissions"
 HIDES = "hides traces"

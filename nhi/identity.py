@@ -143,7 +143,11 @@ class Trust:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
-    """What an identity may do, and who may become it. `None` in its place: nobody told."""
+    """What an identity may do, and who may become it. `None` in its place: nobody told.
+
+    Where something comes from (`via`, `unread`) is a notation and no prose: two sets are told apart by it as well, so
+    it is the same in every language.
+    """
 
     permissions: tuple[Permission, ...] = ()
     boundary: tuple[Permission, ...] | None = None  # what it may do at most, whatever else allows; None: there is none

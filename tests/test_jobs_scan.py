@@ -15,12 +15,13 @@ from demo.app import Demo
 from demo.cloud_faults import Asked, Fault, refuse
 from demo.company import COMPANY, DOMAIN
 from demo.workspace import Workspace
-from jobs import show, work
+from jobs import show, trails, work
 from nhi import facts
 from nhi.database import reading
 from nhi.errors import NhiError
 from nhi.escalation import AskStatus, Verdict
 from nhi.findings import FindingKind, FindingStatus
+from nhi.identity import Evidence
 from nhi.settings import Settings
 from nhi.tables import EvidenceRow, FindingRow, GapRow, IdentityRow, ScanRow
 from tests.conftest import Clock, on_sqlite
@@ -331,6 +332,18 @@ def test_who_made_a_young_user_is_evidence_from_cloudtrail(world: World) -> None
     world.scan()
     (fact,) = world.rows(EvidenceRow)
     assert (fact.source, fact.points_to, fact.at) == ("creator", "bea@example.com", made)
+
+
+@on_sqlite
+def test_a_session_that_is_told_anew_in_another_language_is_the_same_evidence(world: World) -> None:
+    world.add_user("ci-deploy", 3, owner=None)
+    world.scan()
+    (identity,) = world.rows(IdentityRow)
+    with world.sessions.begin() as session:
+        for said in ("ana used it", "ana hat es benutzt"):
+            fact = Evidence(source="session", fact=said, points_to="ana", at=world.clock(), identity_key=identity.key)
+            trails.renew_evidence(session, identity.id, fact, world.clock())
+    assert [fact.fact for fact in world.rows(EvidenceRow)] == ["ana hat es benutzt"]
 
 
 # -- what nobody trusts ------------------------------------------------------------------------------------------------

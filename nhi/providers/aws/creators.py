@@ -101,7 +101,7 @@ def _evidence(event: Mapping[str, Any], young: Mapping[tuple[str, str], Identity
         at = datetime.fromisoformat(told["eventTime"]).astimezone(UTC)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None  # an event in no known shape is no evidence of anything
-    fact = f"{told['eventName']} by {by}"
+    fact = f"{told['eventName']} by {by}"  # a notation, in no language: by it the same event is known again
     later = identity.created_at is not None and at - identity.created_at > _DAY
     return Evidence(source="rotator" if later else "creator", fact=fact, points_to=by, at=at, identity_key=identity.key)
 

@@ -130,7 +130,7 @@ def creators(calls: Calls, identities: Sequence[Identity], now: datetime) -> Ite
         identity = next((by_name[name] for name in sorted(found.account) if name in by_name), None)
         if identity is None or found.by is None or not _is_same(identity, found):
             continue
-        fact = f"{found.method.rpartition('.')[2]} by {found.by}"
+        fact = f"{found.method.rpartition('.')[2]} by {found.by}"  # a notation: by it the same event is known again
         if (identity.key, fact) not in seen:
             seen.add((identity.key, fact))
             yield Evidence(source="creator", fact=fact, points_to=found.by, at=found.at, identity_key=identity.key)

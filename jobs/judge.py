@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from nhi import findings, ledger, permission_records, profiles, roster
 from nhi.answers import redraw, resolve
+from nhi.environment import NONE_KNOWN, Accounts
 from nhi.escalation import AskStatus
 from nhi.findings import OWNERSHIP, Finding, FindingKind, FindingStatus, Known
 from nhi.identity import Access, Evidence, Gap, Identity
@@ -27,7 +28,10 @@ from nhi.words import sentence
 class Before:
     """What is known of some identities before they are judged, read in a few queries for all of them."""
 
-    def __init__(self, session: Session, rows: Sequence[IdentityRow], now: datetime) -> None:
+    def __init__(
+        self, session: Session, rows: Sequence[IdentityRow], now: datetime, accounts: Accounts = NONE_KNOWN
+    ) -> None:
+        self.accounts = accounts
         ids = [row.id for row in rows]
         self.findings: dict[str, list[FindingRow]] = defaultdict(list)
         for finding in session.scalars(
@@ -88,6 +92,7 @@ def judge(
         now=now,
         sessions=sessions,
         conduct=before.conduct.get(row.id),
+        accounts=before.accounts,
     )
     changes = findings.reconcile(assessed, known, identity=identity, gaps=gaps, now=now)
     for finding in changes.opened:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from jobs import around, exercises, itself, judge, trails
 from nhi import findings, inventory, ledger, permission_records
 from nhi.database import Sessions, reading
+from nhi.environment import Accounts, accounts_of
 from nhi.identity import Credential, Gap, Identity
 from nhi.policy import Policy, Source
 from nhi.providers import Connect, LooksAtSome, Memory, Progress, Provider, ReadsDocuments, SpansAccounts, TellsQueries
@@ -161,12 +162,13 @@ def _write_inventory(
     with reading(sessions) as session:
         known = _known(session, provider)
     changes = inventory.reconcile(identities, known, tally.gaps)
+    accounts = accounts_of([*known, *identities])
     if isinstance(provider, ReadsDocuments) and provider.documents:
         with sessions.begin() as session:
             permission_records.write_documents(session, provider.documents, now)
     for batch in _batches([*changes.appeared, *changes.updated]):
         with sessions.begin() as session:
-            _write_batch(session, provider, batch, tally, policy, now)
+            _write_batch(session, provider, batch, tally, accounts, policy, now)
     for gone in changes.gone:
         with sessions.begin() as session:
             row = _rows(session, provider, [gone.key])[gone.key]
@@ -178,6 +180,7 @@ def _write_batch(
     provider: Provider,
     batch: Sequence[Identity],
     tally: SourceTally,
+    accounts: Accounts,
     policy: Policy,
     now: datetime,
 ) -> None:
@@ -186,7 +189,7 @@ def _write_batch(
     session.flush()
     permission_records.write(session, [row.id for row in rows], batch, tally.gaps, now)
     around.refresh(session, provider, [row.id for row in rows], batch, tally.gaps, policy, now)
-    before = judge.Before(session, rows, now)
+    before = judge.Before(session, rows, now, accounts)
     for row, identity in zip(rows, batch, strict=True):
         _write_tags(session, row, before.tags[row.id], identity, policy, now)
         opened, resolved = judge.judge(session, row, before, tally.gaps, policy, now)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nhi.globs import fits_any
-from nhi.identity import Access, Identity, TrustKind
+from nhi.identity import Access, Identity, Permission
+from nhi.permissions import leaves
 from nhi.policy import Environment, Policy
 from nhi.words import sentence
 
 TAGS = ("environment", "env", "stage")  # compared without regard to case; also with "project:" before
 ACCOUNT_NAME = "aws:account-name"  # the tag by which an organisation's accounts tell their names
+_DEFAULTS = r"(?:developer|cloudservices|gcp-sa-[a-z0-9-]+\.iam)\.gserviceaccount\.com"
+_NUMBERED = re.compile(rf"(?:service-)?(\d+)(?:-compute)?@{_DEFAULTS}")
+# How members of Google's policies name the project that they are of, by id or number. Source:
+# https://cloud.google.com/iam/docs/principal-identifiers.
+_PROJECT = (
+    re.compile(rf"serviceAccount:{_NUMBERED.pattern}"),
+    re.compile(r"serviceAccount:[^@]+@([a-z0-9-]+)\.iam\.gserviceaccount\.com"),
+    re.compile(r"serviceAccount:([a-z0-9-]+)@appspot\.gserviceaccount\.com"),
+    re.compile(r"serviceAccount:([a-z0-9-]+)\.svc\.id\.goog\[[^\]]+\]"),
+    re.compile(r"principal(?:Set)?://iam\.googleapis\.com/projects/(\d+)/locations/global/workloadIdentityPools/.+"),
+)
 # What people call them. A name of a policy's own that is none of these stands for itself.
 WORDS: Mapping[str, str] = {
     **dict.fromkeys(("prod", "production", "prd", "live"), "production"),
@@ -55,6 +67,31 @@ class Crossing:
     inward: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Accounts:
+    """What is known of accounts and projects by themselves."""
+
+    names: Mapping[str, str] = field(
+        default_factory=dict
+    )  # what an organisation of AWS calls an account, by its number
+    ids: Mapping[str, str] = field(default_factory=dict)  # of Google's projects, by their numbers
+
+
+NONE_KNOWN = Accounts()
+
+
+def accounts_of(identities: Iterable[Identity]) -> Accounts:
+    """Return what identities tell of the accounts that they are in."""
+    names: dict[str, str] = {}
+    ids: dict[str, str] = {}
+    for one in identities:
+        if (name := one.tags.get(ACCOUNT_NAME)) is not None:
+            names[one.account] = name
+        elif one.provider == "gcp" and (numbered := _NUMBERED.fullmatch(one.name)) is not None:
+            ids[numbered[1]] = one.account
+    return Accounts(names=names, ids=ids)
+
+
 def belongs(identity: Identity, policy: Policy) -> Belongs | None:
     """Return the environment of an identity; None: nothing tells. What is said on purpose comes before names."""
     if (told := _of_account(identity.account, policy.environments)) is not None:
@@ -69,25 +106,27 @@ def belongs(identity: Identity, policy: Policy) -> Belongs | None:
     return None
 
 
-def of_account(account: str, policy: Policy) -> str | None:
+def of_account(account: str, policy: Policy, known: Accounts = NONE_KNOWN) -> str | None:
     """Return the environment of an account or project; None: nothing tells."""
-    return _of_account(account, policy.environments) or _in_words([account])
+    return _of_account(account, policy.environments) or _in_words([known.names.get(account, account)])
 
 
-def crossings(identity: Identity, policy: Policy) -> tuple[Crossing, ...]:
+def crossings(identity: Identity, policy: Policy, known: Accounts = NONE_KNOWN) -> tuple[Crossing, ...]:
     """Return the ways in which an identity joins its environment with another one, each once."""
-    own = belongs(identity, policy)
-    if own is None or identity.access is None:
+    own, access = belongs(identity, policy), identity.access
+    if own is None or access is None:
         return ()
-    found = [
-        (name, what, inward)
-        for account, what, inward in _reached(identity.access, identity.account)
-        if (name := of_account(account, policy)) is not None and name != own.name
-    ]
-    return tuple(
-        Crossing(name=name, by=_taken(what) if inward else _allowed(what), inward=inward)
-        for name, what, inward in dict.fromkeys(found)
-    )
+    found: dict[Crossing, None] = {}
+    for told, what, given in _reached(access):
+        account = known.ids.get(told, told)
+        name = None if account in ("", identity.account) else of_account(account, policy, known)
+        if name is None or name == own.name:
+            continue
+        if given is None:
+            found[Crossing(name=name, by=_taken(what), inward=True)] = None
+        elif identity.provider != "aws" or leaves(access, given, what):
+            found[Crossing(name=name, by=_allowed(what), inward=False)] = None
+    return tuple(found)
 
 
 def _taken(who: str) -> str:
@@ -98,21 +137,20 @@ def _allowed(what: str) -> str:
     return sentence("findings.crossing_allowed", what=what)
 
 
-def _reached(access: Access, own: str) -> Iterable[tuple[str, str, bool]]:
-    """Yield other accounts that trust and permissions name, each with what names it; True: that may come in here."""
+def _reached(access: Access) -> Iterable[tuple[str, str, Permission | None]]:
+    """Yield accounts that trust and permissions name, what names them, and what is given there; None: may come in."""
     for trust in access.trust:
-        account = account_in(trust.who)
-        if trust.kind is TrustKind.IDENTITY and account not in ("", own):
-            yield account, trust.who, True
+        yield account_in(trust.who), trust.who, None
     for permission in access.permissions:
         for resource in permission.resources if permission.allows else ():
-            account = account_in(resource)
-            if account not in ("", own):
-                yield account, resource, False
+            yield account_in(resource), resource, permission
 
 
 def account_in(text: str) -> str:
-    """Return the account that an ARN or a number names, or the project of a Google resource or account; "": none."""
+    """Return the account that an ARN or a number names, or the project of a Google resource or account; "": none.
+
+    A project may be named by its number.
+    """
     if text.startswith("arn:"):
         parts = text.split(":")
         return parts[4] if len(parts) > 5 and parts[4].isdigit() else ""
@@ -120,7 +158,7 @@ def account_in(text: str) -> str:
         return text
     if text.startswith("projects/"):
         return text.split("/")[1]
-    found = re.fullmatch(r"serviceAccount:[^@]+@([a-z0-9-]+)\.iam\.gserviceaccount\.com", text)
+    found = next((match for one in _PROJECT if (match := one.fullmatch(text)) is not None), None)
     return found[1] if found else ""
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from nhi import permissions, seasons
 from nhi.activity import Profile
+from nhi.environment import NONE_KNOWN, Accounts
 from nhi.exposure import exposed
 from nhi.finding import CREDENTIAL_WORDS as CREDENTIAL_WORDS
 from nhi.finding import OF_ACTIVITY as OF_ACTIVITY
@@ -74,17 +75,18 @@ def assess(
     now: datetime,
     sessions: Sequence[Evidence] = (),
     conduct: Profile | None = None,
+    accounts: Accounts = NONE_KNOWN,
 ) -> tuple[Finding, ...]:
     """Return every rule that this identity breaks at `now`.
 
     `owner_active` tells of the confirmed owner: True active, False gone, None there is none; `sessions` who took it
-    lately, as far as a trail was asked, and `conduct` what it did. Identities made and used
-    by the platform (service-linked) break no rule: nobody here can own, use or rotate them.
+    lately, as far as a trail was asked, `conduct` what it did, and `accounts` what other accounts are called.
+    Identities made and used by the platform (service-linked) break no rule: nobody here can own, use or rotate them.
     """
     if identity.service_linked or identity.custody is Custody.PLATFORM:
         return ()
-    found = (*_findings(identity, owner_active, gaps, policy, now), *misused(identity, sessions, policy, now, conduct))
-    return (*found, *exposed(identity, now))
+    found = _findings(identity, owner_active, gaps, policy, now)
+    return (*found, *misused(identity, sessions, policy, now, conduct, accounts), *exposed(identity, now))
 
 
 def _findings(

@@ -33,22 +33,30 @@ _KUBERNETES = re.compile(r"serviceAccount:[^\[]+\.svc\.id\.goog\[([^/\]]+)/([^\]
 
 
 def misused(
-    identity: Identity, sessions: Sequence[Evidence], policy: Policy, now: datetime, conduct: Profile | None = None
+    identity: Identity,
+    sessions: Sequence[Evidence],
+    policy: Policy,
+    now: datetime,
+    conduct: Profile | None = None,
+    accounts: environment.Accounts = environment.NONE_KNOWN,
 ) -> Iterator[Finding]:
     """Yield what an identity is misused for.
 
-    `sessions` tell who took it lately, `conduct` what it did in the last days; None: its trail is not read.
+    `sessions` tell who took it lately, `conduct` what it did in the last days; None: its trail is not read. `accounts`
+    tell what other accounts are called.
     """
-    yield from _across(identity, conduct, policy, now)
+    yield from _across(identity, conduct, policy, now, accounts)
     yield from _reused(identity, conduct, now)
     yield from _by_people(identity, sessions, conduct, policy, now)
 
 
-def _across(identity: Identity, conduct: Profile | None, policy: Policy, now: datetime) -> Iterator[Finding]:
+def _across(
+    identity: Identity, conduct: Profile | None, policy: Policy, now: datetime, accounts: environment.Accounts
+) -> Iterator[Finding]:
     own = environment.belongs(identity, policy)
     if own is None:
         return
-    ways = [*_used_across(conduct, own, policy), *environment.crossings(identity, policy)]
+    ways = [*_used_across(conduct, own, policy, accounts), *environment.crossings(identity, policy, accounts)]
     if not ways:
         return
     names = sorted({way.name for way in ways})
@@ -70,10 +78,12 @@ def _across(identity: Identity, conduct: Profile | None, policy: Policy, now: da
     )
 
 
-def _used_across(conduct: Profile | None, own: environment.Belongs, policy: Policy) -> Iterator[environment.Crossing]:
+def _used_across(
+    conduct: Profile | None, own: environment.Belongs, policy: Policy, accounts: environment.Accounts
+) -> Iterator[environment.Crossing]:
     """Yield the accounts and projects of other environments that it was seen to reach lately."""
     for account, (_, days, *_) in (conduct.values(Facet.ELSEWHERE) if conduct is not None else {}).items():
-        name = environment.of_account(account, policy)
+        name = environment.of_account(accounts.ids.get(account, account), policy, accounts)
         if name is not None and name != own.name:
             by = sentence("findings.crossing_used", account=account, days=days)
             yield environment.Crossing(name=name, by=by, inward=False)

@@ -128,6 +128,16 @@ def _is_everywhere(permission: Permission) -> bool:
     return not permission.condition and ("*" in permission.resources or bool(permission.but_resources))
 
 
+def leaves(access: Access, given: Permission, resource: str) -> bool:
+    """Whether what denies and limits leaves anything of what one of its statements allows on a resource of AWS."""
+    limits = (access.boundary or (), *(access.ceilings or ()))
+    denials = [one for each in (access.permissions, *limits) for one in _denying(each) if not one.condition]
+    if _is_within(replace(given, resources=(resource,)), denials):
+        return False
+    known = (action for pattern in given.actions for action in catalog.expand(pattern) or (pattern,))
+    return bool(given.but_actions) or any(reach(access, action) is not Reach.NONE for action in known)
+
+
 def reach_of_others(access: Access, action: str) -> Reach:
     """Return the same, leaving out what is allowed on the identity's own name alone (`user/${aws:username}`)."""
     kept = tuple(one for one in access.permissions if not one.allows or not _is_own(one))

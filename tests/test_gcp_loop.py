@@ -101,6 +101,18 @@ def test_an_unused_account_and_its_old_key_are_found_and_their_maker_is_asked(
     assert "domain-wide delegation. Seen up to" in message  # what the sources do not see is on the card, whole
 
 
+def test_another_projects_default_account_is_of_that_projects_environment(
+    world: GoogleWorld, shop: Project, ci: tuple[Account, Key]
+) -> None:
+    lab = world.google.add_project("shop-dev")
+    email = f"{lab.number.partition('/')[2]}-compute@developer.gserviceaccount.com"
+    default = world.google.add_account(lab, "default", made_at=world.clock() - timedelta(days=9), email=email)
+    world.google.bind("roles/iam.serviceAccountTokenCreator", f"serviceAccount:{default.email}", on=shop)
+    world.scan()
+    account, _ = ci
+    assert (account.email, FindingKind.CROSS_ENVIRONMENT) in world.findings(account.email)
+
+
 def test_a_key_is_disabled_on_a_person_s_word_and_comes_back_with_undo(
     world: GoogleWorld, ci: tuple[Account, Key]
 ) -> None:

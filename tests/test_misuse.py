@@ -87,6 +87,10 @@ class TestItsEnvironment:
             parse({"environments": [{"name": "production", "acounts": ["1"]}]})
 
 
+FROM_DEV = Trust(who=f"arn:aws:iam::{DEV}:root", kind=TrustKind.IDENTITY, outside=True)
+SEND = Permission(allows=True, actions=("sqs:*",), resources=(f"arn:aws:sqs:eu-west-1:{DEV}:q",))
+
+
 class TestAcrossEnvironments:
     def test_who_lets_another_environment_in_joins_both_and_production_is_graver(self) -> None:
         other = Trust(who=f"arn:aws:iam::{DEV}:root", kind=TrustKind.IDENTITY, outside=True)
@@ -103,6 +107,49 @@ class TestAcrossEnvironments:
         assert finding.severity is Severity.MEDIUM
         denied = replace(take, allows=False)
         assert not found(identity(account=DEV, access=Access(permissions=(denied,))))
+
+    def test_an_account_that_its_organisation_calls_dev_is_of_development(self) -> None:
+        one = identity(account="3" * 12, tags={environment.ACCOUNT_NAME: "shop-prod"}, access=Access(trust=(FROM_DEV,)))
+        there = replace(one, key="AROA2", account=DEV, tags={environment.ACCOUNT_NAME: "shop-dev"})
+        accounts = environment.accounts_of([one, there])
+        (finding,) = misused(one, (), Policy(), NOW, None, accounts)
+        assert (finding.kind, finding.severity) == (FindingKind.CROSS_ENVIRONMENT, Severity.MEDIUM)
+        assert not found(one, policy=Policy())
+
+    @pytest.mark.parametrize(
+        ("limits", "is_found"),
+        [
+            ({}, True),
+            ({"permissions": (SEND, replace(SEND, allows=False, resources=("*",)))}, False),
+            ({"permissions": (SEND, replace(SEND, allows=False))}, False),
+            ({"permissions": (SEND, replace(SEND, allows=False, condition="c1"))}, True),
+            ({"permissions": (SEND, replace(SEND, allows=False, actions=("sqs:PurgeQueue",)))}, True),
+            ({"boundary": (replace(SEND, actions=("s3:*",), resources=("*",)),)}, False),
+            ({"boundary": (replace(SEND, actions=("sqs:Send*",), resources=("*",)),)}, True),
+            ({"ceilings": ((replace(SEND, allows=False, resources=("*",)),),)}, False),
+        ],
+    )
+    def test_what_is_wholly_denied_reaches_nowhere(self, limits: dict[str, Any], is_found: bool) -> None:
+        access = replace(Access(permissions=(SEND,)), **limits)
+        assert (FindingKind.CROSS_ENVIRONMENT in found(identity(access=access))) is is_found
+
+    @pytest.mark.parametrize(
+        "member",
+        [
+            "serviceAccount:77-compute@developer.gserviceaccount.com",
+            "serviceAccount:service-77@gcp-sa-pubsub.iam.gserviceaccount.com",
+            "serviceAccount:shop-dev@appspot.gserviceaccount.com",
+            "serviceAccount:shop-dev.svc.id.goog[web/front]",
+            "principalSet://iam.googleapis.com/projects/77/locations/global/workloadIdentityPools/ci/*",
+        ],
+    )
+    def test_accounts_that_google_names_after_a_project_are_of_its_environment(self, member: str) -> None:
+        trust = Trust(who=member, kind=TrustKind.IDENTITY, outside=True)
+        one = identity(provider="gcp", account="shop-prod", access=Access(trust=(trust,)))
+        default = identity(provider="gcp", account="shop-dev", name="77-compute@developer.gserviceaccount.com")
+        (told,) = environment.crossings(one, POLICY, environment.accounts_of([default]))
+        assert (told.name, told.by) == ("development", f"{member} may be it")
+        assert not environment.crossings(replace(one, account="shop-dev"), POLICY, environment.accounts_of([default]))
 
     def test_google_grants_on_a_project_of_another_environment_count_too(self) -> None:
         grant = Permission(allows=True, actions=("roles/viewer",), resources=("projects/shop-prod",))

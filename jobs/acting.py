@@ -30,6 +30,14 @@ from nhi.remediation import UNDO_FOR, RemediationKind, RemediationStatus, State
 from nhi.tables import AttestationRow, FindingRow, RemediationRow
 
 
+class Late(Lost):
+    """The same, of a worker that has asked the cloud to turn the credential off: jobs/late.py sees to it."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self.work = work
+
+
 def not_supported() -> str:
     """Return what is said of a credential that no provider can turn off."""
     return say("acts.not_supported").plain()
@@ -135,6 +143,7 @@ def _start_acting(session: Session, work: Work, seen: CredentialState, now: date
         .values(status=RemediationStatus.ACTING, acted_at=now, undo=undo)
     )
     if started.rowcount != 1:  # type: ignore[attr-defined]
+        row.claimed_until = None
         return False
     session.refresh(row)
     told = looking.certificate(row, seen, work.policy, now).as_json()
@@ -151,9 +160,9 @@ def await_second(work: Work) -> None:
     with work.sessions.begin() as session:
         row = session.get_one(RemediationRow, work.row.id)
         work.hold.check_of(row)
+        row.claimed_until = None
         if row.status not in (RemediationStatus.PLANNED, RemediationStatus.ACTING):
             return
-        row.claimed_until = None
         why = sentence(Stop(doubt=Doubt.SECOND_PERSON))
         steps.advance(session, row, State.AWAITING_SECOND, now, because=why)
         first = session.get_one(AttestationRow, row.attestation_id).email
@@ -166,6 +175,13 @@ def await_second(work: Work) -> None:
 def _act(work: Work, provider: Disables) -> None:
     """Turn it off, look once more, and write down what came of it; the undo is stored already."""
     work.hold.check()
+    try:
+        _turn_off(work, provider)
+    except Lost:
+        raise Late(work) from None
+
+
+def _turn_off(work: Work, provider: Disables) -> None:
     try:
         provider.disable(work.target)
     except ProviderError as error:
@@ -185,6 +201,7 @@ def _after(work: Work, provider: Disables, seen: CredentialState | None) -> None
     if seen is None or not was_used_since(seen.last_used_at, work.plan, patience):
         _done(work)
         return
+    work.hold.check()
     try:
         provider.enable(work.target)
     except ProviderError as error:
@@ -196,11 +213,8 @@ def _after(work: Work, provider: Disables, seen: CredentialState | None) -> None
 def _done(work: Work) -> None:
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)
-        is_ours = work.hold.is_of(row)
-        if is_ours:
-            _write_done(session, row, work, work.clock())
-    if not is_ours:
-        _came_late(work, row.status)
+        work.hold.check_of(row)
+        _write_done(session, row, work, work.clock())
 
 
 def _write_done(session: Session, row: RemediationRow, work: Work, now: datetime) -> None:
@@ -220,17 +234,6 @@ def _write_done(session: Session, row: RemediationRow, work: Work, now: datetime
         steps.advance(session, row, State.UNDOING, now)
     redraw(session, row.ask_id)
     work.tally.done.append(work.row.id)
-
-
-def _came_late(work: Work, status: RemediationStatus) -> None:
-    """Leave the act to who took it over while this worker slept; but what was given back meanwhile stays given back.
-
-    Raises Lost.
-    """
-    assert isinstance(work.provider, Disables)
-    if status in (RemediationStatus.UNDONE, RemediationStatus.REFUSED):
-        work.provider.enable(work.target)
-    raise Lost
 
 
 def _resolve_findings(session: Session, row: RemediationRow, now: datetime) -> None:
@@ -259,6 +262,7 @@ def undo(work: Work) -> None:
         return
     try:
         if (work.row.undo or {}).get("status") == CredentialStatus.ACTIVE.value:
+            work.hold.check()
             work.provider.enable(work.target)
     except ProviderError as error:
         later(work, say("acts.undo_not_yet", error=str(error)).plain(), SOON)
@@ -273,12 +277,13 @@ def differing(former: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def _undone(work: Work, changed_by_others: list[str]) -> None:
     now = work.clock()
-    because = say("acts.others_changed", names=", ".join(changed_by_others)).plain() if changed_by_others else None
+    others = say("acts.others_changed", names=", ".join(changed_by_others)).plain() if changed_by_others else None
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)
         work.hold.check_of(row)
         row.undone_at, row.claimed_until = now, None
         screaming.undone(session, row, now)
+        because = " ".join(filter(None, (steps.because_of(row, State.UNDOING), others))) or None
         steps.advance(session, row, State.UNDONE, now, because=because, changed_by_others=changed_by_others)
         if row.kind is RemediationKind.REVOKE:
             record(session, row, "sessions.restored", now)

@@ -73,9 +73,9 @@ def stop(work: Work, state: State, why: str) -> None:
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)
         work.hold.check_of(row)
-        if row.status is RemediationStatus.UNDONE:
-            return  # somebody called it off while it was looked at
         row.claimed_until = None
+        if row.status in TAKEN_BACK and row.status is not work.row.status:
+            return  # somebody called it off while it was looked at
         steps.void(row, work.clock())
         steps.advance(session, row, state, work.clock(), because=why)
         record(session, row, f"remediation.{state.value}", work.clock(), because=why)

@@ -101,6 +101,12 @@ def take(
     return Hold(sessions, remediation_id, until, clock)
 
 
+def seize(row: RemediationRow, sessions: Sessions, clock: Callable[[], datetime]) -> Hold:
+    """Take an act, locked, from whoever has it: they hear that it is lost when they next write."""
+    row.claimed_until = _until(clock())
+    return Hold(sessions, row.id, row.claimed_until, clock)
+
+
 def _move(
     session: Session,
     remediation_id: str,

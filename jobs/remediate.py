@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs import acting, holds, screaming
+from jobs import acting, holds, late, screaming
 from jobs.handling import Work, no_source, not_now, postpone, sentence
 from jobs.holds import Hold
 from jobs.reach import BEGUN, Providers, open_source, target_of
@@ -122,6 +122,10 @@ def _one(
         work = _work(sessions, row, hold, policy, providers, clock, tally)
         try:
             _do(work, row, hold, sessions, clock, tally)
+        except acting.Late as lost:
+            log.warning("this worker slept while it turned a credential off, and another one took its act over")
+            late.make_up(lost.work)
+            return
         except holds.Lost:
             log.warning("this worker slept for so long that another one took its act over")
             return

@@ -6,9 +6,10 @@ before; the next run looks at the cloud, and nhi/rotation.py decides what that m
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 from uuid import NAMESPACE_URL, uuid5
 
 from sqlalchemy import select, update
@@ -18,6 +19,7 @@ from bot import delivery
 from bot.render import say
 from jobs import acting, handling, looking
 from jobs.handling import Work
+from jobs.holds import Lost
 from nhi import authority, ledger, rotations, steps
 from nhi.answers import redraw
 from nhi.database import lock_writers
@@ -40,6 +42,8 @@ from nhi.rotation import (
     place_for,
 )
 from nhi.tables import AskRow, FindingRow, RemediationRow, RotationRow, new_id
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY = timedelta(hours=1)
 NATIVE_TAKES = timedelta(hours=1)  # at most; then the secret's own rotation counts as broken
@@ -191,7 +195,10 @@ def _start(work: Work, place: Place, keys: tuple[Key, ...], ready: Ready) -> Rot
 
 
 def make(work: Work, provider: Rotates, row: RotationRow) -> bool:
-    """Make the key and store it; return False where it has to be found out, by looking, what became of it."""
+    """Make the key and store it; return False where it has to be found out, by looking, what became of it.
+
+    Raises Lost, where another worker has the rotation by now.
+    """
     place = Place(**row.place)
     work.hold.check()
     try:
@@ -199,22 +206,56 @@ def make(work: Work, provider: Rotates, row: RotationRow) -> bool:
     except ProviderError as error:
         if error.permanent:
             end(work, State.FAILED, str(error), Stage.FAILED)
+        elif not is_held(work):
+            _came_late(work, provider, row)
         return error.permanent
     if stored is None:
         handling.later(work, words("native_waits", secret=place.secret))
-    else:
+        return True
+    try:
         is_stored(work, stored, None)
+    except Lost:
+        _came_late(work, provider, row)
     return True
 
 
+def is_held(work: Work) -> bool:
+    with work.sessions() as session:
+        return work.hold.is_of(session.get_one(RemediationRow, work.row.id))
+
+
+def _came_late(work: Work, provider: Rotates, row: RotationRow) -> NoReturn:
+    """Take a secret back that was stored after another worker had given its key up: nobody must read a dead key there.
+
+    Raises Lost.
+    """
+    place = Place(**row.place)
+    with work.sessions() as session:
+        is_given_up = rotation_of(session, work).stage in (Stage.LOST, Stage.FAILED, Stage.TAKEN_BACK)
+    if is_given_up and not place.native:
+        try:
+            provider.put_back(work.target, place, row.version, row.former)
+        except ProviderError as error:
+            log.error("a key that is off was stored late, and the secret was not given its former value: %s", error)
+    raise Lost
+
+
 def _note_made(work: Work, rotation_id: str, key_id: str) -> None:
-    """Write which key was made, before its secret is stored: a run that dies next leaves a trace of it."""
+    """Write which key was made, before its secret is stored: a run that dies next leaves a trace of it.
+
+    Raises Lost where another worker has the rotation by now: then nobody gets this key's secret, so it is turned off.
+    """
     now = work.clock()
     with work.sessions.begin() as session:
-        row = session.get_one(RotationRow, rotation_id)
-        row.new_key, row.stage = key_id, Stage.STORING
-        session.flush()
-        record(session, row.remediation, "rotation.key_made", now, new=key_id)
+        is_ours = work.hold.is_of(steps.locked(session, work.row.id))
+        if is_ours:
+            row = session.get_one(RotationRow, rotation_id)
+            row.new_key, row.stage = key_id, Stage.STORING
+            session.flush()
+            record(session, row.remediation, "rotation.key_made", now, new=key_id)
+    if not is_ours:
+        turn_off(work, key_id)
+        raise Lost
 
 
 def is_stored(work: Work, stored: Stored, key_id: str | None) -> None:

@@ -114,7 +114,9 @@ def _judge(work: Work) -> Work | None:
     outcome = Outcome.UNHEARD if isinstance(heard, Gap) else Outcome.HEARD if calls else Outcome.SILENT
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)
+        work.hold.check_of(row)
         if row.status is not RemediationStatus.PLANNED:
+            row.claimed_until = None
             return None
         _end(session, row, row.trials[-1], outcome, calls, now)
         if outcome is Outcome.HEARD:
@@ -256,6 +258,7 @@ def _back(work: Work, back: Back, calls: Sequence[Caller]) -> None:
     assert isinstance(work.provider, Disables)
     if not _restoring(work, back):
         return
+    work.hold.check()
     try:
         work.provider.enable(work.target)
     except ProviderError as error:

@@ -9,6 +9,7 @@
     acting ──> testing ──> restoring        a scream test's step: off for a while, and on again (nhi/screaming.py)
     restoring ──> scheduled                 nothing called: the next step of its ladder, or for good
     refused, failed                         ended on the way, with the reason
+    undone, refused, failed, ... ──> undoing    a worker that had stood still turned it off after all (jobs/late.py)
 
 Every step is a row of its own, written before and after (nhi/steps.py). `RemediationStatus` is the word for where an
 act stands that the database is asked by, and that cards, evidence and scripts read.
@@ -98,10 +99,13 @@ ENDS = frozenset({State.UNDONE, State.REFUSED, State.FAILED, State.CLOSED})
 
 FOLLOWS: Mapping[State, frozenset[State]] = {
     State.PROPOSED: frozenset({State.UNDONE}),
-    State.AWAITING_SECOND: frozenset({State.SCHEDULED, State.REFUSED, State.UNDONE}),
+    State.AWAITING_SECOND: frozenset({State.SCHEDULED, State.REFUSED, State.UNDONE, State.UNDOING}),
     # To itself: put off, with another reason than before.
     State.SCHEDULED: frozenset(
-        {State.SCHEDULED, State.AWAITING_SECOND, State.CHECKED, State.REFUSED, State.FAILED, State.UNDONE}
+        {
+            *(State.SCHEDULED, State.AWAITING_SECOND, State.CHECKED),
+            *(State.REFUSED, State.FAILED, State.UNDONE, State.UNDOING),
+        }
     ),
     State.CHECKED: frozenset({State.ACTING}),
     # A run that died here may have changed nothing: then it is looked at again, and another reason may stop it.
@@ -118,9 +122,10 @@ FOLLOWS: Mapping[State, frozenset[State]] = {
     State.WATCHING: frozenset({State.UNDOING, State.CLOSED}),
     # Back to watching: a new key that somebody uses by now is not taken back.
     State.UNDOING: frozenset({State.UNDOING, State.UNDONE, State.FAILED, State.WATCHING}),
-    State.UNDONE: frozenset(),
-    State.REFUSED: frozenset(),
-    State.FAILED: frozenset(),
+    # What has ended with the credential on may be turned off once more, late, and is turned on again then.
+    State.UNDONE: frozenset({State.UNDOING}),
+    State.REFUSED: frozenset({State.UNDOING}),
+    State.FAILED: frozenset({State.UNDOING}),
     State.CLOSED: frozenset(),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from nhi.ledger import plain
@@ -67,6 +68,17 @@ def locked(session: Session, remediation_id: str) -> RemediationRow:
     return session.get_one(RemediationRow, remediation_id, populate_existing=True, with_for_update=True)
 
 
+def newer(session: Session, row: RemediationRow) -> list[RemediationRow]:
+    """Return the acts of the same kind on the same credential that were planned after this one, the newest first."""
+    others = select(RemediationRow).where(
+        RemediationRow.credential_id == row.credential_id,
+        RemediationRow.kind == row.kind,
+        RemediationRow.id != row.id,
+        RemediationRow.planned_at >= row.planned_at,
+    )
+    return list(session.scalars(others.order_by(RemediationRow.planned_at.desc(), RemediationRow.id)))
+
+
 def step_of(row: RemediationRow) -> ScreamStepRow | None:
     """Return the step of a scream test that is under way; None: none is."""
     return row.trials[-1] if row.trials and row.trials[-1].back_at is None else None
@@ -77,6 +89,11 @@ def void(row: RemediationRow, now: datetime) -> None:
     trial = step_of(row)
     if trial is not None:
         trial.back_at, trial.outcome = now, Outcome.VOID
+
+
+def because_of(row: RemediationRow, state: State) -> str | None:
+    """Return the reason that was written when an act last came into a state; None: there was none."""
+    return next((step.because for step in reversed(row.steps) if step.state is state), None)
 
 
 def certificate_of(row: RemediationRow) -> dict[str, Any] | None:

@@ -86,6 +86,7 @@ STEPS = {
     "deny": 5,
     "allow": 5,
     "kill": 3,
+    "sleep": 4,
     "switch": 3,
     "new key": 2,
     "delete key": 2,
@@ -199,6 +200,31 @@ class Walk:
         worker.join()
         dead.set()
         self.cloud.faults.clear()
+
+    def sleep(self) -> None:
+        """Let a worker stand still for longer than its hold while a call that changes something is on its way."""
+        left, told = self.random.randint(1, 2), self.random.random() < 0.5
+        meanwhile = self.random.choices(("remediate", "undo", "use", "decide", "wait"), (6, 3, 1, 1, 1), k=5)
+
+        def answer(asked: Asked) -> Response | None:
+            self.counts["slept in a call"] += 1
+            self.now.pass_by(seconds=31)  # type: ignore[attr-defined]
+            for step in meanwhile:
+                getattr(self, step)()
+            if told:
+                return None  # it is taken now
+            self._obey(asked)
+            return refuse(asked, 500, "ServiceFailure")
+
+        class OnTheNth(Fault):
+            def takes(self, asked: Asked) -> bool:
+                nonlocal left
+                left -= asked.action in OURS
+                return left == 0 and asked.action in OURS
+
+        self.cloud.faults.add(OnTheNth(action="*", answer=answer))  # type: ignore[arg-type]
+        self.remediate()
+        left = 0
 
     def _obey(self, asked: Asked) -> None:
         told, iam = asked.parameters, self.cloud.iam

@@ -1,10 +1,10 @@
 """Random walks through the life of acts: 5,000 runs of 50 steps each, and what must hold in every one of them.
 
 Steps are people's decisions and undos, uses, whole, stale and partial scans, denials, renames, users made anew under an
-old name, keys made, deleted and switched by others, two keys a user, scream tests, and workers that get SIGKILL while a
-call is under way (tests/acts_walk.py). What must hold: only what was decided on is ever switched, and nothing else
-changes; no key used after its card is off when all is quiet; a scream test's step ends by itself; each step follows the
-one before; the chain of the ledger holds.
+old name, keys made, deleted and switched by others, two keys a user, scream tests, workers that get SIGKILL while a
+call is under way, and workers that stand still in one for longer than their hold (tests/acts_walk.py). What must hold:
+only what was decided on is ever switched, and nothing else changes; no key used after its card is off when all is
+quiet; a scream test's step ends by itself; each step follows the one before; the chain of the ledger holds.
 
 Run by `make bench`; the first argument, where there is one, is the number of runs, the second the first seed, and
 AT_ONCE=1 in the environment leaves the other core alone. Exits 1 where anything broke.
@@ -82,7 +82,8 @@ def main() -> None:
     ended = ", ".join(f"{name.removeprefix('ended ')} {n:,}" for name, n in counts.items() if name.startswith("ended"))
     sys.stdout.write(
         f"{runs:,} runs of {STEPS} steps: {len(broken)} broke (target 0). {counts['decided']:,} acts decided ({ended});"
-        f" {counts['killed in a call']:,} workers killed in a call, {counts['screams']:,} denied calls,"
+        f" {counts['killed in a call']:,} workers killed in a call,"
+        f" {counts['slept in a call']:,} that stood still in one, {counts['screams']:,} denied calls,"
         f" {counts['rename'] + counts['remake']:,} renames, {counts['partial scan']:,} partial scans."
         f" {time.monotonic() - began:.0f} s.\n"
     )

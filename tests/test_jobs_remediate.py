@@ -660,7 +660,7 @@ def test_a_worker_keeps_its_act_for_as_long_as_a_call_takes(world: World, monkey
 
 
 @on_sqlite
-def test_a_worker_that_slept_while_another_did_and_undid_its_act_leaves_the_key_on(
+def test_a_worker_that_slept_while_another_did_and_undid_its_act_leaves_the_key_on_however_the_cloud_answers(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(holds.Hold, "_renew", lambda _: True)  # asleep
@@ -672,12 +672,22 @@ def test_a_worker_that_slept_while_another_did_and_undid_its_act_leaves_the_key_
         world.undo(remediation_id)
         world.remediate()
         assert (world.status(key_id), world.remediation(remediation_id).status) == ("Active", UNDONE)
-        return refuse(asked, 500, "ServiceFailure")  # the call is made again, and is taken then
+        world.cloud.faults.add(Fault(action=UPDATE, answer=take_and_fail, times=2))
+        return refuse(asked, 500, "ServiceFailure")  # the call is made again
+
+    def take_and_fail(asked: Asked) -> Response:
+        if asked.parameters["Status"] == "Inactive":  # taken, though it is not told
+            world.cloud.iam.update_access_key("ci-deploy", key_id, "Inactive")
+            world.cloud.faults.fail(UPDATE, times=2)
+        return refuse(asked, 503, "ServiceUnavailable")
 
     world.cloud.faults.add(Fault(action=UPDATE, answer=sleep, times=1))
     assert world.remediate().done == []
-    assert world.switched()[-2:] == [(key_id, "Inactive"), (key_id, "Active")]
+    assert (world.status(key_id), world.remediation(remediation_id).status) == ("Inactive", RemediationStatus.UNDOING)
+    world.clock.pass_by(seconds=20)
+    world.remediate()
     assert (world.status(key_id), world.remediation(remediation_id).status) == ("Active", UNDONE)
+    assert "A worker that had stood still turned it off after that" in reason(world, remediation_id)
 
 
 @on_sqlite

@@ -23,6 +23,7 @@ from werkzeug.wrappers import Response
 
 from demo.cloud_faults import Asked, Fault, refuse
 from demo.workspace import Workspace
+from jobs import holds
 from jobs.remediate import Tally
 from nhi.database import reading
 from nhi.errors import OutOfDate
@@ -448,6 +449,33 @@ def test_a_process_killed_while_it_stores_leaves_a_key_that_the_next_one_turns_o
     world.remediate()
     assert keys(world) == {old: "Active", new: "Inactive"}
     assert rotation(world).stage is Stage.LOST
+
+
+@on_sqlite
+@pytest.mark.parametrize("slept_in", [CREATE, PUT])
+def test_a_worker_that_slept_until_its_key_was_given_up_leaves_the_former_secret_and_no_key_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, slept_in: str
+) -> None:
+    monkeypatch.setattr(holds.Hold, "_renew", lambda _: True)  # asleep
+    add_secret(
+        world,
+        f"nhi/{world.cloud.account}/ci-deploy",
+        '{"former": "1"}',
+        mark=f"arn:aws:iam::{world.cloud.account}:user/ci-deploy",
+    )
+    old = asked(world)
+
+    def sleep(request: Asked) -> Response:
+        answer = world.cloud._create_key(request) if slept_in == CREATE else None
+        for minutes in (1, 11, 11, 61):
+            pass_by(world, minutes=minutes)
+        assert rotation(world).stage is Stage.LOST
+        return answer or refuse(request, 500, "InternalServiceError")  # that call is made again, and is taken then
+
+    world.cloud.faults.add(Fault(action=slept_in, answer=sleep, times=1))
+    world.remediate()
+    assert (secret(world), rotation(world).stage) == ({"former": "1"}, Stage.LOST)
+    assert keys(world) == {old: "Active", new_key(world, old): "Inactive"}
 
 
 @on_sqlite

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 
 from demo.cloud_faults import Asked, Fault, refuse
 from demo.workspace import Workspace
+from jobs import holds
 from jobs.doctor import _acts
 from nhi.findings import FindingKind
 from nhi.providers.aws.denials import SCREAM
@@ -235,6 +236,28 @@ def test_a_worker_that_dies_turning_it_off_leaves_what_any_other_brings_back(wor
     assert (denied(world), status(world, act)) == (True, TESTING)
     tick(world, minutes=9)
     assert (denied(world), status(world, act)) == (False, PLANNED)
+
+
+@on_sqlite
+def test_a_worker_that_slept_through_a_whole_step_leaves_no_denial_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holds.Hold, "_renew", lambda _: True)  # asleep
+    (key_id,) = world.add_user("ci-deploy", 200)
+    world.scan()
+    world.ask()
+    act = world.decide("ci-deploy", key_id)
+
+    def sleep(asked: Asked) -> Response:
+        tick(world, seconds=31)
+        assert (denied(world), status(world, act)) == (True, TESTING)
+        tick(world, minutes=15)
+        assert (denied(world), status(world, act)) == (False, PLANNED)
+        return refuse(asked, 500, "ServiceFailure")  # the call is made again, and is taken then
+
+    world.cloud.faults.add(Fault(action="iam:PutUserPolicy", answer=sleep, times=1))
+    world.remediate()
+    assert (denied(world), status(world, act)) == (False, RemediationStatus.UNDONE)
 
 
 @on_sqlite

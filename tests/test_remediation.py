@@ -39,8 +39,10 @@ def test_every_state_can_be_reached_and_from_every_state_an_end_can() -> None:
 
 
 @given(st.sampled_from(State))
-def test_what_has_ended_never_goes_on(after: State) -> None:
+def test_what_has_ended_never_goes_on_but_to_turn_on_what_was_turned_off_late(after: State) -> None:
     for end in ENDS:
+        if after is State.UNDOING and end is not State.CLOSED:
+            continue
         with pytest.raises(WrongStep):
             check_step(end, after)
 

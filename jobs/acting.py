@@ -52,18 +52,13 @@ def disable(work: Work) -> None:
     if not isinstance(provider, Disables) or not provider.disables(work.target.credential_kind):
         stop(work, State.REFUSED, not_supported())
         return
+    if work.row.status is RemediationStatus.ACTING and not _is_to_begin_anew(work, provider):
+        return
     prepared = screaming.prepare(work) if work.row.ladder else work
     if prepared is None:
         return  # its scream test told enough, or its next step waits
     work = prepared
-    seen = provider.look(work.target)
-    if work.row.status is RemediationStatus.ACTING and not _is_on(seen):
-        _resume(work, provider, seen)
-        return
-    if work.row.status is RemediationStatus.ACTING and (unwanted := _unwanted(work)):
-        stop(work, State.REFUSED, unwanted)
-        return
-    match _decide(work, seen):
+    match _decide(work, provider.look(work.target)):
         case None:
             return  # somebody undid it while it was looked at
         case Stop(doubt=Doubt.SECOND_PERSON):
@@ -85,6 +80,18 @@ def rehearse(work: Work) -> Stop | Go | None:
     with work.sessions() as session:
         look = looking.look(session, work.row, found, work.policy, now)
         return check(work.plan, look, looking.limits(work.row, work.policy, now))
+
+
+def _is_to_begin_anew(work: Work, provider: Disables) -> bool:
+    """Return whether what a former run began had no effect, and still is to be done; what may be off is ended here."""
+    seen = provider.look(work.target)
+    if not _is_on(seen):
+        _resume(work, provider, seen)
+        return False
+    if (unwanted := _unwanted(work)) is not None:
+        stop(work, State.REFUSED, unwanted)
+        return False
+    return True
 
 
 def _unwanted(work: Work) -> str | None:

@@ -39,12 +39,10 @@ SOURCE = "scream"
 
 def prepare(work: Work) -> Work | None:
     """Return the work of the step that begins now (or of the act for good); None: not now, or not at all."""
-    if work.row.status is RemediationStatus.ACTING and (trial := steps.step_of(work.row)) is not None:
-        return replace(work, step=trial.back_on_at - trial.off_at)  # a former run began it; it is looked at again
     judged = _judge(work)
     if judged is None:
         return None
-    work = judged
+    work = replace(judged, target=replace(judged.target, credential_kind=judged.row.credential.kind))
     outcomes = [trial.outcome for trial in work.row.trials if trial.outcome is not None]
     if screaming.is_hopeless(outcomes):
         stop(work, State.REFUSED, say("acts.scream_hopeless", times=screaming.REPEATED_AT_MOST).plain())
@@ -53,7 +51,7 @@ def prepare(work: Work) -> Work | None:
     with reading(work.sessions) as session:
         begins = _begins_at(session, work.row, length, work.policy, work.clock())
     if begins > work.clock():
-        _wait(work, begins, _next_words(len(work.row.trials), length, begins))
+        _schedule_anew(work, begins, _next_words(len(work.row.trials), length, begins))
         return None
     return replace(work, step=length, target=_audible(work) if length is not None else work.target)
 
@@ -94,6 +92,27 @@ def _audible(work: Work) -> Target:
 def _wait(work: Work, until: datetime, why: str) -> None:
     after = max(until - work.clock(), timedelta(0))
     later(work, why, after)
+
+
+def _schedule_anew(work: Work, begins: datetime, why: str) -> None:
+    """Let a step wait until somebody is at work, also one that a former run began and that had no effect."""
+    if work.row.status is RemediationStatus.PLANNED:
+        _wait(work, begins, why)
+        return
+    now = work.clock()
+    with work.sessions.begin() as session:
+        row = steps.locked(session, work.row.id)
+        work.hold.check_of(row)
+        row.claimed_until = None
+        if row.undo_by is not None:  # somebody pressed Undo while it was looked at
+            row.due_at = now
+            return
+        steps.void(row, now)
+        row.due_at = begins
+        steps.advance(session, row, State.SCHEDULED, now, because=why)
+        record(session, row, "remediation.put_off", now, because=why)
+        redraw(session, row.ask_id)
+    work.tally.waiting.append((work.row.id, why))
 
 
 def _judge(work: Work) -> Work | None:

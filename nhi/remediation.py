@@ -111,7 +111,7 @@ FOLLOWS: Mapping[State, frozenset[State]] = {
     # A run that died here may have changed nothing: then it is looked at again, and another reason may stop it.
     State.ACTING: frozenset(
         {
-            *(State.ACTING, State.CHECKED, State.AWAITING_SECOND),
+            *(State.ACTING, State.CHECKED, State.SCHEDULED, State.AWAITING_SECOND),
             *(State.TESTING, State.VERIFIED, State.REFUSED, State.FAILED),
         }
     ),

@@ -261,6 +261,45 @@ def test_a_worker_that_slept_through_a_whole_step_leaves_no_denial_behind(
 
 
 @on_sqlite
+def test_what_broke_off_right_before_closing_time_is_ended_at_once_and_undone_at_once(world: World) -> None:
+    world.set_policy(POLICY + 'ladder = ["15m"]\n')
+    key_id, act = begun(world)
+    tick(world, minutes=15)
+    world.clock.now = datetime(2026, 11, 27, 15, 55, tzinfo=UTC)  # a Friday, five minutes before Ana leaves
+
+    def take_and_fail(asked: Asked) -> Response:
+        world.cloud.iam.update_access_key("ci-deploy", key_id, "Inactive")
+        return refuse(asked, 500, "ServiceFailure")
+
+    world.cloud.faults.add(Fault(action="iam:UpdateAccessKey", answer=take_and_fail, times=2))
+    world.remediate()
+    assert (world.status(key_id), status(world, act)) == ("Inactive", RemediationStatus.ACTING)
+    tick(world, minutes=11)
+    assert status(world, act) is RemediationStatus.DONE
+    world.undo(act)
+    world.remediate()
+    assert (world.status(key_id), status(world, act)) == ("Active", RemediationStatus.UNDONE)
+
+
+@on_sqlite
+def test_a_step_that_broke_off_without_effect_is_begun_anew_in_working_hours_only(world: World) -> None:
+    (key_id,) = world.add_user("ci-deploy", 200)
+    world.scan()
+    world.ask()
+    act = world.decide("ci-deploy", key_id)
+    world.cloud.faults.fail("iam:PutUserPolicy", times=2)
+    world.remediate()
+    assert status(world, act) is RemediationStatus.ACTING
+    world.clock.now = datetime(2026, 11, 24, 2, tzinfo=UTC)
+    world.remediate()
+    assert (denied(world), status(world, act)) == (False, PLANNED)
+    assert [step.outcome for step in steps(world, act)] == [Outcome.VOID]
+    world.clock.now = world.remediation(act).due_at
+    world.remediate()
+    assert (denied(world), world.clock().hour) == (True, 8)  # 09:00 in Madrid
+
+
+@on_sqlite
 def test_a_worker_that_dies_turning_it_on_is_followed_by_one_that_does(world: World) -> None:
     _, act = begun(world)
     world.clock.pass_by(minutes=15)

@@ -24,7 +24,7 @@ from bot.messages import Message
 from bot.render import say
 from bot.slack import UNWELL, Bot, Json, tell, trouble
 from bot.typed import Asked, mentioned, plain_text
-from nhi import authority, decisions, facts
+from nhi import acts_by_id, authority, facts
 from nhi.database import reading
 from nhi.errors import NhiError, NotAllowed
 from nhi.findings import OWNERSHIP
@@ -201,21 +201,23 @@ def _undo(asked: Asked) -> Message:
     if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST_PREFIX},32}}", prefix):
         return messages.sorry(sentence("commands.undo_how", shortest=SHORTEST_PREFIX))
     starting = select(RemediationRow).where(RemediationRow.id.startswith(prefix, autoescape=True)).limit(2)
-    rows = [row for row in asked.session.scalars(starting) if _may_undo(asked, row)]
+    rows = [(row, right) for row in asked.session.scalars(starting) if (right := _right_to_undo(asked, row))]
     if len(rows) != 1:
         return messages.sorry(sentence("commands.undo_unknown"))
-    row = decisions.request_undo(asked.session, rows[0].id, by=asked.who.email, now=asked.now)
+    (row, right), said = rows[0], f"/nhi undo {prefix}"
+    acts_by_id.undo(asked.session, row, asked.who, by_right=right, said=said, now=asked.now)
     asked.later(asked.bot.defer, "remediate", row.id)
     if row.ask_id:
         asked.later(asked.bot.redraw, row.ask_id)
     return messages.note(sentence("commands.undo"))
 
 
-def _may_undo(asked: Asked, row: RemediationRow) -> bool:
+def _right_to_undo(asked: Asked, row: RemediationRow) -> str | None:
+    """Return by what right the sender may take an act back; None: they may not. To claim is no such right."""
     identity = asked.session.get_one(IdentityRow, row.identity_id)
     ask = asked.session.get(AskRow, row.ask_id) if row.ask_id else None
     right = authority.authority(asked.session, asked.who, identity, ask, asked.policy, asked.now)
-    return right is not None
+    return None if right is None or right.startswith(authority.MEMBER_OF) else right
 
 
 def _scan(asked: Asked) -> Message:

@@ -10,7 +10,7 @@ import click
 from jobs import outbox, show, work
 from jobs.command import INCOMPLETE, as_json, example, operator, providers_option, put, with_program
 from jobs.program import Program
-from nhi import decisions, facts
+from nhi import acts_by_id, decisions, facts
 from nhi.database import reading
 from nhi.providers import Progress
 from nhi.tables import RemediationRow
@@ -110,7 +110,7 @@ def undo(program: Program, remediation: str, as_json: bool) -> None:
     """Turn back what a remediation did. Takes its id, or the first characters of it. Writes to clouds."""
     by = operator()
     with program.sessions.begin() as session:
-        row = decisions.find_remediation(session, remediation)
+        row = acts_by_id.find(session, remediation)
         decisions.request_undo(session, row.id, by=by, now=program.clock())
         remediation_id = row.id
     work.remediate_all(program)

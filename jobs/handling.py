@@ -9,20 +9,22 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from bot import delivery
+from bot.card import told
 from bot.render import say
 from jobs import looking
 from jobs.holds import Hold
 from jobs.looking import Outside, Seen
 from jobs.reach import Providers
 from jobs.tallying import Tally
-from nhi import ledger, steps
+from nhi import facts, ledger, steps
 from nhi.answers import redraw
 from nhi.database import Sessions
 from nhi.policy import Policy
 from nhi.preflight import Plan, Stop
 from nhi.providers import Provider, Target
 from nhi.remediation import RemediationStatus, State
-from nhi.tables import RemediationRow
+from nhi.tables import AttestationRow, RemediationRow
 
 LATER = timedelta(minutes=10)
 TAKEN_BACK = (RemediationStatus.UNDOING, RemediationStatus.UNDONE)
@@ -80,7 +82,17 @@ def stop(work: Work, state: State, why: str) -> None:
         steps.advance(session, row, state, work.clock(), because=why)
         record(session, row, f"remediation.{state.value}", work.clock(), because=why)
         redraw(session, row.ask_id)
+        if row.ask_id is None:
+            _tell(session, row, why, work.clock())
     work.tally.refused.append((work.row.id, why))
+
+
+def _tell(session: Session, row: RemediationRow, why: str, now: datetime) -> None:
+    """Tell who decided an act that has no card to show it on, by name, that it was not done."""
+    decided = session.get_one(AttestationRow, row.attestation_id)
+    about = told({"identity": facts.identity_json(row.identity)})
+    said = say("acts.not_done_notice", told=about, why=why).plain()
+    delivery.queue(session, "notice", decided.slack_id, {"sentence": said}, [], now)
 
 
 def later(work: Work, why: str, after: timedelta = LATER) -> None:

@@ -12,25 +12,24 @@ from nhi import risk
 from nhi.database import Sessions
 from nhi.identity import Evidence
 from nhi.policy import Policy
-from nhi.providers import Provider, SpansAccounts, TellsItself
+from nhi.providers import Provider, TellsItself
 from nhi.tables import EvidenceRow, IdentityRow
 from nhi.words import sentence
 
 
 def note(sessions: Sessions, provider: Provider, policy: Policy, now: datetime) -> None:
     """Write evidence of who answers for what this program runs as, so that it is asked about as everything else is."""
-    email = risk.answers_for_us(policy)
     names = provider.itself() if isinstance(provider, TellsItself) else ()
-    if not names or email is None:
+    if not names:
         return
-    query = select(IdentityRow).where(IdentityRow.provider == provider.name, IdentityRow.gone_at.is_(None))
-    if not isinstance(provider, SpansAccounts):
-        query = query.where(IdentityRow.account == provider.account)
+    whom = risk.answers_for_us(policy) or ""  # what it runs as is known, and protected, also where nobody is named
+    called = or_(IdentityRow.principal.in_(names), IdentityRow.name.in_({name.rpartition("/")[2] for name in names}))
+    query = select(IdentityRow).where(IdentityRow.provider == provider.name, IdentityRow.gone_at.is_(None), called)
     with sessions.begin() as session:
         for row in session.scalars(query):
             if any(risk.is_same(row.principal, name) for name in names):
                 said = sentence("evidence.itself")
-                fact = Evidence(source=risk.ITSELF, fact=said, points_to=email, at=None, identity_key=row.key)
+                fact = Evidence(source=risk.ITSELF, fact=said, points_to=whom, at=None, identity_key=row.key)
                 _forget_former(session, row.id, fact)
                 renew_evidence(session, row.id, fact, now)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, lazyload
@@ -119,19 +120,49 @@ def attest(
     credential: CredentialRow | None = None,
 ) -> AttestationRow:
     """Write what a person said, with the card as they saw it, and tell the ledger."""
-    who, ask = answering.who, answering.ask
+    ask = answering.ask
+    return attest_beside(
+        session,
+        answering.who,
+        verdict,
+        now,
+        identity_id=answering.identity.id,
+        by_right=answering.by_right,
+        shown=answering.offer.shown,
+        ask_id=ask.id if ask else None,
+        words=words,
+        until=until,
+        credential_id=credential.id if credential else None,
+    )
+
+
+def attest_beside(
+    session: Session,
+    who: PersonRow,
+    verdict: Verdict,
+    now: datetime,
+    *,
+    identity_id: str,
+    by_right: str,
+    shown: dict[str, Any],
+    ask_id: str | None = None,
+    words: str | None = None,
+    until: datetime | None = None,
+    credential_id: str | None = None,
+) -> AttestationRow:
+    """Write what a person said, whether a card's button or a command said it; `shown` is what was before them."""
     attestation = AttestationRow(
         id=new_id(),
-        identity_id=answering.identity.id,
-        ask_id=ask.id if ask else None,
-        credential_id=credential.id if credential else None,
+        identity_id=identity_id,
+        ask_id=ask_id,
+        credential_id=credential_id,
         verdict=verdict,
         email=who.email,
         slack_id=who.slack_id,
         name=who.name,
-        authority=answering.by_right,
+        authority=by_right,
         words=words,
-        shown=answering.offer.shown,
+        shown=shown,
         at=now,
         until=until,
     )
@@ -141,13 +172,13 @@ def attest(
         session,
         f"attestation.{verdict.value}",
         now=now,
-        identity_id=answering.identity.id,
+        identity_id=identity_id,
         facts={
             "attestation": attestation.id,
             "until": until,
-            "shown": ledger.commitment("", ledger.canonical(answering.offer.shown)),
+            "shown": ledger.commitment("", ledger.canonical(shown)),
         },
-        private={"email": who.email, "slack_id": who.slack_id, "authority": answering.by_right, "words": words},
+        private={"email": who.email, "slack_id": who.slack_id, "authority": by_right, "words": words},
     )
     return attestation
 

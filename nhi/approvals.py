@@ -13,7 +13,7 @@ from nhi.answers import redraw
 from nhi.errors import AlreadyAnswered, NotAllowed, OutOfDate
 from nhi.policy import Policy
 from nhi.remediation import RemediationStatus, State
-from nhi.tables import ApprovalRow, AskRow, DeliveryRow, PersonRow, RemediationRow, new_id
+from nhi.tables import ApprovalRow, AskRow, AttestationRow, DeliveryRow, PersonRow, RemediationRow, new_id
 from nhi.words import sentence
 
 
@@ -51,7 +51,7 @@ def begin(session: Session, approval_id: str, *, slack_id: str, policy: Policy, 
     is_over = now >= ends_at(approval, policy)
     if approval.decided_at is not None or act.status is not RemediationStatus.AWAITING or is_over:
         raise _too_late(approval, act)
-    if who.email == approval.first:
+    if _is_first(session, who, act, approval):
         raise NotAllowed(sentence("refusals.you_were_first"))
     right = right_of(session, who, act, approval, policy, now)
     if right is None:
@@ -66,9 +66,15 @@ def right_of(
     no second."""
     ask_row = session.get(AskRow, act.ask_id) if act.ask_id else None
     right = authority.authority(session, who, act.identity, ask_row, policy, now)
-    if right is None or right.startswith(authority.MEMBER_OF) or who.email == approval.first:
+    if right is None or right.startswith(authority.MEMBER_OF) or _is_first(session, who, act, approval):
         return None
     return None if right == f"delegate of {approval.first}" else right
+
+
+def _is_first(session: Session, who: PersonRow, act: RemediationRow, approval: ApprovalRow) -> bool:
+    """Whether somebody decided the act: by address, or by Slack's own id, which stays when the address changes."""
+    decided = session.get_one(AttestationRow, act.attestation_id)
+    return who.email == approval.first or who.slack_id == decided.slack_id
 
 
 def _too_late(approval: ApprovalRow, act: RemediationRow) -> AlreadyAnswered | OutOfDate:

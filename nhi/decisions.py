@@ -163,6 +163,8 @@ def disable(
     asks for a step-up and there was none for this offer.
     """
     kind = RemediationKind.REVOKE if sessions_only else RemediationKind.DISABLE
+    if sessions_only and _credential(session, answering, credential_id).kind != "role":
+        raise BadAnswer(sentence("refusals.only_roles_have_sessions"), field="credential")
     _demand_step_up(session, answering, policy, now)
     return _plan(session, answering, kind, credential_id, also_claim, policy, now, scream_test=scream_test)
 
@@ -329,15 +331,6 @@ def undo(session: Session, answering: Answering, now: datetime) -> Answered:
     attestation = attest(session, answering, Verdict.UNDO, now)
     request_undo(session, answering.offer.remediation_id, by=answering.who.email, now=now)
     return answered(answering, attestation, answering.offer.remediation_id)
-
-
-def find_remediation(session: Session, start: str) -> RemediationRow:
-    """Return the remediation whose id starts so. Raises OutOfDate where there is none, or more than one."""
-    rows = session.scalars(select(RemediationRow).where(RemediationRow.id.startswith(start, autoescape=True)).limit(2))
-    found = list(rows) if start else []
-    if len(found) != 1:
-        raise OutOfDate(sentence("refusals.acts_start_so", several=bool(found), start=start))
-    return found[0]
 
 
 _UNDO_LEADS_TO = {

@@ -1,7 +1,8 @@
 """When nothing may be changed: windows of policy and events of a calendar. Pure; `now` is passed in.
 
-Each event of an iCalendar file (RFC 5545) freezes changes while it lasts, repeating ones each time. Free time
-(TRANSP:TRANSPARENT) and what was cancelled freeze nothing.
+Each event of an iCalendar file (RFC 5545) freezes changes while it lasts, repeating ones each time. What was cancelled
+freezes nothing, nor do hours marked as free time (TRANSP:TRANSPARENT); whole days do, since calendars mark those as
+free unless somebody says otherwise.
 """
 
 from __future__ import annotations
@@ -35,7 +36,19 @@ def parse(content: bytes) -> tuple[Any, ...]:
         raise BadCalendar(sentence("acts.calendar_other_format", error=type(error).__name__)) from None
     if not found or any(one.name != "VCALENDAR" for one in found):
         raise BadCalendar(sentence("acts.calendar_empty"))
+    for event in (event for calendar in found for event in calendar.walk("VEVENT")):
+        if _ends_too_soon(event):
+            raise BadCalendar(sentence("acts.calendar_backwards", name=event.get("SUMMARY")))
     return found
+
+
+def _ends_too_soon(event: Any) -> bool:
+    """Whether an event, which nothing would find while it lasts, has its end before its beginning."""
+    try:
+        begins, ends = event["DTSTART"].dt, event["DTEND"].dt
+        return bool(_instant(ends, timedelta(0)) < _instant(begins, timedelta(0)))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError):
+        return False  # it has no end of its own; or it cannot be read, which is told when it matters
 
 
 def by_calendar(calendars: Sequence[Any], now: datetime) -> str | None:
@@ -55,7 +68,8 @@ def by_calendar(calendars: Sequence[Any], now: datetime) -> str | None:
 
 
 def _freezes(event: Any) -> bool:
-    is_free = str(event.get("TRANSP", "OPAQUE")).upper() == "TRANSPARENT"
+    is_hours = isinstance(event.start, datetime)
+    is_free = is_hours and str(event.get("TRANSP", "OPAQUE")).upper() == "TRANSPARENT"
     return not is_free and str(event.get("STATUS", "")).upper() != "CANCELLED"
 
 

@@ -80,9 +80,10 @@ def own_names(policy: Policy) -> tuple[str, ...]:
 
 
 def answers_for_us(policy: Policy) -> str | None:
-    """Return the e-mail of who answers for this program: the first admin that has one, or the fallback."""
-    emails = [admin for admin in policy.people.admins if "@" in admin]
-    return emails[0] if emails else policy.owners.fallback
+    """Return who answers for this program: the first admin with an e-mail, the fallback, or an admin's Slack id."""
+    admins = policy.people.admins
+    emails = [admin for admin in admins if "@" in admin]
+    return emails[0] if emails else policy.owners.fallback or next(iter(admins), None)
 
 
 def is_same(principal: str, name: str) -> bool:

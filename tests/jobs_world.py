@@ -22,7 +22,7 @@ from demo.cloud import Cloud
 from demo.workspace import Workspace
 from jobs import ask, remediate, scan, work
 from jobs.program import Program, open_program
-from nhi import answers, cards, decisions
+from nhi import answers, cards, decisions, facts
 from nhi.answers import Answering
 from nhi.database import reading
 from nhi.escalation import AskStatus, Verdict
@@ -150,12 +150,16 @@ class World:
     # What people decide
 
     def pressed(self, session: Session, name: str, verdict: Verdict, by: str = "ana") -> Answering:
-        """Let somebody press a button of the card that asks about a user, as it would be drawn now."""
+        """Let somebody press a button on the question about a user, or beside one on what `/nhi whois` shows."""
         now, policy = self.clock(), self.program.policy()
         question = self.open_ask(session, name)
-        assert question is not None
-        shown = {"facts": cards.of_ask(session, question, policy, now), "blocks": []}
-        offer = cards.offer(session, shown, identity_id=question.identity_id, ask_id=question.id, now=now)
+        identity = session.scalars(select(IdentityRow).where(IdentityRow.name == name)).one()
+        if question is not None:
+            told = cards.of_ask(session, question, policy, now)
+        else:
+            told = {**facts.whois(session, identity.id, policy, now)[0], "can": [verdict.value]}
+        shown, about = {"facts": told, "blocks": []}, question.id if question else None
+        offer = cards.offer(session, shown, identity_id=identity.id, ask_id=about, now=now)
         assert offer is not None
         who = session.scalars(select(PersonRow).where(PersonRow.email == f"{by}@example.com")).one()
         return answers.begin(session, offer.id, verdict, slack_id=who.slack_id, policy=policy, now=now)

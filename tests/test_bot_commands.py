@@ -14,6 +14,7 @@ from bot import delivery
 from bot.server import Serving
 from demo.workspace import Workspace
 from nhi.database import Sessions, reading
+from nhi.escalation import Verdict
 from nhi.findings import FindingKind
 from nhi.policy import Policy
 from nhi.remediation import RemediationStatus
@@ -314,6 +315,9 @@ def test_undo_takes_the_beginning_of_an_acts_id_from_whoever_may(
     assert "taking it back" in said(workspace, "ana", f"/nhi undo {act_id[:8]}")["text"]
     with reading(sessions) as session:
         assert session.scalars(select(RemediationRow.status)).one() is RemediationStatus.UNDONE
+        attested = session.scalars(select(AttestationRow).where(AttestationRow.verdict == Verdict.UNDO)).one()
+        assert (attested.email, attested.authority) == ("ana@example.com", "owner")
+        assert attested.shown == {"command": f"/nhi undo {act_id[:8]}", "remediation": act_id}
 
 
 @on_sqlite

@@ -188,6 +188,17 @@ def test_free_time_and_what_was_cancelled_freeze_nothing(line: str) -> None:
     assert by(calendar("SUMMARY:x", "DTSTART:20261123T080000Z", "DTEND:20261123T100000Z", line)) is None
 
 
+def test_a_whole_day_freezes_also_where_the_calendar_marked_it_as_free_as_calendars_do_by_themselves() -> None:
+    day = ("SUMMARY:Launch", "DTSTART;VALUE=DATE:20261123", "DTEND;VALUE=DATE:20261124")
+    assert by(calendar(*day, "TRANSP:TRANSPARENT")) == "Launch"
+    assert by(calendar(*day, "TRANSP:TRANSPARENT", "STATUS:CANCELLED")) is None
+
+
+def test_a_calendar_with_an_event_that_ends_before_it_begins_is_not_trusted() -> None:
+    with pytest.raises(BadCalendar, match="ends before it begins: Sale"):
+        by(calendar("SUMMARY:Sale", "DTSTART:20261123T100000Z", "DTEND:20261123T080000Z"))
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"<html>", b"\xff\xfe", b"BEGIN:VEVENT\r\nEND:VEVENT\r\n", b"BEGIN:VCALENDAR"]
 )

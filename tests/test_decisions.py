@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from jobs import evidence
-from nhi import answers, authority, cards, decisions, ledger, reasons
+from nhi import acts_by_id, answers, authority, cards, decisions, ledger, reasons
 from nhi.answers import Answered, Answering
 from nhi.database import Sessions, reading
 from nhi.errors import AlreadyAnswered, BadAnswer, NhiError, NotAllowed, OutOfDate
@@ -729,10 +729,10 @@ def test_a_remediation_is_found_by_the_start_of_its_id(desk: Desk) -> None:
     assert planned is not None
 
     with reading(desk.sessions) as session:
-        assert decisions.find_remediation(session, planned[:6]).id == planned
+        assert acts_by_id.find(session, planned[:6]).id == planned
         for start in ("", "zz", "%", "_"):
             with pytest.raises(OutOfDate, match="No remediation starts"):
-                decisions.find_remediation(session, start)
+                acts_by_id.find(session, start)
 
 
 # -- what is kept ------------------------------------------------------------------------------------------------------

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from demo.workspace import Workspace
 from nhi import risk
 from nhi.policy import Policy, Source
+from nhi.providers import TellsItself
+from nhi.providers.gcp import connect
 from nhi.remediation import RemediationStatus
 from nhi.settings import Settings
 from nhi.tables import EvidenceRow
@@ -45,6 +51,37 @@ def test_it_lists_itself_with_who_answers_for_it_and_never_turns_itself_off(worl
     row = world.remediation(remediation_id)
     assert (row.status, row.because) == (RemediationStatus.REFUSED, "I run as it myself, so I never touch it.")
     assert (world.status(key_id), world.switched()) == ("Active", [])
+
+
+@on_sqlite
+@pytest.mark.parametrize(("admins", "whom"), [(("UDORA",), "UDORA"), ((), "")])
+def test_it_never_turns_itself_off_whether_or_not_anybody_is_named_who_answers_for_it(
+    world: World, admins: tuple[str, ...], whom: str
+) -> None:
+    (key_id,) = world.add_user("moto", 200, owner=None)
+    world.scan()
+    world.ask()
+    world.set_policy(f"[people]\nadmins = {json.dumps(admins)}\n")
+    world.scan()
+    (found,) = world.rows(EvidenceRow, source=risk.ITSELF)
+    assert found.points_to == whom
+    remediation_id = world.decide("moto", key_id, by="dora")
+    world.remediate()
+    assert world.remediation(remediation_id).because == "I run as it myself, so I never touch it."
+    assert world.status(key_id) == "Active"
+
+
+def test_in_google_cloud_it_is_who_policy_or_the_ambient_credentials_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    told = {"type": "service_account", "client_email": "a@p.iam.gserviceaccount.com", "private_key": pem.decode()}
+    (tmp_path / "key.json").write_text(json.dumps(told | {"token_uri": "https://localhost/token", "project_id": "p"}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
+    acting = "b@p.iam.gserviceaccount.com"
+    source = Source(provider="gcp", scope="projects/p", remediator_impersonate=acting)
+    assert connect(source).itself() == ["serviceAccount:a@p.iam.gserviceaccount.com", f"serviceAccount:{acting}"]
+    assert isinstance(connect(source), TellsItself)
 
 
 def test_the_roles_that_policy_names_are_its_own_in_every_account() -> None:

@@ -26,11 +26,12 @@ from demo.cloud_faults import Asked, Fault, refuse
 from demo.workspace import Workspace
 from jobs import holds, remediate
 from nhi.errors import NhiError, OutOfDate
+from nhi.escalation import Verdict
 from nhi.findings import FindingKind
 from nhi.identity import CredentialStatus
 from nhi.remediation import RemediationStatus
 from nhi.settings import Settings
-from nhi.tables import FindingRow, OwnerRow, RemediationRow
+from nhi.tables import DeliveryRow, FindingRow, OwnerRow, RemediationRow
 from tests.conftest import Clock, on_sqlite
 from tests.jobs_world import World, open_world, use_stand_in_aws
 
@@ -260,6 +261,24 @@ def test_a_doubt_stops_the_act_and_the_card_says_why(
     world.cloud.faults.clear()
     world.deliver()
     assert words.split(".")[0] in f"{world.messages('ana')[0]['blocks']}"
+
+
+@on_sqlite
+def test_who_decided_beside_any_question_is_told_that_it_was_not_done(world: World) -> None:
+    (key_id,) = world.add_user("ci-deploy", 200)
+    world.scan()
+    world.ask()
+    world.say("ci-deploy", Verdict.CLAIM, by="ana")
+    remediation_id = world.decide("ci-deploy", key_id)  # from `/nhi whois`: no card shows what comes of it
+    world.cloud.record_use(key_id, world.clock())
+    world.remediate()
+    because = world.remediation(remediation_id).because
+    (told,) = [row for row in world.rows(DeliveryRow, kind="notice") if row.recipient == "UANA"]
+    assert because
+    assert (
+        told.words["sentence"]
+        == f"What you asked for about AWS user ci-deploy in account 111122223333 was not done. {because}"
+    )
 
 
 @on_sqlite

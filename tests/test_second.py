@@ -20,7 +20,16 @@ from nhi.database import Sessions, reading
 from nhi.policy import Policy, parse
 from nhi.remediation import RemediationKind, RemediationStatus
 from nhi.settings import Settings
-from nhi.tables import ApprovalRow, AttestationRow, CredentialRow, DeliveryRow, EventRow, RemediationRow, StepUpRow
+from nhi.tables import (
+    ApprovalRow,
+    AttestationRow,
+    CredentialRow,
+    DeliveryRow,
+    EventRow,
+    PersonRow,
+    RemediationRow,
+    StepUpRow,
+)
 from tests.conftest import Clock, on_sqlite
 from tests.factories import make_ask, make_identity, make_key
 from tests.test_bot_actions import Json, told
@@ -141,6 +150,19 @@ def test_the_first_person_and_who_is_only_in_the_channel_cannot_be_the_second(de
         actor.click(asked, "nhi:agree")
         assert words in told(actor, words, "#security")["text"]
         actor.click(asked, "nhi:decline")
+    assert desk.status() is AWAITING
+
+
+@on_sqlite
+def test_the_first_person_stays_the_first_when_their_address_changes(desk: Desk) -> None:
+    people = desk.policy.people.model_copy(update={"admins": (*desk.policy.people.admins, "UANA")})
+    object.__setattr__(desk.policy, "people", people)
+    desk.disable(desk.enrol("ana"))
+    with desk.sessions.begin() as session:
+        session.get_one(PersonRow, "UANA").email = "ana.lima-berg@example.com"
+    ana, asked = desk.question("ana")
+    ana.click(asked, "nhi:agree")
+    assert "you were the first" in told(ana, "you were the first", "#security")["text"]
     assert desk.status() is AWAITING
 
 

@@ -180,6 +180,18 @@ class Gcp:
         except CannotSee as fault:
             return acts.gap(target, fault.reason)
 
+    def itself(self) -> Sequence[str]:
+        """Return the accounts that this program reads and acts as; of ambient credentials that tell none, nothing."""
+        emails: list[str] = []
+        for calls in (self._calls, self._acting):
+            try:
+                emails.append(calls.acts_as())
+            except CannotSee:
+                continue
+            finally:
+                calls.close()
+        return [f"serviceAccount:{email}" for email in dict.fromkeys(filter(None, emails))]
+
     def disable(self, target: Target) -> None:
         acts.switch(self._acting, self._calls, target, CredentialStatus.INACTIVE)
 

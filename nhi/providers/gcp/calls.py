@@ -19,7 +19,7 @@ from typing import Any
 import google.auth
 from google.auth import credentials, impersonated_credentials
 from google.auth.exceptions import GoogleAuthError
-from google.auth.transport.requests import AuthorizedSession
+from google.auth.transport.requests import AuthorizedSession, Request
 from requests import RequestException, Response
 from requests.adapters import HTTPAdapter
 
@@ -29,6 +29,7 @@ from nhi.words import sentence
 
 AT_ONCE = 16  # calls in flight
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+_MACHINES_OWN = "default"  # what a machine's own account is called until it was first asked for
 _PATIENCE = (5.0, 30.0)  # seconds to connect, and between two bytes of an answer
 _ATTEMPTS = 6
 _BACK_OFF = 0.5  # seconds before the second attempt, doubled before each further one
@@ -112,7 +113,13 @@ class Calls:
         """Return the e-mail of the account that asks; "": it is not known here. Raises CannotSee."""
         if self._impersonate is not None:
             return self._impersonate
-        told = str(getattr(self._open().credentials, "service_account_email", None) or "")
+        ambient = self._open().credentials
+        if getattr(ambient, "service_account_email", None) == _MACHINES_OWN:
+            try:
+                ambient.refresh(Request())  # type: ignore[no-untyped-call, unused-ignore]
+            except GoogleAuthError as error:
+                raise CannotSee(type(error).__name__, "the machine's own account", passing=True) from None
+        told = str(getattr(ambient, "service_account_email", None) or "")
         return told if "@" in told else ""
 
     def pages(self, action: str, url: str, **query: Any) -> Iterator[dict[str, Any]]:

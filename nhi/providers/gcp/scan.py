@@ -221,7 +221,6 @@ class Scan:
             api_keys=self._bound.get(account.email, ()),
             trust=self.bindings.trusting(
                 account.project,
-                account.place.project,
                 (account.email, account.unique_id),
                 (*account.place.folders, account.place.organization),
             ),

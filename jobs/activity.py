@@ -6,8 +6,9 @@ nothing twice and loses nothing. One worker at a time reads.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from nhi.errors import PolicyError
 from nhi.identity import Aspect, Gap, Identity
 from nhi.places import Places
 from nhi.policy import Policy, Source
+from nhi.policy_activity import LOOKUP, store_of
 from nhi.profiles import EVENTS, FILES, Seen
 from nhi.profiles import name_in_trail as name_in_trail
 from nhi.providers import Batch, Connect, Provider, Reading, SpansAccounts, TellsActivity
@@ -30,6 +32,7 @@ from nhi.records import identity_of, storable
 from nhi.tables import ActivityGapRow, IdentityRow, new_id
 
 TOGETHER = 100_000  # events a transaction; of a busy day that is about a minute's reading
+_ACCOUNT = re.compile(r"/(\d{12})/CloudTrail/")
 LONGEST = timedelta(minutes=20)  # of one reading; what is left is read next time
 
 
@@ -92,7 +95,7 @@ def read_source(sessions: Sessions, source: Source, connect: Connect, policy: Po
         tally.gaps.append(_gap(provider, str(error)))
         places = Places(None)
     try:
-        _Reader(sessions, provider, places, policy, now, tally).read()
+        _Reader(sessions, source, provider, places, policy, now, tally).read()
     finally:
         places.close()
     with sessions.begin() as session:
@@ -110,7 +113,14 @@ class _Reader:
     """One reading of one source."""
 
     def __init__(
-        self, sessions: Sessions, provider: Provider, places: Places, policy: Policy, now: datetime, tally: Tally
+        self,
+        sessions: Sessions,
+        source: Source,
+        provider: Provider,
+        places: Places,
+        policy: Policy,
+        now: datetime,
+        tally: Tally,
     ) -> None:
         self._sessions = sessions
         self._provider = provider
@@ -121,10 +131,14 @@ class _Reader:
         self._book = DayBook()
         self._positions: dict[str, dict[str, str]] = {}
         with reading(sessions) as session:
-            self._identities = _identities(session, provider, source_wide=_tells_of_others(policy))
-            self._wanted = {name_in_trail(one) for one in self._identities}
-            self._seen = Seen(session, self._label)
+            wide = _tells_of_others(policy)
             self._known = profiles.positions(session)
+            elsewhere = _read_elsewhere(source, policy, self._known)
+            self._is_read_elsewhere = not isinstance(provider, SpansAccounts) and provider.account in elsewhere
+            known = _identities(session, provider, source_wide=wide)
+            self._identities = [one for one in known if one.account not in elsewhere]
+            self._wanted = {name_in_trail(one) for one in self._identities}
+            self._seen = Seen(session, self._label, beside=f"{provider.name}/" if wide else None)
 
     @property
     def _label(self) -> str:
@@ -132,6 +146,8 @@ class _Reader:
 
     def read(self) -> None:
         assert isinstance(self._provider, TellsActivity)
+        if self._is_read_elsewhere:
+            return
         ends_at = time.monotonic() + LONGEST.total_seconds()
         going = Reading(
             positions=self._known,
@@ -178,6 +194,16 @@ class _Reader:
 def _tells_of_others(policy: Policy) -> bool:
     """Whether a source's trail may tell of accounts of other sources: an organisation's bucket or event data store."""
     return any(source.activity not in (None, "lookup", "logs", "off") for source in policy.sources)
+
+
+def _read_elsewhere(source: Source, policy: Policy, known: Mapping[str, Mapping[str, str]]) -> set[str]:
+    """Return the accounts whose log files another source reads: LookupEvents would tell the same, and less, again."""
+    if source.provider != "aws" or source.activity not in (None, LOOKUP):
+        return set()
+    stores = {store_of(other.activity) for other in policy.sources if other.activity is not None}
+    found = (place.partition("|") for place in known)
+    folders = (folder for store, _, folder in found if store in stores)
+    return {account[1] for folder in folders if (account := _ACCOUNT.search(folder)) is not None}
 
 
 def _identities(session: Session, provider: Provider, *, source_wide: bool) -> list[Identity]:

@@ -64,6 +64,13 @@ def bucket_of(value: str) -> tuple[str, str] | None:
     return (found[1], (found[2] or "").strip("/")) if found else None
 
 
+def store_of(value: str) -> str | None:
+    """Return the name of the place of log files, as positions in it begin; None: it is no bucket and no folder."""
+    if (bucket := bucket_of(value)) is not None:
+        return "s3://" + "/".join(filter(None, bucket))
+    return f"file:{folder}" if (folder := folder_of(value)) is not None else None
+
+
 def folder_of(value: str) -> Path | None:
     """Return the folder; None: it is none."""
     found = _FOLDER.fullmatch(value)

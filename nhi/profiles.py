@@ -19,7 +19,7 @@ from nhi.policy_activity import Activity
 from nhi.tables import ActivityPositionRow, ActivityProfileRow, ActivitySeenRow, IdentityRow, LearnedRow, new_id
 
 EVENTS, FILES = "events", "files"
-REMEMBERED = {EVENTS: 1_000_000, FILES: 200_000}  # the newest of a source: 8 bytes each
+REMEMBERED = {EVENTS: 1_000_000, FILES: 1_000_000}  # the newest of a source: 8 bytes each
 _TOGETHER = 400  # rows a query
 _WEEK = 7
 
@@ -32,12 +32,16 @@ def digest(text: str) -> int:
 class Seen:
     """Which events and files of a source were read, as far as is remembered: nothing of those is counted again."""
 
-    def __init__(self, session: Session, source: str) -> None:
+    def __init__(self, session: Session, source: str, *, beside: str | None = None) -> None:
+        """Read what is remembered of a source, and of those whose names begin with `beside`: they may tell the same."""
         self._source = source
+        self._written_at: datetime | None = None
         self._known: dict[str, set[int]] = {EVENTS: set(), FILES: set()}
         self._fresh: dict[str, array[int]] = {EVENTS: array("Q"), FILES: array("Q")}
-        rows = select(ActivitySeenRow.what, ActivitySeenRow.digests).where(ActivitySeenRow.source == source)
-        for what, digests in session.execute(rows):
+        theirs = ActivitySeenRow.source == source
+        if beside is not None:
+            theirs |= ActivitySeenRow.source.startswith(beside, autoescape=True)
+        for what, digests in session.execute(select(ActivitySeenRow.what, ActivitySeenRow.digests).where(theirs)):
             found = array("Q")
             found.frombytes(digests)
             self._known[what].update(found)
@@ -64,7 +68,7 @@ class Seen:
                     id=new_id(),
                     source=self._source,
                     what=what,
-                    read_at=now,
+                    read_at=self._next(now),
                     number=len(fresh),
                     digests=fresh.tobytes(),
                 )
@@ -72,6 +76,12 @@ class Seen:
                 session.flush()
                 self._forget(session, what)
                 self._fresh[what] = array("Q")
+
+    def _next(self, now: datetime) -> datetime:
+        """Return now, or the moment after what was written last: the order of writing is the order of forgetting."""
+        after = self._written_at + timedelta(microseconds=1) if self._written_at else now
+        self._written_at = max(now, after)
+        return self._written_at
 
     def _forget(self, session: Session, what: str) -> None:
         rows = session.execute(

@@ -19,6 +19,7 @@ from nhi.policy import Source
 from nhi.policy_activity import Activity
 from nhi.providers import Batch, Reading
 from nhi.providers.aws import Aws, lake, trail_files
+from nhi.providers.aws.calls import CannotSee
 from nhi.providers.aws.cloudtrail import records, use_of
 from nhi.providers.gcp import Gcp
 from tests.gcp_fake import Account, Google
@@ -164,6 +165,70 @@ def test_a_broken_file_is_a_gap_and_stops_no_other(folder: Path) -> None:
     assert "event-52" in read.once(trail_files.read(trail_files.Folder(folder), read.going, LIMITS, NOW))
     assert [gap.reason.partition(":")[0] for gap in read.gaps] == ["Unreadable", "Unreadable"]
     assert {gap.hides for gap in read.gaps} == {frozenset({Aspect.ACTIVITY})}
+
+
+class Flaky(trail_files.Folder):
+    """A folder of which some days cannot be read, and that ends a reading after so many files."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.faults: dict[str, CannotSee] = {}  # by day: "2026/11/23"
+        self.left = 1000
+
+    def read(self, name: str) -> Iterator[bytes]:
+        for day, fault in self.faults.items():
+            if day in name:
+                raise fault
+        self.left -= 1
+        return super().read(name)
+
+
+def test_what_could_not_be_read_is_tried_again_and_a_gap_until_then(tmp_path: Path) -> None:
+    def write(day: datetime, *numbers: int) -> None:
+        for number in numbers:
+            path = tmp_path / name_of(day, number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file_of(event(number, day)))
+
+    def once(now: datetime) -> list[str]:
+        store.left = 1000
+        return read.once(trail_files.read(store, read.going, LIMITS, now))
+
+    days = [NOW - timedelta(days=back) for back in range(4)]
+    for number, day in enumerate(days):
+        write(day, 2 * number, 2 * number + 1)
+    read, store = Read(), Flaky(tmp_path)
+    store.faults = {f"{days[2]:%Y/%m/%d}": CannotSee("SlowDown", "s3:GetObject", passing=True)}
+    assert once(NOW) == ["event-0", "event-1", "event-2", "event-3", "event-6", "event-7"]
+    assert [gap.reason.partition(":")[0] for gap in read.gaps] == ["SlowDown"]
+    store.faults = {}
+    assert once(NOW + timedelta(minutes=15)) == ["event-4", "event-5"]
+    later = [NOW + timedelta(days=ahead) for ahead in (1, 2)]
+    for number, day in enumerate(later):
+        write(day, 10 + number)
+        store.faults[f"{day:%Y/%m/%d}"] = CannotSee("AccessDenied", "kms:Decrypt", passing=False)
+        assert once(day) == []
+        assert read.gaps
+    store.faults = {}
+    assert once(later[1] + timedelta(minutes=15)) == ["event-10", "event-11"]
+    assert once(later[1] + timedelta(minutes=30)) == []
+    assert not read.gaps
+
+
+def test_a_day_of_the_past_goes_on_where_its_reading_ended_and_is_not_kept_file_by_file(tmp_path: Path) -> None:
+    for number in range(12):
+        path = tmp_path / name_of(NOW - timedelta(days=number % 4), number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file_of(event(number)))
+    read, store, told = Read(), Flaky(tmp_path), list[str]()
+    while len(told) < 12:
+        store.left = 2
+        going = Reading(positions=read.positions, is_read=lambda name: name in read.files, ends=lambda: store.left <= 0)
+        found = read.once(trail_files.read(store, going, LIMITS, NOW))
+        assert found
+        told += found
+    assert sorted(told) == sorted(f"event-{number}" for number in range(12))
+    assert len(read.files) == 3  # of today
 
 
 def test_a_file_that_unpacks_to_more_than_there_is_room_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,9 @@ class Trail:
     api_calls: Mapping[str, int] = {}
     activity_coverage = "A made-up trail."
 
-    def __init__(self, batches: Sequence[Sequence[Use]], breaks: Sequence[int]) -> None:
+    place = "a place"
+
+    def __init__(self, batches: Sequence[Sequence[Use]], breaks: Sequence[int] = ()) -> None:
         self.batches = batches
         self.breaks = list(breaks)
 
@@ -43,12 +45,12 @@ class Trail:
         return iter(())
 
     def activity(self, identities: Any, reading: Reading, limits: Activity, *, now: datetime) -> Iterator[Batch | Gap]:
-        start = int(reading.positions.get("a place", {}).get("next", 0))
+        start = int(reading.positions.get(self.place, {}).get("next", 0))
         stop = self.breaks.pop(0) if self.breaks else None
         for number in range(max(start - 1, 0), len(self.batches)):  # with an overlap, as real readings have
             if stop is not None and number >= stop:
                 raise ConnectionError("the machine went away")
-            yield Batch(place="a place", uses=self.batches[number], position={"next": str(number + 1)})
+            yield Batch(place=self.place, uses=self.batches[number], position={"next": str(number + 1)})
 
 
 def test_an_event_counts_once_wherever_a_reading_dies(
@@ -67,6 +69,26 @@ def test_an_event_counts_once_wherever_a_reading_dies(
     with sessions() as session:
         assert session.scalar(select(func.sum(ActivityProfileRow.events))) == 72
         assert session.scalars(select(ActivityPositionRow.position)).all() == [{"next": "12"}]
+
+
+@on_sqlite
+def test_an_event_counts_once_where_two_sources_tell_of_an_account(sessions: Sessions) -> None:
+    bucket, lookups = Source(activity="s3://org-trail/logs"), Source()
+    policy = Policy(sources=(bucket, lookups))
+    with sessions.begin() as session:
+        make_identity(session, key="AIDA1", account=Trail.account)
+    its_own, organizations = (Trail([[use(MIDNIGHT + at) for at in range(6)]]) for _ in range(2))
+    organizations.account = "999999999999"
+    organizations.place = f"s3://org-trail/logs|AWSLogs/o-1/{Trail.account}/CloudTrail/eu-west-1/"
+
+    def read(source: Source, trail: Trail) -> int:
+        return activity.read_source(sessions, source, lambda _: trail, policy, NOW).events
+
+    assert read(lookups, its_own) == 6
+    assert read(bucket, organizations) == 0
+    its_own.batches = organizations.batches = [[], [use(MIDNIGHT + 60)]]
+    assert read(lookups, its_own) == 0  # its log files are read by the other
+    assert read(bucket, organizations) == 1
 
 
 @on_sqlite
@@ -98,7 +120,14 @@ def test_only_the_newest_ids_are_remembered(sessions: Sessions, monkeypatch: pyt
             assert all(seen.is_new(EVENTS, f"{batch}-{number}") for number in range(50))
             assert not seen.is_new(EVENTS, f"{batch}-0")
             seen.write(session, NOW + timedelta(minutes=batch))
+    with sessions.begin() as session:
+        whole = Seen(session, "aws/2")
+        for batch in range(20):
+            assert all(whole.is_new(EVENTS, f"{batch}-{number}") for number in range(50))
+            whole.write(session, NOW)  # all in one run
     with sessions() as session:
-        assert session.scalar(select(func.count()).select_from(ActivitySeenRow)) == 2
+        newest = Seen(session, "aws/2")
+        assert [newest.holds(EVENTS, f"{batch}-7") for batch in (0, 17, 18, 19)] == [False, False, True, True]
+        assert session.scalar(select(func.count()).select_from(ActivitySeenRow)) == 4
         again = Seen(session, "aws/1")
         assert [again.holds(EVENTS, f"{batch}-7") for batch in range(5)] == [False, False, False, True, True]

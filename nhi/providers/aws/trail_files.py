@@ -1,13 +1,15 @@
 """Activity by CloudTrail's log files, in a bucket or in a folder that somebody copies them to.
 
 Files lie by account, region and day. Today is read first and again each time; then the days before it, back to where
-policy says. Which files were read is remembered by name, so a file that comes late is read, and none is read twice.
+policy says. Which files of new days were read is remembered by name, so a file that comes late is read, and none is
+read twice. A day of which a file could not be read is tried again each time, and is a gap until it could.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +25,8 @@ from nhi.words import sentence
 LATE = timedelta(hours=6)  # into a new day, the day before is looked at again for as long
 LARGEST = 200_000_000  # bytes of one file, unpacked; CloudTrail's own are far smaller
 _CHUNK = 1 << 20
+_REFUSALS = 3  # days of a region that are refused in one reading before it goes on with what else there is
+_QUARTER = 900  # seconds
 _DEEPEST = 3  # AWSLogs / organisation / account
 
 
@@ -106,10 +110,17 @@ class Folder:
 def read(store: Store, going: Reading, limits: Activity, now: datetime) -> Iterator[Batch | Gap]:
     """Yield the events of files that were not read before, a file at a time; a gap for what could not be read."""
     try:
-        for region in _regions(store):
-            yield from _read_region(store, region, going, limits, now)
+        regions = _regions(store)
     except CannotSee as fault:
         yield _gap(store, fault.reason)
+        return
+    for region in regions:
+        try:
+            yield from _Region(store, region, going, limits, now).read()
+        except CannotSee as fault:
+            yield _gap(store, fault.reason)
+        if going.ends():
+            return
 
 
 def _gap(store: Store, reason: str) -> Gap:
@@ -129,49 +140,133 @@ def _regions(store: Store) -> list[str]:
     return found
 
 
-def _read_region(store: Store, region: str, going: Reading, limits: Activity, now: datetime) -> Iterator[Batch | Gap]:
-    """Read what is new of one region. Of its position, `since` is the oldest day that was read whole."""
-    place = f"{store.name}|{region}"
-    known = going.positions.get(place, {})
-    until = date.fromisoformat(known["until"]) if "until" in known else now.date()
-    since = date.fromisoformat(known["since"]) if "since" in known else now.date()
-    oldest = (now - limits.history).date()
-    again = (now - LATE).date()
-    newer = [now.date() - timedelta(days=back) for back in range((now.date() - min(until, again)).days + 1)]
-    older = [since - timedelta(days=back) for back in range(1, max((since - oldest).days, 0) + 1)]
-    for day in newer:
-        yield from _read_day(store, region, day, going, {"until": until.isoformat(), "since": since.isoformat()})
-        if going.ends():
-            return
-    until = now.date()
-    yield Batch(place=place, uses=(), position={"until": until.isoformat(), "since": since.isoformat()})
-    for day in older:
-        yield from _read_day(store, region, day, going, {"until": until.isoformat(), "since": since.isoformat()})
-        if going.ends():
-            return
-        since = day
-        yield Batch(place=place, uses=(), position={"until": until.isoformat(), "since": since.isoformat()})
+@dataclass
+class _Progress:
+    """How far one region was read. Of days before these, nothing is remembered file by file: they come in order."""
+
+    until: date  # the newest day that was looked at
+    since: date  # the oldest day that was read to its end
+    again: set[date]  # days of which something could not be read: they are tried at each reading
+    after: str = ""  # of the day before `since`, the last file that was read; "": none yet
+
+    @property
+    def position(self) -> Mapping[str, str]:
+        told = {"until": self.until.isoformat(), "since": self.since.isoformat(), "after": self.after}
+        return told | {"again": " ".join(day.isoformat() for day in sorted(self.again))}
 
 
-def _read_day(
-    store: Store, region: str, day: date, going: Reading, position: Mapping[str, str]
-) -> Iterator[Batch | Gap]:
-    for name in store.files(f"{region}{day:%Y/%m/%d}/"):
-        if going.is_read(name) or not name.endswith((".json.gz", ".json")):
-            continue
-        if going.ends():
-            return
-        try:
-            uses = uses_of(unpacked(store.read(name)))
-        except CannotSee as fault:
-            yield _gap(store, fault.reason)
-            if not fault.passing:
+def _progress(known: Mapping[str, str], today: date) -> _Progress:
+    return _Progress(
+        until=date.fromisoformat(known.get("until") or today.isoformat()),
+        since=date.fromisoformat(known.get("since") or today.isoformat()),
+        again={date.fromisoformat(day) for day in known.get("again", "").split()},
+        after=known.get("after", ""),
+    )
+
+
+class _Region:
+    """One reading of one region: the days since the last one, those that could not be read whole, then the past."""
+
+    def __init__(self, store: Store, region: str, going: Reading, limits: Activity, now: datetime) -> None:
+        self._store = store
+        self._region = region
+        self._place = f"{store.name}|{region}"
+        self._going = going
+        self._now = now
+        self._oldest = (now - limits.history).date()
+        self._at = _progress(going.positions.get(self._place, {}), now.date())
+        self._at.again = {day for day in self._at.again if day >= self._oldest}
+        self._told: set[str] = set()  # reasons of gaps: a thousand files fail for the same one
+        self._refused = 0  # days
+
+    def read(self) -> Iterator[Batch | Gap]:
+        at, today = self._at, self._now.date()
+        first = min(at.until, (self._now - LATE).date())
+        newer = [today - timedelta(days=back) for back in range((today - first).days + 1)]
+        again = self._in_turn(at.again - set(newer))
+        for day in [*newer, *again]:
+            if day in newer or self._refused < _REFUSALS:
+                yield from self._read_again(day)
+            if self._going.ends():
                 return
-            continue
+        at.until, self._refused = today, 0
+        yield self._batch()
+        while at.since > self._oldest and self._refused < _REFUSALS:
+            day = at.since - timedelta(days=1)
+            if day not in at.again:
+                yield from self._read_past(day)
+            if self._going.ends():
+                return
+            at.since, at.after = day, ""
+            yield self._batch()
+
+    def _in_turn(self, days: set[date]) -> list[date]:
+        """Return days with another one first at each reading: some may be refused for ever, and others not."""
+        ordered = sorted(days, reverse=True)
+        first = int(self._now.timestamp() // _QUARTER) % len(ordered) if ordered else 0
+        return ordered[first:] + ordered[:first]
+
+    def _read_again(self, day: date) -> Iterator[Batch | Gap]:
+        """Read what is new of a day of which each file that was read is remembered."""
+        failed = False
+        for name in self._files(day):
+            if self._going.is_read(name):
+                continue
+            if self._going.ends():
+                return
+            uses, refused = yield from self._read_file(name)
+            if uses is None:
+                failed = True
+                self._at.again.add(day)
+                yield self._batch()
+                if refused:
+                    return
+            else:
+                yield self._batch(uses, name)
+        if not failed:
+            self._at.again.discard(day)
+            if day == self._at.since - timedelta(days=1):
+                self._at.since, self._at.after = day, ""
+
+    def _read_past(self, day: date) -> Iterator[Batch | Gap]:
+        """Read a day's files one after the other. Once one fails, all of the day are remembered by name."""
+        passed: list[str] = []
+        for name in self._files(day):
+            if name > self._at.after and not self._going.is_read(name):
+                if self._going.ends():
+                    return
+                uses, refused = yield from self._read_file(name)
+                if uses is None:
+                    known = () if day in self._at.again else tuple(passed)
+                    self._at.again.add(day)
+                    yield self._batch((), *known)
+                    if refused:
+                        return
+                    continue
+                self._at.after = name
+                yield self._batch(uses, *((name,) if day in self._at.again else ()))
+            passed.append(name)
+
+    def _files(self, day: date) -> Iterator[str]:
+        names = self._store.files(f"{self._region}{day:%Y/%m/%d}/")
+        return (name for name in names if name.endswith((".json.gz", ".json")))
+
+    def _read_file(self, name: str) -> Generator[Gap, None, tuple[list[Use] | None, bool]]:
+        """Return a file's uses (none where it is broken; None: to be tried again), and whether it was refused."""
+        try:
+            return uses_of(unpacked(self._store.read(name))), False
+        except CannotSee as fault:
+            self._refused += not fault.passing
+            if fault.reason not in self._told:
+                self._told.add(fault.reason)
+                yield _gap(self._store, fault.reason)
+            return None, not fault.passing
         except ValueError as error:
-            yield _gap(store, f"Unreadable: {name.rpartition('/')[2]} ({error})")
-            uses = []
-        yield Batch(place=f"{store.name}|{region}", uses=uses, position=position, files=(name,))
+            yield _gap(self._store, f"Unreadable: {name.rpartition('/')[2]} ({error})")
+            return [], False
+
+    def _batch(self, uses: Sequence[Use] = (), *files: str) -> Batch:
+        return Batch(place=self._place, uses=uses, position=self._at.position, files=files)
 
 
 def uses_of(text: str) -> list[Use]:

@@ -98,6 +98,8 @@ def read_source(sessions: Sessions, source: Source, connect: Connect, policy: Po
         _Reader(sessions, source, provider, places, policy, now, tally).read()
     finally:
         places.close()
+    if places.fault is not None:
+        tally.gaps.append(_gap(provider, places.fault))
     with sessions.begin() as session:
         _write_gaps(session, provider, tally.gaps, now)
         tally.folded = profiles.fold_old(session, policy.activity, now)

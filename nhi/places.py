@@ -12,6 +12,9 @@ from maxminddb import InvalidDatabaseError
 
 from nhi.activity import Place
 from nhi.errors import PolicyError
+from nhi.words import sentence
+
+_STRANGE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError)  # data of no known shape
 
 
 class Places:
@@ -21,6 +24,7 @@ class Places:
         """Open the file. Raises PolicyError where it cannot be read, or tells no countries."""
         self._reader: geoip2.database.Reader | None = None
         self._by_city = False
+        self.fault: str | None = None  # why the file could not tell of some address; None: it could tell of each
         if path is not None:
             try:
                 self._reader = geoip2.database.Reader(path)
@@ -45,12 +49,14 @@ class Places:
             found: Any = self._reader.city(address) if self._by_city else self._reader.country(address)
         except (AddressNotFoundError, ValueError):
             return None
+        except (InvalidDatabaseError, *_STRANGE) as error:
+            self.fault = self.fault or sentence("clouds.gap_countries_broken", address=address, error=error)
+            return None
         code = found.country.iso_code
         if not code:
             return None
-        if self._by_city and found.location.latitude is not None:
-            return Place(code, found.location.latitude, found.location.longitude)
-        return Place(code)
+        latitude, longitude = (found.location.latitude, found.location.longitude) if self._by_city else (None, None)
+        return Place(code) if latitude is None or longitude is None else Place(code, latitude, longitude)
 
     def close(self) -> None:
         if self._reader is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from nhi.permissions import says
 from nhi.policy import Policy, Source, parse
 from nhi.policy_activity import Activity
 from nhi.powers import Power, powers
-from nhi.providers import Count, Memory, Reading, Rotates, SpansAccounts, Target, providers
+from nhi.providers import Batch, Count, Memory, Reading, Rotates, SpansAccounts, Target, providers
 from nhi.providers.aws import Aws, connect, others
 from nhi.providers.aws.organization import Organization as Provider
 from nhi.rotation import Place
@@ -181,6 +181,27 @@ class TestAnOrganization:
             if not isinstance(one, Gap)
         ]
         assert {one.place.split("/")[1] for one in batches} == {cloud.account for cloud in organization.clouds}
+
+    def test_where_time_is_short_each_account_has_its_turn_and_the_others_are_gaps(
+        self, organization: Organization
+    ) -> None:
+        provider = opened(organization)
+        identities = [*seen_by(provider)[0].values()]
+        accounts = {one.account for one in identities}
+        positions: dict[str, Mapping[str, str]] = {}
+        read, batches = list[str](), list[Batch]()
+        for turn in range(4):
+            batches.clear()
+            reading = Reading(positions=dict(positions), is_read=lambda _: False, ends=lambda: bool(batches))
+            limits, now, gaps = Activity(regions=("us-east-1",)), NOW + timedelta(hours=turn), list[Gap]()
+            for one in provider.activity(identities, reading, limits, now=now):
+                gaps.append(one) if isinstance(one, Gap) else batches.append(one)
+            positions |= {one.place: one.position for one in batches}
+            (account,) = {one.place.split("/")[1] for one in batches}
+            read.append(account)
+            assert {gap.scope for gap in gaps} == {f"aws/{other}" for other in accounts - {account}}
+        assert set(read[:3]) == accounts
+        assert read[3] == read[0]
 
     def test_the_count_is_that_of_all_accounts(self, organization: Organization) -> None:
         counts = {one.kind: one.number for one in opened(organization).counts() if isinstance(one, Count)}

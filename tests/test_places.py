@@ -32,6 +32,16 @@ def test_an_address_is_where_the_file_says(city_file: Path) -> None:
     assert Place("IE", 53.34, -6.26).mark == "IE:53,-6"
 
 
+def test_a_file_that_is_broken_within_tells_nothing_of_that_address_and_is_said(city_file: Path) -> None:
+    whole = city_file.read_bytes()
+    at = whole.index(b"country") - 1
+    city_file.write_bytes(whole[: at - 1] + b"\x20\xff" + whole[at + 1 :])  # a pointer to nowhere
+    places = Places(city_file)
+    assert [places.of(f"198.51.100.{number}") for number in (7, 8)] == [None, None]
+    assert (places.fault or "").startswith("UnreadableCountries: ")
+    places.close()
+
+
 def test_a_file_of_countries_tells_no_degrees(tmp_path: Path) -> None:
     path = tmp_path / "country.mmdb"
     mmdb_file.write(path, {"198.51.100.0/24": DUBLIN}, kind="GeoLite2-Country")

@@ -160,10 +160,23 @@ class Organization:
             plain = {"organization": False, "role_name": None, "remediator_role_name": None}
             yield from Aws(self._source.model_copy(update=plain)).activity(identities, reading, limits, now=now)
             return
-        for member, theirs in self._by_account(identities):
+        for member, theirs in self._longest_unread_first(identities, reading):
             if reading.ends():
-                return
-            yield from member.activity(theirs, reading, limits, now=now)
+                scope = scope_of("aws", theirs[0].account)
+                yield Gap(scope=scope, reason=sentence("clouds.aws_gap_no_time"), hides=frozenset({Aspect.ACTIVITY}))
+            else:
+                yield from member.activity(theirs, reading, limits, now=now)
+
+    def _longest_unread_first(
+        self, identities: Iterable[Identity], reading: Reading
+    ) -> list[tuple[Aws, list[Identity]]]:
+        """Return the accounts by when they were read last: where time is short, each has its turn."""
+        read: dict[str, str] = {}
+        for place, position in reading.positions.items():
+            account, until = place.split("/")[1:2], position.get("until", "")
+            if place.startswith("aws/") and account:
+                read[account[0]] = min(until, read.get(account[0], until))
+        return sorted(self._by_account(identities), key=lambda one: read.get(one[1][0].account, ""))
 
     def counts(self) -> Iterator[Count | Gap]:
         """Yield the sum over all accounts; where one cannot be counted, a gap, and the sum of the others."""

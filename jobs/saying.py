@@ -15,7 +15,7 @@ from bot import delivery
 from bot.messages import OF_OTHERS
 from jobs import candidates, claims, people
 from jobs.asking import Case, Due
-from nhi import facts, ledger, patience
+from nhi import answers, facts, ledger, patience
 from nhi.escalation import AskStatus
 from nhi.findings import FindingStatus
 from nhi.policy import Policy
@@ -145,6 +145,7 @@ def _remind(session: Session, case: Case, now: datetime) -> int:
     case.ask.reminders += 1
     case.ask.last_step_at = now
     session.flush()
+    answers.redraw(session, case.ask.id)  # who has it already must not read of a step that is over as one to come
     facts_of = {"ask": case.ask.id, "number": case.ask.reminders}
     ledger.record(session, "owner.reminded", now=now, identity_id=case.identity_id, facts=facts_of)
     return case.ask.reminders
@@ -166,6 +167,7 @@ def _step_up(session: Session, case: Case, rung: str, reached: bool, now: dateti
     if reached:  # else the next rung is not kept waiting
         case.ask.last_step_at = now
     session.flush()
+    answers.redraw(session, case.ask.id)
     facts_of = {"ask": case.ask.id, "to": rung, "reached": reached}
     ledger.record(session, "finding.escalated", now=now, identity_id=case.identity_id, facts=facts_of)
 

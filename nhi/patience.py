@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from nhi import days, ledger
+from nhi import answers, days, ledger
 from nhi.errors import NotAllowed
 from nhi.escalation import AskStatus
 from nhi.findings import FindingStatus
@@ -94,14 +94,16 @@ def wake(session: Session, now: datetime) -> int:
     asleep = select(FindingRow).where(FindingRow.status == FindingStatus.SNOOZED)
     rows = [row for row in session.scalars(asleep) if snooze_of(session, row.identity_id, now) is None]
     asked = (
-        select(AskFindingRow.finding_id)
+        select(AskFindingRow.finding_id, AskFindingRow.ask_id)
         .join(AskRow, AskRow.id == AskFindingRow.ask_id)
         .where(AskRow.status == AskStatus.OPEN, AskFindingRow.finding_id.in_([row.id for row in rows]))
     )
-    open_questions = set(session.scalars(asked)) if rows else set()
+    open_questions = {row.finding_id: row.ask_id for row in session.execute(asked)} if rows else {}
     for row in rows:
         row.status = FindingStatus.ASKED if row.id in open_questions else FindingStatus.OPEN
     session.flush()
+    for ask_id in sorted(set(open_questions.values())):
+        answers.redraw(session, ask_id)  # its copies still say until when it is put off
     return len(rows)
 
 

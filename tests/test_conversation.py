@@ -250,6 +250,20 @@ def test_nobody_gets_two_messages_with_questions_on_one_day(office: Office) -> N
     assert len(office.messages("bea")) == 2
 
 
+def test_every_copy_tells_of_the_steps_that_are_still_to_come(office: Office) -> None:
+    office.told("ana", manager="bea@example.com")
+    office.has("ana", "ci-deploy")
+    office.tick()
+    for _ in range(4):  # reminded, reminded, and then to their manager
+        office.tick(days=1)
+        (what_follows,) = {notes(message)[-2] for message in office.messages("ana")}
+    assert "It already went to your manager" in what_follows
+
+
+def notes(message: Json) -> list[str]:
+    return [block["elements"][0]["text"] for block in message["blocks"] if block["type"] == "context"]
+
+
 def test_a_manager_hears_of_all_who_are_silent_in_one_message(office: Office) -> None:
     for handle in ("ana", "dora"):
         office.told(handle, manager="bea@example.com")
@@ -326,6 +340,7 @@ def test_a_snooze_leaves_a_thing_alone_until_it_ends_and_security_sees_it(office
         assert office.tick(days=1).reminded == 0
     assert office.tick(days=1).skipped == {"asked, waiting for the answer": 1}, "the patience begins anew"
     assert office.status() == {FindingStatus.ASKED}
+    assert "Put off" not in json.dumps(office.messages("ana")[0]["blocks"])
     assert office.tick(days=1).reminded == 1
 
 
@@ -420,7 +435,7 @@ def test_what_slack_was_too_unwell_to_take_is_asked_anew_and_nobody_is_told_of_s
     office.has("ana", "ci-deploy")
     office.workspace.inject("chat.postMessage", server_error(), times=8)
     office.ask()
-    for _ in range(8):
+    for _ in range(9):  # eight tries, and a last look
         office.drain()
         office.clock.pass_by(hours=1)
     assert office.tick().items == 1

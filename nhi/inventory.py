@@ -79,7 +79,7 @@ def remembered(now: Access, before: Access, scope: str, gaps: Sequence[Gap]) -> 
     if not any(gap.covers(scope, Aspect.PERMISSIONS) for gap in gaps):
         return now
     if now.by_resources is None:
-        now = replace(now, by_resources=before.by_resources)
+        now = replace(now, by_resources=before.by_resources, bounds_given=before.bounds_given)
     hidden = [name for name in now.unread if name not in before.unread and not _is_own_word(name)]
     known = [one for one in before.permissions if _comes_from(one.via, hidden)]
     limited = now.boundary

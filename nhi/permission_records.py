@@ -39,6 +39,8 @@ def body_of(access: Access) -> Json:
         found["ceilings"] = [[permission_json(one) for one in each] for each in access.ceilings]
     if access.by_resources is not None:
         found["by_resources"] = [permission_json(one) for one in access.by_resources]
+    if access.bounds_given:
+        found["bounds_given"] = True
     cleaned: Json = _cleaned(found)
     return cleaned
 
@@ -78,6 +80,7 @@ def access_of(body: Json) -> Access:
         trust=tuple(Trust(**{**one, "kind": TrustKind(one["kind"])}) for one in body["trust"]),
         unread=tuple(body["unread"]),
         by_resources=None if given is None else tuple(_permission(one) for one in given),
+        bounds_given=body.get("bounds_given", False),
         ceilings=None if ceilings is None else tuple(tuple(_permission(one) for one in each) for each in ceilings),
     )
 

@@ -19,6 +19,7 @@ from nhi import catalog, globs
 from nhi.identity import Access, Permission
 from nhi.words import sentence
 
+OWN_ACCOUNT = "${aws:PrincipalAccount}"
 _SHORT = 16  # patterns, which are held against an action one by one
 _OWN_NAMES = ("/${aws:username}", "/${aws:userid}")  # other variables name an account, or what others share
 
@@ -91,10 +92,11 @@ def reach(access: Access, action: str) -> Reach:
     """Return how far an identity may do an action, its boundary and what stands above it considered."""
     given = access.by_resources or ()
     own = _reach((*access.permissions, *_denying(given)), action)
-    if access.boundary is not None:
-        own = min(own, _reach(access.boundary, action))
-    if given:  # what a resource gives to somebody by name, no boundary takes away, but denials do
-        own = max(own, _reach((*given, *_denying(access.permissions), *_denying(access.boundary or ())), action))
+    bound = Reach.ALL if access.boundary is None else _reach(access.boundary, action)
+    own = min(own, bound)
+    if given:  # what a resource gives to a user by name, no boundary takes away, but denials do; a role's boundary does
+        theirs = _reach((*given, *_denying(access.permissions), *_denying(access.boundary or ())), action)
+        own = max(own, min(theirs, bound) if access.bounds_given else theirs)
     return min([own, *(_ceiling(one, action) for one in access.ceilings or ())]) if own is not Reach.NONE else own
 
 
@@ -171,7 +173,7 @@ def _has_all(permission: Permission, kind: str) -> bool:
 def _takes_kind(resource: str, kind: str) -> bool:
     if resource == "*":
         return True
-    parts = resource.split(":", 5)
+    parts = resource.replace(OWN_ACCOUNT, "*").split(":", 5)
     return len(parts) > 2 and globs.fits(parts[2], "iam") and globs.within(f"{kind}/*", parts[-1])
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from nhi.globs import fits_any
+from nhi.globs import fits_any, within
 from nhi.identity import Access, Identity, Permission
-from nhi.permissions import Reach, is_allowed_at_large, names, reach, reach_of_others
+from nhi.permissions import OWN_ACCOUNT, Reach, is_allowed_at_large, names, reach, reach_of_others
 from nhi.words import sentence
 
 
@@ -96,6 +96,7 @@ _ADMINISTERS: Mapping[str, str] = {
     "iam:AttachRolePolicy": "role",
     "iam:CreatePolicyVersion": "policy",
 }
+_ANY, _ROLES = ("*",), "arn:aws:iam::*:role/*"
 # Who may do these to its own name alone only gets another way in to what it has.
 _MORE_OF_THE_SAME = frozenset({"iam:CreateAccessKey", "iam:CreateLoginProfile", "iam:UpdateLoginProfile"})
 
@@ -241,15 +242,20 @@ def _reaches_accounts(access: Access, account: str) -> Iterator[Held]:
     if reach(access, "sts:AssumeRole") is Reach.NONE:
         return
     allowed = [one for one in access.permissions if one.allows and names(one, "sts:AssumeRole")]
-    resources = [resource for one in allowed for resource in one.resources]
-    others = tuple(dict.fromkeys(one for one in resources if _account_of(one) not in (account, "")))
+    resources = [resource for one in allowed for resource in (_ANY if _leaves_others(one) else one.resources)]
+    others = tuple(dict.fromkeys(one for one in resources if _account_of(one, account) not in (account, "")))
     if others:
         yield Held(power=Power.CROSS_ACCOUNT, by=others, everywhere="*" in others)
 
 
-def _account_of(arn: str) -> str:
+def _leaves_others(permission: Permission) -> bool:
+    """Whether it is about all but some, and those are not all roles that there are."""
+    return bool(permission.but_resources) and not any(within(_ROLES, one) for one in permission.but_resources)
+
+
+def _account_of(arn: str, own: str) -> str:
     """Return the account in an ARN; the pattern itself where it may be any, "" where there is none."""
-    parts = arn.split(":")
+    parts = arn.replace(OWN_ACCOUNT, own).split(":")
     return parts[4] if len(parts) > 5 else arn if arn == "*" else ""
 
 

@@ -12,6 +12,7 @@ import pytest
 from demo.cloud import Cloud
 from nhi.identity import Aspect, Gap, Identity
 from nhi.least import least
+from nhi.permission_records import access_of, body_of
 from nhi.permissions import grew, says
 from nhi.policy import Source
 from nhi.powers import Power, powers
@@ -31,10 +32,10 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
         yield cloud
 
 
-def scanned(cloud: Cloud, *, resources: bool = True) -> tuple[Identity, list[Gap]]:
+def scanned(cloud: Cloud, name: str = "batch", *, resources: bool = True) -> tuple[Identity, list[Gap]]:
     source = Source(endpoint=cloud.url, regions=(REGION,), resource_policies=resources)
     seen = list(connect(source).scan(memory=Memory(credential_ids={}), matters=lambda *_: True, now=NOW))
-    return next(one for one in seen if isinstance(one, Identity) and one.name == "batch"), [
+    return next(one for one in seen if isinstance(one, Identity) and one.name == name), [
         one for one in seen if isinstance(one, Gap)
     ]
 
@@ -83,6 +84,18 @@ def test_what_a_resource_gives_somebody_is_a_power_and_no_policy_of_theirs(cloud
     assert "not from policies of resources" in says("aws", before.access)
     assert least(now, NOW) is None
     assert grew(before.access, now.access).permissions == ()  # nobody looked before: that is no growth
+
+
+def test_a_boundary_limits_what_resources_give_to_a_role(cloud: Cloud) -> None:
+    cloud.add_role("batch-role")
+    text = policy("*", "kms:*").replace('"Principal": {"AWS": "*"}, ', "")
+    arn = cloud.iam.create_policy("", "/", text, "limits", []).arn
+    cloud.iam.put_role_permissions_boundary("batch-role", arn)
+    fill(cloud, f"arn:aws:iam::{cloud.account}:role/batch-role")
+    role, _ = scanned(cloud, "batch-role")
+    assert {one.power for one in powers(role)} == {Power.SECRETS}
+    assert role.access is not None
+    assert access_of(body_of(role.access)) == role.access
 
 
 @pytest.mark.parametrize("action", ["kms:ListKeys", "kms:GetKeyPolicy", "sqs:ListQueues", "sqs:GetQueueAttributes"])

@@ -247,6 +247,10 @@ USERS = "arn:aws:iam::1:user"
 GUARDED = (allow("*"), deny("iam:PutRolePolicy", "iam:AttachRolePolicy", on="arn:aws:iam::*:role/aws-controltower-*"))
 
 
+def assume_all_but(*arns: str) -> Permission:
+    return replace(allow("sts:AssumeRole"), resources=(), but_resources=arns)
+
+
 class TestPowers:
     def test_every_action_that_classes_rest_on_is_one_of_aws(self) -> None:
         assert [action for action in powers.AWS_ACTIONS if catalog.level_of(action) is None] == []
@@ -257,6 +261,7 @@ class TestPowers:
             (Access(permissions=(allow("*"),)), set(Power)),
             (Access(permissions=(allow("*"),), boundary=(allow("s3:Get*"),)), {Power.DATA_READ}),
             (Access(by_resources=(allow("kms:Decrypt", on="k"),), boundary=(allow("s3:*"),)), {Power.SECRETS}),
+            (Access(by_resources=(allow("kms:Decrypt", on="k"),), boundary=(allow("s3:*"),), bounds_given=True), set()),
             (Access(by_resources=(allow("kms:Decrypt", on="k"),), permissions=(deny("kms:*"),)), set()),
             (Access(by_resources=(deny("kms:*"),), permissions=(allow("kms:Decrypt"),)), set()),
             (Access(permissions=(allow("*"), deny("iam:*", "sts:*"))), set(Power) - {Power.ADMIN, Power.CROSS_ACCOUNT}),
@@ -279,6 +284,9 @@ class TestPowers:
             ),
             (Access(permissions=(allow("iam:*Key", on="arn:aws:iam::${aws:PrincipalAccount}:*"),)), {Power.ESCALATION}),
             (Access(permissions=(allow("sts:AssumeRole", on="arn:aws:iam::1:role/x"),)), set()),
+            (Access(permissions=(allow("sts:AssumeRole", on="arn:aws:iam::${aws:PrincipalAccount}:role/x"),)), set()),
+            (Access(permissions=(assume_all_but("arn:aws:iam::1:role/x"),)), {Power.CROSS_ACCOUNT}),
+            (Access(permissions=(assume_all_but("arn:aws:iam::*:*"),)), set()),
             (Access(permissions=(allow("sts:AssumeRole", on="arn:aws:iam::2:role/x"),)), {Power.CROSS_ACCOUNT}),
             (Access(permissions=(allow("secretsmanager:*"),)), {Power.SECRETS}),
         ],

@@ -160,7 +160,10 @@ class Scan:
         for identity in details.identities():
             if self._given is not None and identity.access is not None:
                 given = self._given.get(identity.principal, ())
-                identity = replace(identity, access=replace(identity.access, by_resources=given))
+                # https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
+                bounds = bool(given) and identity.kind == "iam_role"
+                access = replace(identity.access, by_resources=given, bounds_given=bounds)
+                identity = replace(identity, access=access)
             if runs := self._others.runs.get(identity.principal):
                 identity = replace(identity, tags={**identity.tags, USED_BY: ", ".join(sorted(set(runs)))})
             yield identity

@@ -570,21 +570,23 @@ class Google:
         by = re.search(r'principalEmail[:=]"([^"]+)"', told)
         with_key = re.search(r'serviceAccountKeyName:"([^"]+)"', told)
         acted_as = re.search(r'iamcredentials.*unique_id="(\d+)"', told)
+        every: list[Json] = []
         for name in names:
             project = self.projects.get(name.removeprefix("projects/"))
-            entries = project.entries if project else self.organization_entries if name == ORGANIZATION else []
-            for entry in sorted(entries, key=lambda one: str(one["timestamp"])):
-                if not since <= entry["timestamp"] < (until[1] if until else "9999"):
-                    continue
-                payload = entry["protoPayload"]
-                caller = payload.get("authenticationInfo", {})  # what Workspace writes down may have none
-                used = (by and str(caller.get("principalEmail", "")).endswith(by[1])) or (
-                    with_key and with_key[1] in caller.get("serviceAccountKeyName", "")
-                )
-                if acted_as and payload["serviceName"] == "iamcredentials.googleapis.com":
-                    used = used or entry["resource"]["labels"].get("unique_id") == acted_as[1]
-                if used or entry["protoPayload"]["methodName"] in methods:
-                    yield entry
+            every += project.entries if project else self.organization_entries if name == ORGANIZATION else []
+        newest_first = body.get("orderBy") == "timestamp desc"
+        for entry in sorted(every, key=lambda one: str(one["timestamp"]), reverse=newest_first):
+            if not since <= entry["timestamp"] < (until[1] if until else "9999"):
+                continue
+            payload = entry["protoPayload"]
+            caller = payload.get("authenticationInfo", {})  # what Workspace writes down may have none
+            used = (by and str(caller.get("principalEmail", "")).endswith(by[1])) or (
+                with_key and with_key[1] in caller.get("serviceAccountKeyName", "")
+            )
+            if acted_as and payload["serviceName"] == "iamcredentials.googleapis.com":
+                used = used or entry["resource"]["labels"].get("unique_id") == acted_as[1]
+            if used or entry["protoPayload"]["methodName"] in methods:
+                yield entry
 
     def _series(self, method: Method, query: Mapping[str, str]) -> list[Json]:
         told = query["filter"]

@@ -22,7 +22,8 @@ from nhi.providers.aws import Aws, lake, trail_files
 from nhi.providers.aws.calls import CannotSee
 from nhi.providers.aws.cloudtrail import records, use_of
 from nhi.providers.gcp import Gcp
-from tests.gcp_fake import Account, Google
+from nhi.providers.gcp import calls as gcp_calls
+from tests.gcp_fake import ORGANIZATION, Account, Google
 from tests.jobs_world import use_stand_in_aws
 
 Json = dict[str, Any]
@@ -341,6 +342,31 @@ def test_google_audit_logs_tell_what_accounts_do_and_a_refusing_project_stops_no
         assert [use.action for use in read.uses if use.denied] == ["iam:google.iam.admin.v1.CreateServiceAccountKey"]
         off = Gcp(Source(provider="gcp", scope="projects/shop", endpoint=google.url, activity="off"))
         assert read.once(off.activity(identities, read.going, LIMITS, now=NOW)) == []
+
+
+def test_a_day_of_google_s_that_is_more_than_a_reading_is_read_in_parts_and_a_new_project_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gcp_calls, "_QUOTAS", {})
+    with Google(now=lambda: NOW) as google:
+        google.page_size = 5
+        limits = Activity(history=timedelta(days=3), lookups_an_hour=12)  # three pages a reading
+        source = Gcp(Source(provider="gcp", scope=ORGANIZATION, endpoint=google.url))
+        account = google.add_account(google.add_project("shop"), "deploy", made_at=NOW)
+        for number in range(40):  # in one day, long before the first reading
+            google.add_use(account, "storage.buckets.list", NOW - timedelta(days=1.1, minutes=30 * number))
+        read, identities = Read(), [_google_identity(account)]
+        fresh = [set(read.once(source.activity(identities, read.going, limits, now=NOW))) for _ in range(6)]
+        assert all(fresh[:4])
+        assert len(set().union(*fresh)) == 40
+        assert read.once(source.activity(identities, read.going, limits, now=NOW)) == []
+        other = google.add_account(google.add_project("a-new-one"), "batch", made_at=NOW)
+        google.add_use(other, "storage.buckets.list", NOW - timedelta(days=2))
+        later = NOW + timedelta(minutes=15)
+        both = [*identities, _google_identity(other)]
+        again = [use for _ in range(2) for use in read.once(source.activity(both, read.going, limits, now=later))]
+        assert len(again) == 1  # of the one that is known nothing is read again
+        assert not read.gaps
 
 
 def _google_identity(account: Account) -> Identity:

@@ -135,7 +135,9 @@ class Gcp:
         if self._trail == OFF:
             return
         try:
-            yield from uses.read(self._calls, identities, reading, limits, now)
+            yield from uses.read(self._calls, self._known_scope(), identities, reading, limits, now)
+        except CannotSee as fault:  # without a scope
+            yield Gap(scope=EVERYTHING, reason=fault.reason, hides=frozenset({Aspect.ACTIVITY}))
         finally:
             self._calls.close()
 

@@ -13,7 +13,7 @@ from demo.cloud import Cloud
 from demo.workspace import Workspace
 from nhi import environment, misuse
 from nhi.errors import PolicyError
-from nhi.identity import Aspect, CredentialStatus, Custody, Gap, Identity
+from nhi.identity import Aspect, CredentialStatus, Custody, Gap, Identity, scope_of
 from nhi.permissions import says
 from nhi.policy import Policy, Source, parse
 from nhi.policy_activity import Activity
@@ -305,6 +305,37 @@ class TestWhatElseAuthenticates:
             False,
         )
         assert "SCIM" in it.coverage.says
+
+    def test_what_another_account_s_identity_center_holds_is_read_where_it_is_seen_and_a_refusal_is_a_gap(
+        self, cloud: Cloud
+    ) -> None:
+        everything_regional(cloud)
+        (instance,) = cloud.others.listed["sso:ListInstances", "eu-west-1"]
+        instance["OwnerAccountId"] = "999999999999"
+        cloud.others.listed["sso:ListApplications", "eu-west-1"][0]["ApplicationAccount"] = "999999999999"
+        found, gaps = seen_by(connect(Source(endpoint=cloud.url, regions=("eu-west-1",))))
+        assert gaps == []
+        assert {found[name].account for name in ("Operators", "grafana")} == {cloud.account}
+        assert found["grafana"].tags["aws:account"] == "999999999999"
+        cloud.faults.deny("sso:ListPermissionSets")
+        found, gaps = seen_by(connect(Source(endpoint=cloud.url, regions=("eu-west-1",))))
+        assert "Operators" not in found
+        assert [gap.covers(scope_of("aws", cloud.account, "permission_set"), Aspect.EXISTENCE) for gap in gaps] == [
+            True
+        ]
+
+    def test_an_identity_center_that_two_accounts_see_is_read_in_its_owner_s(self, organization: Organization) -> None:
+        owner, delegate, _ = organization.clouds
+        everything_regional(owner)
+        delegate.others = owner.others
+        found, gaps = [], []
+        for one in opened(organization, regions=("eu-west-1",)).scan(
+            memory=Memory(credential_ids={}), matters=lambda *_: False, now=NOW
+        ):
+            found += [(one.name, one.account)] if isinstance(one, Identity) and one.kind in others.REGIONAL else []
+            gaps += [one] if isinstance(one, Gap) else []
+        assert sorted(found) == [("Operators", owner.account), ("grafana", owner.account)]
+        assert not gaps
 
     def test_a_role_is_marked_by_what_runs_as_it(self, cloud: Cloud) -> None:
         cloud.add_role("shared")

@@ -159,11 +159,12 @@ class Aws:
         now: datetime,
         shared: dict[str, Mapping[str, Any]] | None = None,
         ceilings: tuple[tuple[Permission, ...], ...] | None = None,
+        along: frozenset[str] = frozenset(),
     ) -> Iterator[Identity | Gap | Progress]:
         """Yield all identities, and a gap for everything that could not be seen. A cloud's fault never raises.
 
         `shared` are AWS's own policies that scans of other accounts read meanwhile, and this one adds to; `ceilings`
-        what the account's organisation lets it do at most (None: nobody told).
+        what the account's organisation lets it do at most (None: nobody told); `along` the accounts of the source.
         """
         try:
             account = self._known_account()
@@ -182,6 +183,7 @@ class Aws:
             documents=documents,
             ceilings=ceilings,
             resources=self._source.resource_policies,
+            along=along,
         )
         self._documents = documents
         try:

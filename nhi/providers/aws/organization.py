@@ -128,9 +128,12 @@ class Organization:
         finally:
             self._calls.close()
 
+        every = frozenset(self._members)
+
         def read(member: Aws) -> Iterator[Found]:
             above = None if ceilings is None else ceilings.get(numbers[id(member)], ())
-            found = member.scan(memory=memory, matters=matters, now=now, shared=self._documents, ceilings=above)
+            documents = self._documents
+            found = member.scan(memory=memory, matters=matters, now=now, shared=documents, ceilings=above, along=every)
             return (self._named(one) if isinstance(one, Identity) else one for one in found)
 
         yield from _together([*self._members.values()], read)

@@ -194,6 +194,7 @@ def subject(account: str, told: Fields) -> Identity:
 def application(account: str, region: str, told: Fields) -> Identity:
     """Return an application of Identity Center; one that AWS provides is the platform's."""
     arn, made_by = str(told["ApplicationArn"]), str(told.get("ApplicationProviderArn") or "")
+    made_in = {"aws:account": str(told["ApplicationAccount"])} if told.get("ApplicationAccount") else {}
     own = made_by.endswith("/custom") or not made_by
     return Identity(
         provider="aws",
@@ -206,7 +207,7 @@ def application(account: str, region: str, told: Fields) -> Identity:
         created_at=_at(told.get("CreatedDate")),
         last_used_at=None,
         use_gap=sentence("clouds.aws_no_application_use"),
-        tags={"aws:region": region, "aws:status": str(told.get("Status", "")), "aws:made-by": made_by},
+        tags={"aws:region": region, "aws:status": str(told.get("Status", "")), "aws:made-by": made_by} | made_in,
         coverage=Coverage(says=sentence("clouds.aws_sees_application")),
         service_linked=not own,
     )

@@ -62,10 +62,12 @@ class _Look:
 class Others:
     """One reading of everything else in an account. `runs` are the workloads of each role, by the role's ARN."""
 
-    def __init__(self, calls: Calls, account: str, regions: Sequence[str]) -> None:
+    def __init__(self, calls: Calls, account: str, regions: Sequence[str], along: frozenset[str] = frozenset()) -> None:
+        """`along` are the accounts that the same source reads: what is theirs is read there."""
         self._calls = calls
         self._account = account
         self._regions = regions
+        self._along = along
         self.runs: dict[str, list[str]] = defaultdict(list)
         self.found: list[Identity] = []
         self._noted: list[Gap] = []  # what could not be read and hides nothing
@@ -148,19 +150,38 @@ class Others:
             return [shapes.subject(self._account, one) for one in listed]
 
     def _applications(self, region: str) -> list[Identity]:
-        instances = self._pages("sso:ListInstances", region, "Instances")
         found = []
-        for instance in instances:
+        for instance in self._instances(region):
             with reading("sso:ListInstances"):
-                arn = str(instance["InstanceArn"])
-            for one in self._pages("sso:ListApplications", region, "Applications", InstanceArn=arn):
+                arn, owner = str(instance["InstanceArn"]), instance.get("OwnerAccountId")
+            for one in self._applications_of(region, arn, ours=owner in (None, self._account)):
                 with reading("sso:ListApplications"):
                     found.append(shapes.application(self._account, region, one))
         return found
 
+    def _instances(self, region: str) -> list[Any]:
+        """Return the instances of Identity Center to read here, also as its delegated administrator: one that an
+        account owns which the same source reads is read there alone, so that what it holds is of one account."""
+        action = "sso:ListInstances"
+        listed = self._pages(action, region, "Instances")
+        with reading(action):
+            elsewhere = self._along - {self._account}
+            return [one for one in listed if one.get("OwnerAccountId") not in elsewhere]
+
+    def _applications_of(self, region: str, instance: str, *, ours: bool) -> list[Any]:
+        """Return an instance's applications; of another account's, those made here where not all may be listed."""
+        action, field = "sso:ListApplications", "Applications"
+        try:
+            return self._pages(action, region, field, InstanceArn=instance)
+        except CannotSee as fault:
+            if ours or fault.passing:
+                raise
+        own = {"ApplicationAccount": self._account}
+        return self._pages(action, region, field, InstanceArn=instance, Filter=own)
+
     def _sets(self, region: str) -> list[Identity]:
-        instances = self._pages("sso:ListInstances", region, "Instances")
-        found, nameless = permission_sets.read(self._calls, self._account, region, instances, self._pages)
+        instances = self._instances(region)
+        found, nameless = permission_sets.read(self._calls, region, instances, self._pages)
         self.sets += found
         scope = scope_of("aws", self._account, permission_sets.KIND)
         self._noted += [Gap(scope=scope, reason=reason, hides=frozenset()) for reason in sorted(nameless)]

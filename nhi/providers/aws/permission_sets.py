@@ -1,7 +1,8 @@
 """Permission sets of IAM Identity Center: what each allows, in which accounts, and to which groups and people.
 
 Identity Center makes a role of each set in every account that it is assigned in, which IAM lets nobody edit; so the set
-is what has an owner and is reviewed. The account that owns the instance is asked, in the region that it lives in. Who
+is what has an owner and is reviewed. The account that owns the instance is asked, or one that administers it in its
+stead where the owner is not read; in the region that it lives in. Who
 holds a provisioning token (SCIM), and since when, no API of AWS tells: that is said with each set.
 """
 
@@ -64,25 +65,18 @@ class Told:
         return frozenset((*self.managed, *([str(limit)] if limit else [])))
 
 
-def read(
-    calls: Calls, account: str, region: str, instances: list[Any], pages: Pages
-) -> tuple[list[Told], frozenset[str]]:
-    """Read the sets of the instances that this account owns; return them, and why names could not be read.
-
-    Raises CannotSee.
-    """
+def read(calls: Calls, region: str, instances: list[Any], pages: Pages) -> tuple[list[Told], frozenset[str]]:
+    """Read the sets of these instances; return them, and why names could not be read. Raises CannotSee."""
     found: list[Told] = []
     nameless: set[str] = set()
     for instance in instances:
         with reading("sso:ListInstances"):
             arn, store = str(instance["InstanceArn"]), str(instance.get("IdentityStoreId") or "")
-            mine = instance.get("OwnerAccountId") in (None, account)
-        if mine:
-            names = _Names(calls, region, store)
-            sets = pages(_SETS, region, "PermissionSets", InstanceArn=arn)
-            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sets") as pool:
-                found += pool.map(partial(_one, calls, region, arn, names, pages), sets)
-            nameless |= names.faults
+        names = _Names(calls, region, store)
+        sets = pages(_SETS, region, "PermissionSets", InstanceArn=arn)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sets") as pool:
+            found += pool.map(partial(_one, calls, region, arn, names, pages), sets)
+        nameless |= names.faults
     return found, frozenset(nameless)
 
 

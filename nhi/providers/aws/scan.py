@@ -45,8 +45,10 @@ class Scan:
         documents: dict[str, Mapping[str, Any]] | None = None,
         ceilings: tuple[tuple[Permission, ...], ...] | None = None,
         resources: bool = False,
+        along: frozenset[str] = frozenset(),
     ) -> None:
-        """`resources`: whether policies of buckets, keys and queues are read too."""
+        """`resources`: whether policies of buckets, keys and queues are read too; `along`: the accounts that the same
+        source reads."""
         self._calls = calls
         self._account = account
         self._memory = memory
@@ -56,7 +58,7 @@ class Scan:
         self._regions = regions
         self._given: resources_.Given | None = {} if resources else None  # None: not asked for
         self._managed = Managed(calls, account, memory.documents, {} if documents is None else documents)
-        self._others = Others(calls, account, regions)
+        self._others = Others(calls, account, regions, along)
         self._by_service: dict[str, list[Credential]] = defaultdict(list)  # service-specific ones, by user name
 
     def run(self) -> Iterator[Identity | Gap | Progress]:

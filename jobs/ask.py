@@ -33,13 +33,9 @@ from nhi.escalation import (
 )
 from nhi.findings import OF_ACTIVITY, FindingStatus
 from nhi.policy import Policy
+from nhi.remediation import RemediationStatus
 from nhi.roster import Roster
-from nhi.tables import (
-    AskRow,
-    AttestationRow,
-    FindingRow,
-    PersonRow,
-)
+from nhi.tables import ApprovalRow, AskRow, AttestationRow, FindingRow, PersonRow, RemediationRow
 
 CARDS_A_MESSAGE = 6
 Said = tuple[Verdict, datetime]
@@ -196,12 +192,25 @@ def _withdraw_unanswerable(session: Session, now: datetime) -> None:
 
 
 def _last_verdicts(session: Session, only: Sequence[str] | None) -> dict[str, Said]:
-    """Return what was said last of each identity; a claim made in the form of another answer gives way to that."""
+    """Return what was said last of each identity; a claim made in the form of another answer gives way to that.
+
+    What was decided and could not be done was not said for good: its card says why, and it can be decided anew.
+    """
     said = AttestationRow
-    rows = select(said.identity_id, said.verdict, said.at).where(said.verdict != Verdict.UNDO)
+    rows = select(said.identity_id, said.verdict, said.at)
+    rows = rows.where(said.verdict != Verdict.UNDO, said.id.not_in(_not_done()))
     rows = rows if only is None else rows.where(said.identity_id.in_(only))
     in_order = sorted(session.execute(rows), key=lambda row: (row.at, row.verdict is not Verdict.CLAIM))
     return {identity_id: (verdict, at) for identity_id, verdict, at in in_order}
+
+
+def _not_done() -> Select[str]:
+    """Return the decisions whose act was refused or failed; not those that a second person did not agree to."""
+    declined = select(ApprovalRow.remediation_id).where(ApprovalRow.decided_at.is_not(None))
+    return select(RemediationRow.attestation_id).where(
+        RemediationRow.status.in_((RemediationStatus.REFUSED, RemediationStatus.FAILED)),
+        RemediationRow.id.not_in(declined.where(ApprovalRow.agreed.is_not(True))),
+    )
 
 
 def _history(ask: AskRow | None, asks: list[AskRow], said: Said | None) -> History:

@@ -17,7 +17,7 @@ from slack_sdk import WebClient
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from bot import drawing, quiet_hours
+from bot import drawing, late, quiet_hours
 from bot.slack import ALL_SENDING, UNWELL, Json, Kind, Trouble, hold, is_shut, release, shut, trouble
 from nhi.database import Sessions, lock_writers, reading
 from nhi.policy import Policy
@@ -190,6 +190,8 @@ class _Outbox:
             if row.state == WAITING and not hold(session, _gate(row), now, now + LEASE, "one message a second"):
                 session.rollback()
                 return None
+            if row.state == WAITING:
+                late.count_anew(session, row, self.policy, now)
             return row
 
     def _post(self, row: DeliveryRow) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from bot.delivery import DEAD
+from bot.delivery import DEAD, WAITING
 from bot.messages import OF_OTHERS
 from jobs import candidates
 from nhi import digest, facts
@@ -19,7 +19,7 @@ from nhi.escalation import AWAY_AT_MOST, History, is_working_time, zone
 from nhi.findings import OWNERSHIP, FindingKind
 from nhi.policy import Conversation
 from nhi.roster import Roster
-from nhi.tables import AskRow, CardRow, DelegationRow, DeliveryRow, FindingRow, PersonRow
+from nhi.tables import AskRow, CardRow, DelegationRow, DeliveryRow, FindingRow, PersonRow, TeamClaimRow
 
 NO_QUESTION = ("golive", "notice", "checkpoint")  # messages that ask nothing of who gets them
 
@@ -130,16 +130,43 @@ def _alike(case: Case) -> tuple[Hashable | None, Hashable | None]:
 
 
 def had_a_message_today(session: Session, who: PersonRow, now: datetime) -> bool:
-    """Whether this person got a question of ours, of whatever kind, on this day of theirs."""
-    last = session.scalar(
-        select(func.max(DeliveryRow.created_at)).where(
-            DeliveryRow.recipient == who.slack_id,
-            DeliveryRow.kind.not_in(NO_QUESTION),
-            DeliveryRow.state != DEAD,
-        )
+    """Whether this person got a question of ours, of whatever kind, on this day of theirs, or is about to get one.
+
+    What Slack has not taken yet counts, whenever it was written: after an outage it arrives before anything else.
+    """
+    return _is_of_today(_messages(session, now, DeliveryRow.recipient == who.slack_id)[who.slack_id], who, now)
+
+
+Said = set[datetime | None]  # when something was written to somebody, and posted; None: not yet
+
+
+def _messages(session: Session, now: datetime, *where: ColumnElement[bool]) -> dict[str, Said]:
+    """Return by recipient the messages with questions of today and yesterday, and those that wait for Slack."""
+    since = now - timedelta(days=2)
+    said = DeliveryRow
+    query = select(said.recipient, said.state, said.created_at, said.ts).where(
+        said.kind.not_in(NO_QUESTION),
+        or_(
+            said.state == WAITING,
+            and_(said.state != DEAD, or_(said.created_at > since, said.ts > f"{since.timestamp():.6f}")),
+        ),
+        *where,
     )
+    found: dict[str, Said] = defaultdict(set)
+    for recipient, state, created_at, ts in session.execute(query):
+        found[recipient] |= {None} if state == WAITING else {created_at, _instant(ts)}
+    return found
+
+
+def _instant(ts: str | None) -> datetime | None:
+    """Return when Slack took a message, by its own clock."""
+    return datetime.fromtimestamp(float(ts), UTC) if ts else None
+
+
+def _is_of_today(said: Said, who: PersonRow, now: datetime) -> bool:
     here = zone(who.tz)
-    return last is not None and bool(last.astimezone(here).date() == now.astimezone(here).date())
+    today = now.astimezone(here).date()
+    return any(at is None or at.astimezone(here).date() == today for at in said)
 
 
 def why_not_now(who: PersonRow, policy: Conversation, now: datetime) -> str | None:
@@ -149,25 +176,28 @@ def why_not_now(who: PersonRow, policy: Conversation, now: datetime) -> str | No
     return None if is_working_time(now, who.tz, policy) else "outside working hours"
 
 
-def asked_lately(session: Session, who: PersonRow, now: datetime) -> int:
-    """Return how many questions this person had within a week, also in somebody's stead.
+def _asked(session: Session, now: datetime) -> dict[str, set[str]]:
+    """Return by recipient the questions that somebody had within a week, also in somebody's stead.
 
     A group that one press answers is one to its reader; a reminder is not another one, nor is what a manager hears of
-    somebody else's silence.
+    somebody else's silence. What a team left counts from when its default person was asked.
     """
     lately = (
-        select(AskRow.id, AskRow.group_id, DeliveryRow.words)
+        select(DeliveryRow.recipient, AskRow.id, AskRow.group_id, DeliveryRow.words)
         .join(CardRow, CardRow.ask_id == AskRow.id)
         .join(DeliveryRow, DeliveryRow.id == CardRow.delivery_id)
+        .outerjoin(TeamClaimRow, TeamClaimRow.ask_id == AskRow.id)
         .where(
-            DeliveryRow.recipient == who.slack_id,
             DeliveryRow.kind.in_(("digest", "shadow")),
             DeliveryRow.state != DEAD,
-            AskRow.asked_at > now - timedelta(days=7),
+            func.coalesce(TeamClaimRow.handed_at, AskRow.asked_at) > now - timedelta(days=7),
         )
     )
-    rows = session.execute(lately).all()
-    return len({group or ask for ask, group, words in rows if ask not in words.get(OF_OTHERS, ())})
+    found: dict[str, set[str]] = defaultdict(set)
+    for recipient, ask, group, words in session.execute(lately):
+        if ask not in words.get(OF_OTHERS, ()):
+            found[recipient].add(group or ask)
+    return found
 
 
 def delegate_of(session: Session, email: str, now: datetime) -> PersonRow | None:
@@ -190,20 +220,21 @@ def delegate_of(session: Session, email: str, now: datetime) -> PersonRow | None
 
 
 class Lately:
-    """What a run asks about people again and again, read once a person: nothing of it changes before the run's end."""
+    """What a run asks about people again and again, read once: nothing of it changes before the run's end."""
 
     def __init__(self, session: Session, now: datetime) -> None:
         self.person = cache(partial(_person, session))
         self.delegate_of = cache(lambda email: delegate_of(session, email, now))
-        self._had = cache(lambda slack_id: had_a_message_today(session, session.get_one(PersonRow, slack_id), now))
-        self._asked = cache(lambda slack_id: asked_lately(session, session.get_one(PersonRow, slack_id), now))
+        self._now = now
+        self._messages = _messages(session, now)
+        self._asked = _asked(session, now)
 
     def had_a_message_today(self, who: PersonRow) -> bool:
-        return self._had(who.slack_id)
+        return _is_of_today(self._messages[who.slack_id], who, self._now)
 
     def asked(self, who: PersonRow) -> int:
         """Return how many questions this person had within a week."""
-        return self._asked(who.slack_id)
+        return len(self._asked[who.slack_id])
 
 
 def _person(session: Session, email: str) -> PersonRow | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from bot import delivery
@@ -21,7 +21,9 @@ from nhi.remediation import LIVE, RemediationStatus
 from nhi.roster import Roster
 from nhi.tables import (
     AskRow,
+    CardRow,
     CredentialRow,
+    DeliveryRow,
     HandoverItemRow,
     HandoverItemStatus,
     PersonRow,
@@ -57,6 +59,7 @@ def hand_over_due(session: Session, policy: Policy, now: datetime) -> int:
         select(TeamClaimRow, AskRow)
         .join(AskRow, AskRow.id == TeamClaimRow.ask_id)
         .where(AskRow.status == AskStatus.OPEN, TeamClaimRow.handed_at.is_(None), TeamClaimRow.deadline_at <= now)
+        .where(AskRow.id.not_in(_unsaid()))
     ).all()
     if not due:
         return 0
@@ -96,7 +99,7 @@ def _hand_over(
 
 
 class Waiting:
-    """What waits for somebody else than one likely owner: a team, a leaver who hands over, who carries out an act."""
+    """What waits for somebody else than one likely owner: Slack, a team, a leaver, who carries out an act."""
 
     def __init__(self, session: Session) -> None:
         open_claims = select(TeamClaimRow.ask_id).where(TeamClaimRow.handed_at.is_(None))
@@ -104,9 +107,12 @@ class Waiting:
         live = select(HandoverItemRow.identity_id).where(HandoverItemRow.status.in_(LIVE_ITEMS))
         self._identities = set(session.scalars(live))
         self._acts = _under_way(session)
+        self._unsaid = set(session.scalars(_unsaid()))
 
     def why(self, case: Case) -> str | None:
         """Return why nobody else is asked about it now; None: nothing is waited for."""
+        if case.ask is not None and case.ask.id in self._unsaid:
+            return "asked, and Slack has not taken the message yet"
         if case.ask is not None:
             return "asked, the team may claim it" if case.ask.id in self._asks else None
         if case.is_orphaned and case.identity_id in self._identities:
@@ -115,6 +121,12 @@ class Waiting:
         if acts and all(finding.credential_id in acts or finding.credential_id is None for finding in case.findings):
             return "answered: what was decided is not done yet"
         return None
+
+
+def _unsaid() -> Select[str]:
+    """Return the questions that stand in a message which Slack has not taken yet."""
+    on_it = select(CardRow.ask_id).join(DeliveryRow, DeliveryRow.id == CardRow.delivery_id)
+    return on_it.where(DeliveryRow.state == delivery.WAITING)
 
 
 def _under_way(session: Session) -> dict[str, set[str]]:

@@ -1,8 +1,9 @@
 """Ask a provider's audit trail who made identities and whose sessions use them, as seldom as will do.
 
 Trails are slow (CloudTrail answers twice a second), and what they told of the past does not change. So each identity
-with a finding and no confirmed owner is looked up once, again when it got a new credential, and for its users once a
-week. What could not be asked is a gap, and is asked again at the next scan.
+with a finding and no confirmed owner is looked up once, and again when it got a new credential. Whose sessions use one
+with a finding is asked once a week, of the unowned first: an owned one too may be used by people. What could not be
+asked is a gap, and is asked again at the next scan.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ def _gather_uses(sessions: Sessions, provider: Provider, now: datetime) -> list[
 def _wanted(
     sessions: Sessions, provider: Provider, unasked: ColumnElement[bool], question: str
 ) -> list[tuple[str, Identity]]:
-    """Return the identities with findings and without a confirmed owner that are to be asked about, with their row ids.
+    """Return the identities with findings that are to be asked about, with their row ids; of makers the unowned alone.
 
-    Of one account, or where the provider spans accounts of all of its own; the longest unasked first.
+    Of one account, or where the provider spans accounts of all of its own; the unowned and longest unasked first.
     """
     with_findings = select(FindingRow.identity_id).where(FindingRow.status != FindingStatus.RESOLVED)
     owned = select(OwnerRow.identity_id).where(OwnerRow.ended_at.is_(None))
@@ -65,13 +66,14 @@ def _wanted(
         IdentityRow.provider == provider.name,
         IdentityRow.gone_at.is_(None),
         IdentityRow.id.in_(with_findings),
-        IdentityRow.id.not_in(owned),
         unasked,
     )
+    if question == CREATORS:
+        query = query.where(IdentityRow.id.not_in(owned))
     if not isinstance(provider, SpansAccounts):
         query = query.where(IdentityRow.account == provider.account)
     with reading(sessions) as session:
-        oldest_first = query.order_by(_searched_at(question).asc().nulls_first())
+        oldest_first = query.order_by(IdentityRow.id.in_(owned), _searched_at(question).asc().nulls_first())
         found = [(row.id, identity_of(row)) for row in session.scalars(oldest_first)]
     return [one for one in found if provider.holds(one[1])] if isinstance(provider, SpansAccounts) else found
 

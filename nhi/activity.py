@@ -22,13 +22,14 @@ HOUR = 3_600
 EPOCH = date(1970, 1, 1)
 PLACES_AT_MOST = 96  # (place, hour) pairs of one day, to see impossible travel by
 LONGEST = 120  # characters of a value
+AT = " @ "  # between an agent and its network: neither has that sign
 
 
 class Facet(StrEnum):
     """A way to look at what an identity does."""
 
     HOUR = "hour"  # "5-03": Saturday, from 03:00 UTC
-    NETWORK = "network"  # "198.51.100.0/24", or "aws:cloudformation" where a service calls for it
+    NETWORK = "network"  # "198.51.100.0/24", or "cloud:cloudformation" where a service calls for it
     COUNTRY = "country"  # "IE"
     AGENT = "agent"  # "aws-cli on linux"
     SERVICE = "service"  # "iam"
@@ -36,6 +37,7 @@ class Facet(StrEnum):
     ERROR = "error"  # "ThrottlingException"
     DENIED = "denied"  # actions that were refused for want of permission
     CREDENTIAL = "credential"  # "AKIA...": which of its keys
+    PROGRAM = "program"  # "aws-cli on linux @ 198.51.100.0/24": which agent called from which network
     ELSEWHERE = "elsewhere"  # another account or project than its own, which it reached
 
 
@@ -49,6 +51,7 @@ CAPS: Mapping[Facet, int] = {
     Facet.ERROR: 24,
     Facet.DENIED: 64,
     Facet.CREDENTIAL: 8,
+    Facet.PROGRAM: 32,
     Facet.ELSEWHERE: 16,
 }
 
@@ -130,6 +133,7 @@ class DayBook:
         mark(profile, Facet.HOUR, slot(use.at), use.at)
         mark(profile, Facet.NETWORK, use.network, use.at)
         mark(profile, Facet.AGENT, use.agent, use.at)
+        mark(profile, Facet.PROGRAM, f"{use.agent}{AT}{use.network}", use.at)
         mark(profile, Facet.SERVICE, use.service, use.at)
         mark(profile, Facet.ACTION, use.action, use.at)
         if place is not None:

@@ -7,12 +7,14 @@ role, and a person's own user is no machine's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import combinations
 
 from nhi import environment
-from nhi.activity import Facet, Profile
+from nhi.activity import AT, Facet, Profile
 from nhi.finding import OWASP, Finding, FindingKind, Severity, raised
 from nhi.identity import Credential, CredentialStatus, Evidence, Identity, TrustKind
 from nhi.policy import Policy
@@ -21,8 +23,11 @@ from nhi.words import sentence
 LATELY = timedelta(days=90)
 CONDUCT_OF = timedelta(days=30)  # what it did in this time counts
 _STEADY_DAYS = 5
-_PEOPLES_TOOLS = ("mozilla", "console", "signin", "aws-console", "awsconsole", "cloudshell")
-_DESKTOPS = (" on macos", " on windows", " on darwin")
+# CloudTrail calls the Management Console `console.amazonaws.com` and `signin.amazonaws.com`:
+# https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html.
+_CONSOLE = ("cloud:console", "cloud:signin", "console", "signin", "aws-console", "awsconsole", "s3console")
+_PEOPLES_TOOLS = ("mozilla", "cloudshell", *_CONSOLE)
+_DESKTOPS = (" on macos", " on darwin")  # and not Windows: servers run on it too
 USED_BY = "aws:used-by"  # the tag that tells what runs as a role: nhi/providers/aws/others.py
 _KUBERNETES = re.compile(r"serviceAccount:[^\[]+\.svc\.id\.goog\[([^/\]]+)/([^\]]+)\]")
 
@@ -117,19 +122,26 @@ def _first_word(workload: str) -> str:
 
 
 def _programs(conduct: Profile | None) -> list[str]:
-    """Return programs that use it side by side: at least two, from at least two networks, each on many days."""
-    if conduct is None:
-        return []
-    steady = {facet: _steady(conduct.values(facet)) for facet in (Facet.AGENT, Facet.NETWORK)}
-    agents = [one for one in steady[Facet.AGENT] if not _is_interactive(one) and not one.startswith("cloud:")]
-    networks = [one for one in steady[Facet.NETWORK] if not one.startswith(("aws:", "gcp:"))]
-    if len(agents) < 2 or len(networks) < 2:
-        return []
-    return [sentence("findings.reused_program", agent=agent, networks=len(networks)) for agent in agents]
+    """Return programs that use it side by side, each from networks that the other has never been in.
 
-
-def _steady(values: Mapping[str, list[int]]) -> list[str]:
-    return sorted(value for value, (_, days, *_) in values.items() if days >= _STEADY_DAYS)
+    One that took another's place, or two of one runner, are one workload. Where not all could be kept, none is told.
+    """
+    if conduct is None or Facet.PROGRAM in conduct.over:
+        return []
+    networks: dict[str, set[str]] = defaultdict(set)
+    for value in conduct.values(Facet.PROGRAM):
+        agent, _, network = value.partition(AT)
+        if _network(network) is not None and not agent.startswith("cloud:") and not _is_interactive(agent):
+            networks[agent].add(network)
+    days = {agent: count[1] for agent, count in conduct.values(Facet.AGENT).items() if agent in networks}
+    told = {
+        one
+        for pair in combinations(sorted(days), 2)
+        if days[pair[0]] + days[pair[1]] >= conduct.active_days + _STEADY_DAYS  # so on that many days both were there
+        and networks[pair[0]].isdisjoint(networks[pair[1]])
+        for one in pair
+    }
+    return [sentence("findings.reused_program", agent=one, networks=len(networks[one])) for one in sorted(told)]
 
 
 def _is_interactive(agent: str) -> bool:
@@ -143,7 +155,8 @@ def _seen_at_work(conduct: Profile | None, policy: Policy) -> Iterator[str]:
         return
     for agent in conduct.values(Facet.AGENT):
         if _is_interactive(agent):
-            yield sentence("findings.human_tool", agent=agent)
+            in_console = agent.lower().startswith(_CONSOLE)
+            yield sentence("findings.human_console") if in_console else sentence("findings.human_tool", agent=agent)
     offices = [ip_network(one) for one in policy.people.office_networks]
     for network in conduct.values(Facet.NETWORK):
         if any(_lies_in(network, office) for office in offices):
@@ -151,11 +164,16 @@ def _seen_at_work(conduct: Profile | None, policy: Policy) -> Iterator[str]:
 
 
 def _lies_in(network: str, office: IPv4Network | IPv6Network) -> bool:
+    found = _network(network)
+    return found is not None and found.version == office.version and found.overlaps(office)
+
+
+def _network(value: str) -> IPv4Network | IPv6Network | None:
+    """Return a network; None: it is a service of the cloud, which has none of its own, or not told."""
     try:
-        found = ip_network(network)
+        return ip_network(value)
     except ValueError:
-        return False  # a service of the cloud, which has no network of its own
-    return found.version == office.version and found.overlaps(office)
+        return None
 
 
 def _by_people(

@@ -444,6 +444,25 @@ def test_what_slack_was_too_unwell_to_take_is_asked_anew_and_nobody_is_told_of_s
     assert office.recipients("escalation") == []
 
 
+def test_what_arrives_late_counts_from_then_and_nothing_is_added_to_it_before(office: Office) -> None:
+    office.told("ana", manager="bea@example.com")
+    office.has("ana", "ci-deploy")
+    office.workspace.inject("chat.postMessage", refuse("token_revoked"), None)
+    office.tick()
+    office.has("ana", "mighty", privileged=True)
+    for _ in range(3):
+        assert office.tick(days=1).sent == 0, "neither a second digest nor a reminder"
+    office.workspace.clear_faults()
+    office.clock.pass_by(hours=2)
+    office.drain()
+    assert office.tick(minutes=5).sent == 0, "one message a day, and it came today"
+    (message,) = office.messages("ana")
+    assert "a reminder on Fri 27 Nov 2026; from Sun 29 Nov 2026 the question goes to" in json.dumps(message["blocks"])
+    friday, monday = office.tick(hours=21), office.tick(days=3)
+    assert (friday.items, friday.reminded, monday.reminded) == (1, 0, 2)
+    assert office.recipients("escalation") == []
+
+
 def test_an_archived_channel_is_passed_over_for_the_next_rung(office: Office) -> None:
     office.policy = talking(remind_after=["1d"], escalate_to=["#security", "dora@example.com"])
     office.has("ana", "ci-deploy")
@@ -531,7 +550,9 @@ def test_a_rehearsal_while_live_leaves_real_questions_alone(office: Office) -> N
     with reading(office.sessions) as session:
         (words,) = session.scalars(select(DeliveryRow.words).where(DeliveryRow.kind == "golive"))
     assert words["offer"] is None, "there is no Go to press: it is live"
-    office.clock.pass_by(days=3)
+    for days in (0, 3):
+        office.drain()
+        office.clock.pass_by(days=days, seconds=2)
     assert office.ask(to_admin=True).reminded == 1, "the admin's own"
     assert {row.reminders for row in office.asks(shadow=False)} == {0}
     office.tick(days=1)

@@ -15,6 +15,8 @@ from nhi.identity import Access, Custody, Identity, Trust, TrustKind
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 POOL = "principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/gh"
 GITHUB = "arn:aws:iam::111111111111:oidc-provider/token.actions.githubusercontent.com"
+TFC = "app.terraform.io"
+TERRAFORM = f"arn:aws:iam::111111111111:oidc-provider/{TFC}"
 SUB, AUD = "token.actions.githubusercontent.com:sub", "token.actions.githubusercontent.com:aud"
 
 
@@ -48,6 +50,23 @@ def trusting(who: str, kind: TrustKind, condition: Any = None, **changes: Any) -
         (GITHUB, TrustKind.FEDERATED, {"StringEquals": {AUD: "sts.amazonaws.com"}}, True),
         (GITHUB, TrustKind.FEDERATED, {"StringLike": {SUB: "repo:*"}}, True),
         (GITHUB, TrustKind.FEDERATED, {"StringLike": {SUB: ["repo:harbour/site:*"]}}, False),
+        (GITHUB, TrustKind.FEDERATED, {"StringLike": {SUB: ["repo:harbour/site:*", "repo:*/site:*"]}}, True),
+        (GITHUB, TrustKind.FEDERATED, {"StringLike": {SUB: "repo:*/*:ref:refs/heads/main"}}, True),
+        (GITHUB, TrustKind.FEDERATED, {"StringLike": {SUB: "repo:harbour*"}}, True),
+        (GITHUB, TrustKind.FEDERATED, {"StringLike": {SUB: "repo:?*"}}, True),
+        (GITHUB, TrustKind.FEDERATED, {"StringLike": {SUB: "**"}}, True),
+        (GITHUB, TrustKind.FEDERATED, {"StringEquals": {SUB: "repo:harbour/site:ref:refs/heads/main"}}, False),
+        (TERRAFORM, TrustKind.FEDERATED, {"StringLike": {f"{TFC}:sub": "organization:*:project:x:*"}}, True),
+        (TERRAFORM, TrustKind.FEDERATED, {"StringLike": {f"{TFC}:sub": "organization:harbour:*"}}, False),
+        ("*", TrustKind.ANYONE, {"StringLike": {"aws:PrincipalArn": "*"}}, True),
+        ("*", TrustKind.ANYONE, {"ArnEquals": {"aws:PrincipalArn": "arn:aws:iam::*:role/*"}}, True),
+        ("*", TrustKind.ANYONE, {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::444455556666:role/*"}}, False),
+        ("*", TrustKind.ANYONE, {"StringLike": {"sts:ExternalId": "*"}}, True),
+        ("*", TrustKind.ANYONE, {"StringEquals": {"sts:ExternalId": "*"}}, False),
+        ("*", TrustKind.ANYONE, {"StringEqualsIfExists": {"sts:ExternalId": "a1b2"}}, True),
+        ("*", TrustKind.ANYONE, {"ForAllValues:StringLike": {"aws:PrincipalOrgPaths": "o-1/*"}}, True),
+        ("*", TrustKind.ANYONE, {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": "o-1/*"}}, False),
+        ("*", TrustKind.ANYONE, {"StringLike": {"aws:SourceArn": "arn:aws:s3:::*"}}, True),
         ("arn:aws:iam::1:oidc-provider/idp.example.com", TrustKind.FEDERATED, None, False),
         ("arn:aws:iam::1:saml-provider/okta", TrustKind.FEDERATED, None, False),
         (

@@ -101,6 +101,45 @@ class TestWhatItMay:
             ("serviceAccount:x@other.iam.gserviceaccount.com", TrustKind.IDENTITY, True),
         }
 
+    def test_who_can_be_it_comes_from_outside_unless_it_lies_in_its_project_or_google_made_it_for_that(
+        self, google: Google, ci: Account
+    ) -> None:
+        number = ci.project.number.rpartition("/")[2]
+        pools = f"principal://iam.googleapis.com/{ci.project.number}/locations/global/workloadIdentityPools"
+        inside = {
+            f"serviceAccount:{number}-compute@developer.gserviceaccount.com",
+            f"serviceAccount:{number}@cloudservices.gserviceaccount.com",
+            f"serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com",
+            f"serviceAccount:service-{number}@compute-system.iam.gserviceaccount.com",
+            "serviceAccount:shop-prod@appspot.gserviceaccount.com",
+            "serviceAccount:a@shop-prod.iam.gserviceaccount.com",
+            "serviceAccount:shop-prod.svc.id.goog[default/default]",
+            f"{pools}/shop-prod.svc.id.goog/subject/ns/default/sa/default",
+            "projectEditor:shop-prod",
+        }
+        outside = {
+            "serviceAccount:999-compute@developer.gserviceaccount.com",
+            "serviceAccount:999@cloudservices.gserviceaccount.com",
+            "serviceAccount:service-999@gcp-sa-pubsub.iam.gserviceaccount.com",
+            f"serviceAccount:service-{number}@evil.iam.gserviceaccount.com",
+            "serviceAccount:evil@appspot.gserviceaccount.com",
+            "serviceAccount:a@shop-prod.iam.evil.gserviceaccount.com",
+            "serviceAccount:evil.svc.id.goog[default/default]",
+            f"{pools}/evil.svc.id.goog/subject/ns/default/sa/default",
+            "projectEditor:evil",
+            "user:mallory@gmail.com",
+            "domain:gmail.com",
+        }
+        for member in inside | outside:
+            google.bind("roles/iam.serviceAccountTokenCreator", member, on=ci)
+        for role in ("owner", "editor", "iam.serviceAccountAdmin", "iam.securityAdmin"):
+            google.bind(f"roles/{role}", f"serviceAccount:{role}@evil.iam.gserviceaccount.com", on=ci.project)
+            outside.add(f"serviceAccount:{role}@evil.iam.gserviceaccount.com")
+        access = seen(google, ci).access
+        assert access is not None
+        assert {one.who for one in access.trust if not one.outside} == inside
+        assert {one.who for one in access.trust if one.outside} == outside
+
     def test_what_a_custom_role_holds_is_not_known_and_said(self, google: Google, ci: Account) -> None:
         custom = f"{ORGANIZATION}/roles/deployer"
         google.bind(custom, f"serviceAccount:{ci.email}", on=ci.project)

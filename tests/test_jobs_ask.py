@@ -146,6 +146,7 @@ def test_an_owner_who_confirmed_is_asked_about_what_is_left(world: World) -> Non
     world.add_user("ci-deploy", 200, owner="ana")
     world.scan()
     world.ask()
+    world.deliver()
     world.say("ci-deploy", Verdict.CLAIM, by="ana")
     world.clock.pass_by(days=1)
     world.ask()
@@ -188,6 +189,7 @@ def test_nobody_gets_two_digests_on_one_day_of_theirs(world: World) -> None:
     world.add_user("first", 200, owner="ana")
     world.scan()
     world.ask()
+    world.deliver()
     world.add_user("second", 200, owner="ana")
     world.scan()
     assert dict(world.ask().skipped) == {"asked, waiting for the answer": 1, "has enough questions for now": 1}
@@ -204,9 +206,11 @@ def test_nobody_gets_more_questions_a_week_than_policy_says(world: World) -> Non
         world.cloud.attach("arn:aws:iam::aws:policy/AdministratorAccess", user=f"user-{number}")
     world.scan()
     assert world.ask().items == 2
+    world.deliver()
     for _ in range(4):  # Tuesday to Friday
         world.clock.pass_by(days=1)
         assert world.ask().items == 0
+        world.deliver()
     world.clock.now = MONDAY_NOON + timedelta(days=7)
     assert world.ask().items == 2
 
@@ -219,6 +223,7 @@ def test_alike_questions_that_one_press_answers_are_one_of_the_weeks_questions(w
     world.scan()
     assert world.ask().items == 4
     for name, items in (("mighty", 1), ("mightier", 0)):
+        world.deliver()
         world.add_user(name, 200, owner="ana")
         world.cloud.attach("arn:aws:iam::aws:policy/AdministratorAccess", user=name)
         world.scan()
@@ -290,8 +295,8 @@ def test_silence_is_reminded_of_twice_then_told_to_security_on_the_day_that_the_
         tally = world.ask()
         if tally.sent:
             said.append((f"{world.clock():%d %B}", tally.reminded, tally.escalated))
+            world.deliver()
     assert said == [("26 November", 1, 0), ("30 November", 1, 0), ("04 December", 0, 1)]
-    world.deliver()
     (told,) = world.workspace.as_("dora").messages("#security")
     assert "ci-deploy" in texts(told)
     assert "Ana Diaz" in texts(told)
@@ -319,6 +324,7 @@ def test_a_reminder_that_falls_on_a_weekend_waits_for_monday(world: World) -> No
     world.add_user("ci-deploy", 200, owner="ana")
     world.scan()
     world.ask()
+    world.deliver()
     said = []
     for _ in range(6):
         world.clock.pass_by(days=1)

@@ -11,7 +11,7 @@ import pytest
 
 from demo.workspace import Workspace
 from nhi import environment
-from nhi.activity import Facet, Profile
+from nhi.activity import DAY, DayBook, Facet, Profile, Use, agent_of, fold
 from nhi.errors import PolicyError
 from nhi.finding import Finding, FindingKind, Severity
 from nhi.identity import (
@@ -29,7 +29,7 @@ from nhi.misuse import USED_BY, misused, workloads
 from nhi.policy import Policy, parse
 from nhi.settings import Settings
 from tests.conftest import Clock, on_sqlite
-from tests.factories import NOW
+from tests.factories import NOW, make_owner, make_person
 from tests.jobs_world import World, open_world, use_stand_in_aws
 
 PROD, DEV = "111111111111", "222222222222"
@@ -229,14 +229,18 @@ class TestPeople:
         assert not found(replace(machine, access=Access(trust=(saml,))), fact)
 
 
-def conduct(agents: dict[str, int], networks: dict[str, int]) -> Profile:
-    """Return what was done in thirty days: how many of them each agent and network was seen on."""
+OFFICE, CLUSTER = "198.51.100.0/24", "203.0.113.0/24"
+BOTO, GO = "Boto3 on linux", "aws-sdk-go on linux"
 
-    def counted(days: dict[str, int]) -> dict[str, list[int]]:
-        return {name: [10 * number, number, 0] for name, number in days.items()}
 
-    seen = {Facet.AGENT.value: counted(agents), Facet.NETWORK.value: counted(networks)}
-    return Profile(who="AIDA1", day=NOW.date() - timedelta(days=30), days=30, seen=seen)
+def conduct(*used: tuple[str, str, range]) -> Profile:
+    """Return what was done in thirty days: with which agent, from which network, on which of them."""
+    book = DayBook()
+    for agent, network, days in used:
+        for number in days:
+            at = int(NOW.timestamp()) // DAY * DAY + (number - 30) * DAY
+            book.add(Use("", "AIDA1", at, "s3", "s3:GetObject", network, None, agent, None, False, None), None)
+    return fold(book.profiles.values())
 
 
 def judged(did: Profile, policy: Policy = POLICY) -> set[FindingKind]:
@@ -245,10 +249,8 @@ def judged(did: Profile, policy: Policy = POLICY) -> set[FindingKind]:
 
 
 class TestWhatATrailTells:
-    two_networks = {"198.51.100.0/24": 20, "203.0.113.0/24": 20}
-
     def test_what_it_reaches_in_another_environment_joins_the_two_whatever_its_policies_name(self) -> None:
-        did = conduct({}, {})
+        did = conduct((BOTO, CLUSTER, range(9)))
         did.seen[Facet.ELSEWHERE.value] = {PROD: [9, 4, 0], "333333333333": [1, 1, 0]}
         (finding,) = misused(identity(account=DEV), (), POLICY, NOW, did)
         assert (finding.kind, finding.owasp) == (FindingKind.CROSS_ENVIRONMENT, "NHI8")
@@ -258,23 +260,42 @@ class TestWhatATrailTells:
 
     @pytest.mark.parametrize(("days", "is_found"), [(5, True), (4, False)])
     def test_two_programs_from_two_networks_on_many_days_are_two_workloads(self, days: int, is_found: bool) -> None:
-        did = conduct({"Boto3 on linux": 20, "aws-sdk-go on linux": days}, self.two_networks)
+        did = conduct((BOTO, OFFICE, range(20)), (BOTO, "192.0.2.0/24", range(20)), (GO, CLUSTER, range(days)))
         assert (FindingKind.REUSED in judged(did)) is is_found
 
-    def test_one_program_or_one_network_is_one_workload(self) -> None:
-        assert judged(conduct({"Boto3 on linux": 20}, self.two_networks)) == set()
-        both = {"Boto3 on linux": 20, "aws-sdk-go on linux": 20}
-        assert judged(conduct(both, {"198.51.100.0/24": 20, "aws:cloudformation": 20})) == set()
+    @pytest.mark.parametrize(
+        "used",
+        [
+            [(BOTO, OFFICE, range(20)), (BOTO, CLUSTER, range(20))],
+            [(BOTO, OFFICE, range(20)), (GO, OFFICE, range(20))],
+            [(BOTO, OFFICE, range(20)), (GO, "cloud:cloudformation", range(20))],
+            [(BOTO, OFFICE, range(7)), (GO, CLUSTER, range(7, 14))],
+            [(agent, network, range(20)) for agent in (BOTO, GO) for network in (OFFICE, CLUSTER)],
+        ],
+        ids=["one program", "one network", "a service of the cloud calls", "it moved", "one runner with two tools"],
+    )
+    def test_what_may_be_one_workload_is_one(self, used: list[tuple[str, str, range]]) -> None:
+        assert judged(conduct(*used)) == set()
 
     @pytest.mark.parametrize(
-        ("agent", "is_person"),
-        [("Mozilla on macos", True), ("aws-cli on windows", True), ("aws-cli on linux", False), ("cloud:ec2", False)],
+        ("agent", "sign"),
+        [
+            ("Mozilla on macos", "with Mozilla on macos"),
+            ("aws-cli on macos", "with aws-cli on macos"),
+            (agent_of("console.amazonaws.com"), "in the AWS console"),
+            (agent_of("signin.amazonaws.com"), "in the AWS console"),
+            ("aws-cli on linux", None),
+            ("Botocore on windows", None),
+            ("cloud:ec2", None),
+        ],
     )
-    def test_a_browser_or_a_desktop_is_a_person(self, agent: str, is_person: bool) -> None:
-        assert (FindingKind.HUMAN_USE in judged(conduct({agent: 1}, {"198.51.100.0/24": 1}))) is is_person
+    def test_a_browser_the_console_or_a_desktop_is_a_person(self, agent: str, sign: str | None) -> None:
+        user = identity(kind="iam_user", credentials=(credential("access_key", 1),))
+        told = [one.why for one in misused(user, (), POLICY, NOW, conduct((agent, OFFICE, range(1))))]
+        assert [f"it was used {sign}." in why for why in told] == ([True] if sign else [])
 
     def test_the_networks_that_policy_calls_offices_are_people_s(self) -> None:
-        did = conduct({"aws-cli on linux": 1}, {"198.51.100.0/24": 1})
+        did = conduct(("aws-cli on linux", OFFICE, range(1)))
         office = parse({"people": {"office_networks": ["198.51.100.0/22"]}})
         elsewhere = parse({"people": {"office_networks": ["192.0.2.0/24", "2001:db8::/32"]}})
         assert FindingKind.HUMAN_USE in judged(did, office)
@@ -305,7 +326,11 @@ def test_a_scan_finds_all_three_and_resolves_what_is_mended(world: World) -> Non
     arn = f"arn:aws:iam::{account}:role/shared"
     cloud.others.add_function("thumbnails", arn)
     cloud.others.add_build("site", arn)
+    world.scan()
+    with world.sessions.begin() as session:
+        make_owner(session, world.identity("shared"), make_person(session, "bea"))
     cloud.add_event("AssumeRole", subject=arn, by="ana@example.com", at=now - timedelta(days=1))
+    world.clock.pass_by(days=8)
     world.scan()
     world.scan()  # whose sessions they are is told after the first look, and judged with the next
     kinds = {kind for _, kind in world.findings("shared")}

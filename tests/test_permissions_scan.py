@@ -116,6 +116,7 @@ class TestWhatIsRead:
         cloud.add_role("own", trust={"Principal": {"AWS": f"arn:aws:iam::{cloud.account}:root"}})
         cloud.add_role("other", trust={"Principal": {"AWS": ["arn:aws:iam::444455556666:role/x", "777788889999"]}})
         cloud.add_role("open", trust={"Principal": "*"})
+        cloud.add_role("vouched", trust={"Principal": {"Service": "rolesanywhere.amazonaws.com"}})
         found, _ = seen_by(connect(Source(endpoint=cloud.url)))
 
         def trusted(name: str) -> list[tuple[TrustKind, bool]]:
@@ -126,6 +127,7 @@ class TestWhatIsRead:
         assert trusted("fn") == [(TrustKind.SERVICE, False)]
         assert trusted("own") == [(TrustKind.IDENTITY, False)]
         assert trusted("other") == [(TrustKind.IDENTITY, True)] * 2
+        assert trusted("vouched") == [(TrustKind.FEDERATED, True)]
         assert trusted("open") == [(TrustKind.ANYONE, True)]
 
 

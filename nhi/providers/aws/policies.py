@@ -17,6 +17,8 @@ from nhi.identity import Permission, Trust, TrustKind
 _IDENTITY = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(?:user|role)/.+")
 _ACCOUNT = re.compile(r"(?:arn:aws[a-z-]*:(?:iam|sts)::)?(\d{12})(?::.*)?")
 
+_VOUCHING = frozenset({"rolesanywhere.amazonaws.com"})  # services that let in whom somebody's certificates vouch for
+
 
 class UnreadablePolicy(ValueError):
     """A document in no known shape."""
@@ -85,6 +87,8 @@ def _trusts(statement: Mapping[str, Any], account: str) -> Iterator[Trust]:
 
 
 def _trust(kind: str, who: str, condition: str, account: str) -> Trust:
+    if kind == "Service" and who in _VOUCHING:
+        return Trust(who=who, kind=TrustKind.FEDERATED, outside=True, condition=condition)
     if kind == "Service":
         return Trust(who=who, kind=TrustKind.SERVICE, outside=False, condition=condition)
     if kind == "Federated":

@@ -51,8 +51,20 @@ _BECOMES = frozenset(
     {
         *("roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountUser", "roles/iam.workloadIdentityUser"),
         *("roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.serviceAccountKeyAdmin"),
+        *("roles/iam.serviceAccountAdmin", "roles/iam.securityAdmin"),  # they give themselves one of those
+        *("roles/owner", "roles/editor"),
     }
 )
+# The projects of Google's in which its services' own accounts lie, beside those that are called gcp-sa-….
+_GOOGLES = frozenset(
+    {
+        *("compute-system", "container-engine-robot", "containerregistry", "dataflow-service-producer-prod"),
+        *("dataproc-accounts", "cloudcomposer-accounts", "serverless-robot-prod", "gcf-admin-robot", "cloud-ml"),
+    }
+)
+_PUBLIC_MAIL = ("@gmail.com", "@googlemail.com")  # no organisation's
+_OF_CLUSTERS = (".svc.id.goog", ".hub.id.goog")  # pools that Google makes for the clusters of one project
+_NUMBER = re.compile(r"\d+")
 _CUSTOM = re.compile(r"(organizations|projects)/[^/]+/roles/.+")
 
 
@@ -111,36 +123,68 @@ class Bindings:
         elif (found := _POOLED.fullmatch(member)) is not None:
             self.pools[found[1]].append(replace(grant, to=found[2]))
 
-    def trusting(self, project: str, names: Sequence[str], above: Sequence[str]) -> tuple[Trust, ...]:
-        """Return who can be an account that goes by these names, by a role on it, its project, or what is above."""
+    def trusting(self, project: str, number: str, names: Sequence[str], above: Sequence[str]) -> tuple[Trust, ...]:
+        """Return who can be an account that goes by these names, by a role on it, its project, or what is above.
+
+        `number` is the project's ("projects/123"), `above` are its folders and organisation.
+        """
         own = (f"projects/{project}/serviceAccounts/{name}" for name in names)
+        home = _Home(project=project, numbers=frozenset(one.rpartition("/")[2] for one in (number, *above)))
         return tuple(
             trust
             for place in (*own, f"projects/{project}", *above)
             for member, role, condition in self._become.get(place, ())
-            if (trust := _trust(member, f"{role} on {place}", condition, project)) is not None
+            if (trust := _trust(member, f"{role} on {place}", condition, home)) is not None
         )
 
 
-def _trust(member: str, via: str, condition: str, project: str) -> Trust | None:
+@dataclass(frozen=True, kw_only=True)
+class _Home:
+    """The project that an account lies in, with its number and those of its folders and organisation."""
+
+    project: str
+    numbers: frozenset[str]
+
+
+def _trust(member: str, via: str, condition: str, home: _Home) -> Trust | None:
     """Read one member; None: it is deleted."""
     kind, _, name = member.partition(":")
     if kind == "deleted":
         return None
+    pooled = _pool_of(member)
+    federated = pooled is not None or member.startswith(("principal://", "principalSet://"))
     if member in ("allUsers", "allAuthenticatedUsers"):
-        return Trust(who=member, kind=TrustKind.ANYONE, outside=True, condition=condition, via=via)
-    if _POOLED.fullmatch(member) or member.startswith(("principal://", "principalSet://")):
-        return Trust(who=member, kind=TrustKind.FEDERATED, outside=True, condition=condition, via=via)
-    pooled = name.endswith("]") and ".svc.id.goog[" in name  # a Kubernetes account: "project.svc.id.goog[space/name]"
-    elsewhere = kind == "serviceAccount" and not pooled and not _is_of(name, project)
-    federated = TrustKind.FEDERATED if pooled else TrustKind.IDENTITY
-    return Trust(who=member, kind=federated, outside=elsewhere, condition=condition, via=via)
+        sort, outside = TrustKind.ANYONE, True
+    elif federated:  # of its own project are only those whom a cluster there vouches for
+        sort, outside = TrustKind.FEDERATED, pooled not in {home.project + ending for ending in _OF_CLUSTERS}
+    elif kind in ("projectOwner", "projectEditor", "projectViewer"):
+        sort, outside = TrustKind.IDENTITY, name != home.project
+    elif kind == "serviceAccount":
+        sort, outside = TrustKind.IDENTITY, not _is_of(name, home)
+    else:  # whose an address of people is, is known only of public mail
+        sort, outside = TrustKind.IDENTITY, f"@{name}".endswith(_PUBLIC_MAIL)
+    return Trust(who=member, kind=sort, outside=outside, condition=condition, via=via)
 
 
-def _is_of(email: str, project: str) -> bool:
-    """Whether an account lies in a project, or is Google's own, which belongs to none of ours."""
-    domain = email.partition("@")[2]
-    return domain.startswith((f"{project}.iam.", "developer.", "gcp-sa-")) or email.startswith(f"{project}@")
+def _pool_of(member: str) -> str | None:
+    """Return the id of the pool that vouches for a member; None: it is none of a pool."""
+    if (found := _POOLED.fullmatch(member)) is not None:
+        return found[1].rpartition("/")[2]
+    name = member.partition(":")[2]  # a cluster's, as it is written since long: "project.svc.id.goog[space/name]"
+    pool = name.partition("[")[0]
+    return pool if name.endswith("]") and pool.endswith(_OF_CLUSTERS) else None
+
+
+def _is_of(email: str, home: _Home) -> bool:
+    """Whether an account lies in a project, or is one that Google made to act for it or for what it lies in."""
+    name, _, domain = email.partition("@")
+    place = domain.removesuffix(".gserviceaccount.com")
+    project = ".".join(reversed(home.project.split(":")))  # of "example.com:shop", addresses say "shop.example.com"
+    if place == f"{project}.iam" or email == f"{project}@appspot.gserviceaccount.com":
+        return True
+    system = place.removesuffix(".iam")
+    googles = system == place or system.startswith("gcp-sa-") or system in _GOOGLES
+    return googles and not home.numbers.isdisjoint(_NUMBER.findall(name))
 
 
 def access(grants: Sequence[Grant], trust: tuple[Trust, ...] = ()) -> Access:

@@ -221,6 +221,7 @@ class Scan:
             api_keys=self._bound.get(account.email, ()),
             trust=self.bindings.trusting(
                 account.project,
+                account.place.project,
                 (account.email, account.unique_id),
                 (*account.place.folders, account.place.organization),
             ),

@@ -157,7 +157,10 @@ def not_us(facts: Json, offer_id: str) -> Json:
     """Draw the form that says what "Not us" leads to, and confirms it, asking which credential where none is named."""
     unusual = [finding for finding in facts["findings"] if finding["kind"] in OF_ACTIVITY]
     known = next((finding["credential"] for finding in unusual if finding["credential"]), None)
+    named = {day["credential"] for finding in unusual for day in finding.get("anomalies", ())}
     offered = [] if known or facts["on_not_us"] == "tell" else choices(Verdict.DISABLE, facts)
+    # Of days that name their keys, it can be no other one.
+    offered = [one for one in offered if None in named or one["id"] in named]
     intro = say(
         "alarm.not_us_intro",
         mode=facts["mode"],

@@ -162,11 +162,12 @@ def write(session: Session, row: IdentityRow, found: Anomaly, coverage: str, now
         )
     )
     opened = finding is None
+    before = None if finding is None else _credential_of_all(session, finding, row)
+    _learn_id(session, row, found)
     if finding is None:
         finding = _new_finding(row, found, coverage, now)
         session.add(finding)
         session.flush()
-    before = _credential_of_all(session, finding, row)
     changed = _write_anomaly(session, finding, row, found, now)
     if not opened and before != (only := _credential_of_all(session, finding, row)):
         _tell_of(session, finding, only)
@@ -193,6 +194,23 @@ def _is_answered(session: Session, row: IdentityRow, found: Anomaly) -> bool:
     )
     asked = {pair for one in rows for pair in values_of(one.facts)}
     return bool(asked) and set(values_of(facts_of(found))) <= asked
+
+
+def _learn_id(session: Session, row: IdentityRow, found: Anomaly) -> None:
+    """Learn which key of a user was used, where it can be no other than the one whose id was never asked for.
+
+    A scan asks for the id only of keys that break a rule. The key was used before the last scan and after it, so it is
+    one of those that the scan saw; of those, all the others are known by their ids.
+    """
+    keys = [one for one in row.credentials if one.kind == "access_key"]
+    unnamed = [one for one in keys if one.gone_at is None and one.external_id is None]
+    if found.credential is None or len(unnamed) != 1 or any(one.external_id == found.credential for one in keys):
+        return
+    seen_on = unnamed[0].seen_at.date()
+    earlier = profiles.history(session, row.provider, found.who, seen_on, seen_on - HISTORY)
+    if found.day >= seen_on and any(found.credential in one.values(Facet.CREDENTIAL) for one in earlier):
+        unnamed[0].external_id = found.credential
+        session.flush()
 
 
 def _new_finding(row: IdentityRow, found: Anomaly, coverage: str, now: datetime) -> FindingRow:

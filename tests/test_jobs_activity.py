@@ -136,7 +136,10 @@ def test_what_the_demo_plants_is_asked_about_after_one_reading(world: World) -> 
     work.alarms_all(world.program)
     world.deliver()
     assert "Was this you?" in world.workspace.as_("ana").last()["text"]
-    assert finding(world).severity is Severity.HIGH
+    found = finding(world)
+    assert found.severity is Severity.HIGH
+    # A key that breaks no rule: no scan asked for its id.
+    assert [(one.id, one.external_id) for one in world.rows(CredentialRow)] == [(found.credential_id, key)]
 
 
 def test_what_is_read_again_counts_once_and_nothing_is_lost_where_a_reading_breaks_off(world: World) -> None:

@@ -155,6 +155,7 @@ class Access:
     unread: tuple[str, ...] = ()  # policies and roles whose words could not be read: it may be able to do more
     # What resources give or deny it by policies of their own: none of its own policies has that. None: nobody looked.
     by_resources: tuple[Permission, ...] | None = None
+    unread_resources: tuple[str, ...] = ()  # globs of where more of that would come from; not read back either
     bounds_given: bool = False  # the boundary limits that too: it does so for AWS's roles, and not for its users
     # What stands above it in its organisation, each at most what it says, as a boundary. None: nobody told.
     ceilings: tuple[tuple[Permission, ...], ...] | None = None

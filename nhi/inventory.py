@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from nhi.globs import fits_any
 from nhi.identity import Access, Aspect, Credential, Gap, Identity, Permission, hiding_credentials
 
 
@@ -78,8 +79,8 @@ def remembered(now: Access, before: Access, scope: str, gaps: Sequence[Gap]) -> 
         now = replace(now, ceilings=before.ceilings)
     if not any(gap.covers(scope, Aspect.PERMISSIONS) for gap in gaps):
         return now
-    if now.by_resources is None:
-        now = replace(now, by_resources=before.by_resources, bounds_given=before.bounds_given)
+    given = _given(now, before)
+    now = replace(now, by_resources=given, bounds_given=bool(given) and (now.bounds_given or before.bounds_given))
     hidden = [name for name in now.unread if name not in before.unread and not _is_own_word(name)]
     known = [one for one in before.permissions if _comes_from(one.via, hidden)]
     limited = now.boundary
@@ -90,7 +91,7 @@ def remembered(now: Access, before: Access, scope: str, gaps: Sequence[Gap]) -> 
     still = [name for name in now.unread if name not in hidden or not any(_comes_from(via, [name]) for via in told)]
     return replace(
         now,
-        permissions=_in_order((*now.permissions, *(one for one in known if one not in now.permissions)), before),
+        permissions=_together(now.permissions, known, before.permissions),
         boundary=limited,
         unread=tuple(dict.fromkeys((*still, *unread))),
     )
@@ -106,10 +107,21 @@ def _comes_from(via: str, names: Iterable[str]) -> bool:
     return any(via == name or via.startswith(f"{name}, ") for name in names)
 
 
-def _in_order(permissions: tuple[Permission, ...], before: Access) -> tuple[Permission, ...]:
-    """Return statements as they stood before, where they are the same: their order tells nothing new."""
-    same = len(permissions) == len(before.permissions) and set(permissions) == set(before.permissions)
-    return before.permissions if same else permissions
+def _given(now: Access, before: Access) -> tuple[Permission, ...] | None:
+    """Return what resources give: of those that could not be read now, what they gave before."""
+    if now.by_resources is None or before.by_resources is None:
+        return before.by_resources if now.by_resources is None else now.by_resources
+    known = [one for one in before.by_resources if fits_any(now.unread_resources, one.via)]
+    return _together(now.by_resources, known, before.by_resources)
+
+
+def _together(
+    now: tuple[Permission, ...], known: Iterable[Permission], before: tuple[Permission, ...]
+) -> tuple[Permission, ...]:
+    """Return statements with those known beside them; as they stood before where they are the same, since their order
+    tells nothing new."""
+    found = (*now, *(one for one in known if one not in now))
+    return before if len(found) == len(before) and set(found) == set(before) else found
 
 
 def _keep_id(credential: Credential, before: Credential | None) -> Credential:

@@ -127,6 +127,7 @@ def _with_what_is_hidden(session: Session, by_row: Mapping[str, Identity], gaps:
         one = by_row[row]
         if one.access is not None:
             now = access_of(body_of(one.access))  # as it is kept: both without what looks like a secret
+            now = replace(now, unread_resources=one.access.unread_resources)
             found[row] = replace(one, access=remembered(now, access_of(old.body), one.scope, hiding))
     return found
 

@@ -11,6 +11,7 @@ import pytest
 
 from demo.cloud import Cloud
 from nhi.identity import Aspect, Gap, Identity
+from nhi.inventory import remembered
 from nhi.least import least
 from nhi.permission_records import access_of, body_of
 from nhi.permissions import grew, says
@@ -101,7 +102,13 @@ def test_a_boundary_limits_what_resources_give_to_a_role(cloud: Cloud) -> None:
 @pytest.mark.parametrize("action", ["kms:ListKeys", "kms:GetKeyPolicy", "sqs:ListQueues", "sqs:GetQueueAttributes"])
 def test_each_refusal_is_a_gap_and_stops_no_other(cloud: Cloud, action: str) -> None:
     fill(cloud, f"arn:aws:iam::{cloud.account}:user/batch")
+    before, _ = scanned(cloud)
     cloud.faults.deny(action)
     found, gaps = scanned(cloud)
+    assert before.access is not None
+    assert found.access is not None
+    assert found.access.by_resources != before.access.by_resources
+    kept = remembered(found.access, before.access, found.scope, gaps)
+    assert kept.by_resources == before.access.by_resources  # what could not be read now gives what it gave
     assert [(gap.reason.split(": ")[1], gap.hides) for gap in gaps] == [(action, frozenset({Aspect.PERMISSIONS}))]
     assert Power.DATA_READ in {one.power for one in powers(found)}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nhi import findings, paste
 from nhi.findings import FindingKind
-from nhi.identity import Access, Gap, Identity, Permission, TrustKind
+from nhi.identity import Access, Aspect, Gap, Identity, Permission, TrustKind
 from nhi.least import least
 from nhi.permissions import says
 from nhi.policy import Policy, Source
@@ -207,7 +207,7 @@ class TestDenyPolicies:
         google.deny(ci.project.number, ACCESS)
         assert Power.SECRETS in {one.power for one in powers(seen(google, ci, denials=True))}
 
-    def test_they_are_read_only_where_the_source_says_so_and_a_refusal_hides_nothing(
+    def test_they_are_read_only_where_the_source_says_so_and_a_refusal_hides_nothing_else(
         self, google: Google, ci: Account
     ) -> None:
         google.bind("roles/secretmanager.secretAccessor", f"serviceAccount:{ci.email}", on=ci.project)
@@ -216,11 +216,15 @@ class TestDenyPolicies:
         assert (access.ceilings, google.calls("iam.policies.listPolicies")) == (None, {})
         google.refuse("iam.policies.listPolicies", "folders")
         gcp = opened(google, denials=True)
-        found = gcp.scan(memory=Memory(credential_ids={}), matters=lambda *_: True, now=NOW)
+        found = list(gcp.scan(memory=Memory(credential_ids={}), matters=lambda *_: True, now=NOW))
         gaps = [one for one in found if isinstance(one, Gap)]
         assert [(one.reason, one.hides) for one in gaps] == [
-            ("PERMISSION_DENIED: iam.denypolicies.list on folders/77", frozenset())
+            ("PERMISSION_DENIED: iam.denypolicies.list on folders/77", frozenset({Aspect.CEILINGS}))
         ]
+        (identity,) = [one for one in found if isinstance(one, Identity)]
+        assert identity.access is not None
+        assert identity.access.ceilings is None  # one place on the way is not known: nothing is claimed of any
+        assert "not from deny policies" in says("gcp", identity.access)
         assert google.calls("iam.policies.listPolicies") == {"iam.policies.listPolicies": 3}
 
     @settings(max_examples=50, deadline=None)

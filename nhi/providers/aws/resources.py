@@ -31,7 +31,13 @@ PERMISSIONS = tuple(Need(action=action, why=why) for action, why in _WHY.items()
 _BUCKETS = "s3:ListBuckets"  # the call's name, where its permission has another
 _NONE = frozenset({"NoSuchBucketPolicy", "NotFoundException"})  # there is none, or it is gone since it was listed
 
-Given = Mapping[str, tuple[Permission, ...]]  # by the ARN of a user or role
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What resources give, by the ARN of a user or role, and globs of where what could not be read would come from."""
+
+    to: Mapping[str, tuple[Permission, ...]]
+    unread: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,28 +48,42 @@ class _Resource:
     words: str  # "bucket reports"
     read: Callable[[], str | None]
 
+    @property
+    def via(self) -> str:
+        return _via(self.words)
+
+
+def _via(words: str) -> str:
+    return f"policy of {words}"
+
 
 def read(calls: Calls, account: str, regions: Sequence[str]) -> tuple[Given, list[Gap]]:
     """Return what the resources of an account give to its users and roles, and gaps for what could not be read."""
     found: dict[str, list[Permission]] = defaultdict(list)
     faults: dict[str, int] = {}
+    unread: set[str] = set()
     resources: list[_Resource] = []
-    for listing in (_buckets(calls), *(one(calls, region) for region in regions for one in (_keys, _queues))):
+    regional = (("key", _keys), ("queue", _queues))
+    listings = [("bucket", _buckets(calls))]
+    listings += [(kind, list_(calls, region)) for region in regions for kind, list_ in regional]
+    for kind, listing in listings:
         try:
             resources += listing
         except CannotSee as fault:
             faults[fault.reason] = faults.get(fault.reason, 0) + 1
+            unread.add(_via(f"{kind} *"))
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="aws") as pool:
-        for told in pool.map(_said, resources):
+        for resource, told in zip(resources, pool.map(_said, resources), strict=True):
             if isinstance(told, CannotSee):
                 faults[told.reason] = faults.get(told.reason, 0) + 1
+                unread.add(resource.via)
                 continue
             for who, permission in told:
                 if f":{account}:" in who:
                     found[who].append(permission)
     scope, hides = scope_of("aws", account), frozenset({Aspect.PERMISSIONS})
     gaps = [Gap(scope=scope, reason=_reason(reason, count), hides=hides) for reason, count in faults.items()]
-    return {who: tuple(given) for who, given in found.items()}, gaps
+    return Given(to={who: tuple(given) for who, given in found.items()}, unread=tuple(sorted(unread))), gaps
 
 
 def _reason(reason: str, count: int) -> str:
@@ -76,7 +96,7 @@ def _said(resource: _Resource) -> list[tuple[str, Permission]] | CannotSee:
     except CannotSee as fault:
         return [] if fault.code in _NONE else fault
     try:
-        return list(granted(json.loads(document), resource.arn, f"policy of {resource.words}")) if document else []
+        return list(granted(json.loads(document), resource.arn, resource.via)) if document else []
     except (UnreadablePolicy, ValueError):
         return CannotSee("MalformedPolicy", resource.words, passing=False)
 

@@ -56,7 +56,8 @@ class Scan:
         self._now = now
         self._ceilings = ceilings
         self._regions = regions
-        self._given: resources_.Given | None = {} if resources else None  # None: not asked for
+        self._asks_resources = resources
+        self._given: resources_.Given | None = None  # None: not asked for
         self._managed = Managed(calls, account, memory.documents, {} if documents is None else documents)
         self._others = Others(calls, account, regions, along)
         self._by_service: dict[str, list[Credential]] = defaultdict(list)  # service-specific ones, by user name
@@ -73,7 +74,7 @@ class Scan:
         yield from self._managed.teach(details, wanted)
         yield from self._others.found
         yield from self._sets(details)
-        if self._given is not None:
+        if self._asks_resources:
             self._given, gaps = resources_.read(self._calls, self._account, self._regions)
             yield from gaps
         yield from self._read_service_credentials()
@@ -161,10 +162,10 @@ class Scan:
         """Yield users and roles, roles with what runs as them."""
         for identity in details.identities():
             if self._given is not None and identity.access is not None:
-                given = self._given.get(identity.principal, ())
+                given, unread = self._given.to.get(identity.principal, ()), self._given.unread
                 # https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html
                 bounds = bool(given) and identity.kind == "iam_role"
-                access = replace(identity.access, by_resources=given, bounds_given=bounds)
+                access = replace(identity.access, by_resources=given, unread_resources=unread, bounds_given=bounds)
                 identity = replace(identity, access=access)
             if runs := self._others.runs.get(identity.principal):
                 identity = replace(identity, tags={**identity.tags, USED_BY: ", ".join(sorted(set(runs)))})

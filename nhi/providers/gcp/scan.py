@@ -75,6 +75,7 @@ class Scan:
         self._unborn: dict[str, str] = {}  # projects that could not tell when accounts were made, and why
         self._delegated: dict[str, str] = {}
         self._all_bindings = True  # whether every policy could be read
+        self._no_denials: set[str] = set()  # places whose deny policies could not be read
         self._denials: dict[str, Sequence[Denial]] | None = {} if denials else None  # by place; None: not asked for
 
     def run(self) -> Iterator[Identity | Gap | Progress]:
@@ -193,14 +194,17 @@ class Scan:
         for told in self._at_once(lambda place: denials.ask(self._calls, place), denials.places(grants)):
             self._denials[told.place] = told.found
             if told.fault is not None:
+                self._no_denials.add(told.place)
                 faults[told.fault.reason].append(told.place)
         for reason, places in faults.items():
-            # It hides nothing: what is read without them is at most more than what may really be done.
-            yield Gap(scope=EVERYTHING, reason=_on(reason, *places), hides=frozenset())
+            # What is read without them is at most more than what may really be done.
+            yield Gap(scope=EVERYTHING, reason=_on(reason, *places), hides=frozenset({Aspect.CEILINGS}))
 
     def _limited(self, identity: Identity, subject: Subject, grants: Sequence[Grant]) -> Identity:
-        """Return an identity with what stands above it."""
+        """Return an identity with what stands above it; not told, where one place on the way could not be read."""
         if self._denials is None or identity.access is None:
+            return identity
+        if not self._no_denials.isdisjoint(denials.places(grants)):
             return identity
         above = denials.ceilings(subject, grants, self._denials)
         return replace(identity, access=replace(identity.access, ceilings=above))

@@ -100,30 +100,35 @@ _ANY, _ROLES = ("*",), "arn:aws:iam::*:role/*"
 # Who may do these to its own name alone only gets another way in to what it has.
 _MORE_OF_THE_SAME = frozenset({"iam:CreateAccessKey", "iam:CreateLoginProfile", "iam:UpdateLoginProfile"})
 
+# Google's basic roles: Admin, Writer and Reader, and what they were called before (Owner, Editor, Viewer). Source:
+# https://cloud.google.com/iam/docs/roles-overview#basic.
+_OWNERS = ("roles/admin", "roles/owner")
+_EDITORS = ("roles/writer", "roles/editor")
+_VIEWERS = ("roles/reader", "roles/viewer")
+_WRITES_POLICIES = (  # of a project, a folder or the organisation
+    *("roles/resourcemanager.projectIamAdmin", "roles/resourcemanager.folderAdmin"),
+    *("roles/resourcemanager.folderIamAdmin", "roles/resourcemanager.organizationAdmin"),
+)
 _GOOGLE: Mapping[Power, tuple[str, ...]] = {
     Power.ADMIN: (
-        *("roles/owner", "roles/editor", "roles/iam.securityAdmin", "roles/resourcemanager.*Admin"),
+        *(*_OWNERS, *_EDITORS, *_WRITES_POLICIES, "roles/iam.securityAdmin"),
         *("roles/iam.organizationRoleAdmin", "roles/iam.workloadIdentityPoolAdmin"),
     ),
     Power.ESCALATION: (
-        *("roles/owner", "roles/editor", "roles/iam.serviceAccountAdmin", "roles/iam.serviceAccountKeyAdmin"),
+        *(*_OWNERS, *_EDITORS, *_WRITES_POLICIES),
+        *("roles/iam.serviceAccountAdmin", "roles/iam.serviceAccountKeyAdmin"),
         *("roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountUser", "roles/iam.workloadIdentityUser"),
         *("roles/iam.securityAdmin", "roles/iam.roleAdmin", "roles/iam.organizationRoleAdmin"),
-        *("roles/resourcemanager.*Admin", "roles/deploymentmanager.editor", "roles/cloudbuild.builds.editor"),
+        *("roles/deploymentmanager.editor", "roles/cloudbuild.builds.editor"),
         *("roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.workloadIdentityPoolAdmin"),
     ),
     Power.SECRETS: (
-        *("roles/owner", "roles/secretmanager.admin", "roles/secretmanager.secretAccessor"),
+        *(*_OWNERS, "roles/secretmanager.admin", "roles/secretmanager.secretAccessor"),
         *("roles/cloudkms.admin", "roles/cloudkms.cryptoKey*Decrypter*"),
     ),
     Power.DATA_WRITE: (
-        *(
-            "roles/owner",
-            "roles/editor",
-            "roles/storage.admin",
-            "roles/storage.object*Admin",
-            "roles/storage.objectUser",
-        ),
+        *(*_OWNERS, *_EDITORS),
+        *("roles/storage.admin", "roles/storage.object*Admin", "roles/storage.objectUser"),
         *("roles/storage.objectCreator", "roles/storage.legacy*Writer", "roles/storage.legacy*Owner"),
         *("roles/bigquery.admin", "roles/bigquery.data*Editor", "roles/bigquery.dataOwner", "roles/spanner.*dmin"),
         *("roles/spanner.databaseUser", "roles/cloudsql.admin", "roles/cloudsql.editor", "roles/cloudsql.client"),
@@ -132,9 +137,10 @@ _GOOGLE: Mapping[Power, tuple[str, ...]] = {
         *("roles/artifactregistry.writer",),
     ),
     Power.DATA_READ: (
-        *("roles/owner", "roles/editor", "roles/viewer", "roles/storage.admin", "roles/storage.object*Admin"),
-        *("roles/storage.objectUser", "roles/storage.objectViewer"),
-        *("roles/storage.legacy*Reader", "roles/bigquery.admin", "roles/bigquery.data*", "roles/spanner.*dmin"),
+        *(*_OWNERS, *_EDITORS, *_VIEWERS),
+        *("roles/storage.admin", "roles/storage.object*Admin", "roles/storage.objectUser"),
+        *("roles/storage.objectViewer", "roles/storage.legacy*Reader"),
+        *("roles/bigquery.admin", "roles/bigquery.data*", "roles/spanner.*dmin"),
         *("roles/spanner.database*", "roles/cloudsql.*", "roles/datastore.*", "roles/bigtable.*"),
         *("roles/pubsub.admin", "roles/pubsub.editor", "roles/pubsub.subscriber", "roles/artifactregistry.*"),
         *("roles/logging.privateLogViewer",),
@@ -270,13 +276,21 @@ def _of_google(access: Access, account: str) -> Iterator[Held]:
     for power, patterns in _GOOGLE.items():
         fitting = [one for one in roles if any(fits_any(patterns, role) for role in one.actions)]
         fitting = [one for one in fitting if not _is_denied(access, power, one)]
-        if power is Power.ADMIN:  # of one bucket or topic the owner is no administrator
-            fitting = [one for one in fitting if any(_is_whole(place) for place in one.resources)]
+        fitting = [one for one in fitting if any(_holds_there(power, one, place) for place in one.resources)]
         if fitting:
             yield Held(power=power, by=_roles(fitting), everywhere=any(map(_is_on_all, fitting)))
     elsewhere = [one for one in roles if any(_is_elsewhere(place, account) for place in one.resources)]
     if elsewhere:
         yield Held(power=Power.CROSS_ACCOUNT, by=_roles(elsewhere), everywhere=any(map(_is_on_all, elsewhere)))
+
+
+def _holds_there(power: Power, given: Permission, place: str) -> bool:
+    """Whether a role's power is one there: of one bucket or topic the owner is no administrator, and becomes nobody."""
+    if power is Power.ADMIN:
+        return _is_whole(place)
+    if power is Power.ESCALATION and given.actions[0] in (*_OWNERS, *_EDITORS):
+        return _is_whole(place) or "/serviceAccounts/" in place
+    return True
 
 
 def _is_denied(access: Access, power: Power, given: Permission) -> bool:

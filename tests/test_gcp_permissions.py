@@ -132,7 +132,7 @@ class TestWhatItMay:
         }
         for member in inside | outside:
             google.bind("roles/iam.serviceAccountTokenCreator", member, on=ci)
-        for role in ("owner", "editor", "iam.serviceAccountAdmin", "iam.securityAdmin"):
+        for role in ("owner", "admin", "editor", "writer", "iam.serviceAccountAdmin", "iam.securityAdmin"):
             google.bind(f"roles/{role}", f"serviceAccount:{role}@evil.iam.gserviceaccount.com", on=ci.project)
             outside.add(f"serviceAccount:{role}@evil.iam.gserviceaccount.com")
         access = seen(google, ci).access

@@ -146,16 +146,17 @@ def test_accounts_that_google_makes_for_its_services_are_marked_and_break_no_rul
         assert not findings.assess(found, owner_active=None, gaps=(), policy=Policy(), now=NOW)
 
 
+@pytest.mark.parametrize("broad", ["roles/editor", "roles/writer"])
 def test_an_account_is_privileged_by_a_broad_role_on_a_project_and_not_by_a_narrow_one(
-    google: Google, shop: Project, ci: Account
+    google: Google, shop: Project, ci: Account, broad: str
 ) -> None:
     google.bind("roles/storage.objectViewer", f"serviceAccount:{ci.email}", on=shop)
     google.bind("roles/owner", f"serviceAccount:{ci.email}", on=ci)  # of one account, not of a project
     assert not scanned(google)[0][ci.email].privileged
-    google.bind("roles/editor", f"serviceAccount:{ci.email}")
+    google.bind(broad, f"serviceAccount:{ci.email}")
     found = scanned(google)[0][ci.email]
     assert found.privileged
-    assert f"roles/editor on {ORGANIZATION}" in found.policies
+    assert f"{broad} on {ORGANIZATION}" in found.policies
 
 
 # Use

@@ -317,7 +317,13 @@ class TestPowers:
             access = Access(permissions=(Permission(allows=True, actions=(role,), resources=(on,)),))
             return {one.power for one in powers.held(access, provider="gcp", account="shop")}
 
+        for old, new in (("owner", "admin"), ("editor", "writer"), ("viewer", "reader")):
+            assert given(f"roles/{new}", "projects/shop") == given(f"roles/{old}", "projects/shop") != set()
         assert Power.ADMIN in given("roles/editor", "projects/shop")
+        assert given("roles/writer", "projects/shop/repos/site") == {Power.DATA_WRITE, Power.DATA_READ}
+        assert Power.ESCALATION in given("roles/writer", "projects/shop/serviceAccounts/1")
+        assert given("roles/resourcemanager.tagAdmin", "projects/shop") == set()
+        assert Power.ADMIN in given("roles/resourcemanager.folderIamAdmin", "folders/1")
         assert Power.CROSS_ACCOUNT in given("roles/viewer", "projects/other")
         assert given("roles/storage.objectViewer", "projects/shop") == {Power.DATA_READ}
         assert Power.ADMIN not in given("roles/owner", "projects/shop/buckets/one")

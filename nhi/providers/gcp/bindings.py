@@ -22,7 +22,9 @@ TYPES = (
 # as any account, or by running code as one.
 _ADMIN = frozenset(
     {
+        "roles/admin",
         "roles/owner",
+        "roles/writer",
         "roles/editor",
         "roles/iam.securityAdmin",
         "roles/iam.serviceAccountAdmin",
@@ -52,7 +54,7 @@ _BECOMES = frozenset(
         *("roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountUser", "roles/iam.workloadIdentityUser"),
         *("roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.serviceAccountKeyAdmin"),
         *("roles/iam.serviceAccountAdmin", "roles/iam.securityAdmin"),  # they give themselves one of those
-        *("roles/owner", "roles/editor"),
+        *("roles/admin", "roles/owner", "roles/writer", "roles/editor"),
     }
 )
 # The projects of Google's in which its services' own accounts lie, beside those that are called gcp-sa-….

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 
 from nhi.activity import Facet, Profile
 from nhi.findings import Severity
-from nhi.habits import Habit, Usual, usual_of
+from nhi.habits import BURN_IN, Habit, Usual, usual_of
 from nhi.sensitive import HIDES, is_grave, is_sensitive, meaning_of, only_reads
 
 THRESHOLDS = {"low": 14.0, "normal": 11.0, "high": 8.5}  # bits, by policy's sensitivity
 FEWEST_DAYS = 5  # active ones; before that nothing is usual
+_SETTLED = 2 * BURN_IN  # active ones; before that nobody knows how many new actions a day may bring
+_SURE = 4.0  # bits of surprise: nothing new on a week of days that could have told of it
 GRAVE = 7.0  # bits above the threshold that make it grave by themselves
 _DEAD, _TRAVEL, _ATTACK_TOOL = 14.0, 5.0, 5.0
 _KILOMETRES_AN_HOUR, _FAR, _SOON = 1000.0, 500.0, 1800  # a plane; kilometres; seconds, where only countries are known
@@ -299,9 +301,10 @@ def _what(today: Profile, habit: Habit) -> Iterator[Signal]:
             yield _told(today, Kind.ACTION, Of.WHAT, Facet.ACTION, actions, bits, **facts)
     beyond = Facet.ACTION in today.over and Facet.ACTION not in habit.overflowed
     expected = 2 * habit.most_new_actions + 8
-    if len(new) > expected or beyond:
+    if (len(new) > expected or beyond) and habit.active_days >= _SETTLED:
         bits = 3.0 + math.log2(max(len(new), 1) / expected + 1) + (3.0 if beyond else 0.0)
-        yield _told(today, Kind.BREADTH, Of.WHAT, Facet.ACTION, new, bits * 3, before=habit.most_new_actions)
+        bits *= 3 * min(1.0, base / _SURE)  # in full only where something new is rare
+        yield _told(today, Kind.BREADTH, Of.WHAT, Facet.ACTION, new, bits, before=habit.most_new_actions)
 
 
 def _meanings(actions: Sequence[str]) -> list[str]:

@@ -1,11 +1,12 @@
 """Actions that matter most where somebody has taken over an identity: what each is for, in a few words. Pure.
 
 After MITRE ATT&CK for cloud (persistence, privilege escalation, credential access, defence evasion, impact). An action
-that is not here is judged as well, only not as heavily.
+that is not here is judged as well, only not as heavily. Names are those of the trail, which are not always the API's.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 # Kept with what was found, so they stay as they are; the words for each are in templates (alarm.mrkdwn.j2).
@@ -30,7 +31,7 @@ _BY_MEANING: dict[str, tuple[str, ...]] = {
         *("iam:CreateServiceSpecificCredential", "iam:AddUserToGroup", "iam:UpdateAccessKey", "iam:CreateSAMLProvider"),
         *("iam:CreateOpenIDConnectProvider", "iam:CreateVirtualMFADevice", "iam:DeactivateMFADevice"),
         *("sts:GetFederationToken", "ec2:CreateKeyPair", "ec2:ImportKeyPair", "lambda:AddPermission"),
-        *("rolesanywhere:CreateTrustAnchor", "sso-admin:CreateAccountAssignment"),
+        *("rolesanywhere:CreateTrustAnchor", "sso:CreateAccountAssignment"),
         *("iam:google.iam.admin.v1.CreateServiceAccount", "iam:google.iam.admin.v1.CreateServiceAccountKey"),
         *("iam:google.iam.admin.v1.UploadServiceAccountKey", "iam:google.iam.admin.v1.EnableServiceAccountKey"),
         *("iamcredentials:GenerateAccessToken", "iamcredentials:SignJwt", "iamcredentials:SignBlob"),
@@ -60,7 +61,8 @@ _BY_MEANING: dict[str, tuple[str, ...]] = {
         "secretmanager:google.cloud.secretmanager.v1.SecretManagerService.AccessSecretVersion",
     ),
     OPENS: (
-        *("s3:PutBucketPolicy", "s3:PutBucketAcl", "s3:DeletePublicAccessBlock", "s3:PutBucketReplication"),
+        *("s3:PutBucketPolicy", "s3:PutBucketAcl", "s3:PutBucketReplication"),
+        *("s3:DeleteBucketPublicAccessBlock", "s3:DeleteAccountPublicAccessBlock"),
         *("ec2:ModifySnapshotAttribute", "ec2:ModifyImageAttribute", "rds:ModifyDBSnapshotAttribute"),
         *(
             "ec2:AuthorizeSecurityGroupIngress",
@@ -83,22 +85,27 @@ _BY_MEANING: dict[str, tuple[str, ...]] = {
 }
 _GRAVE = frozenset({MAKES_ACCESS, RAISES, HIDES, OPENS})
 _MEANING = {action: meaning for meaning, actions in _BY_MEANING.items() for action in actions}
+_VERSION = re.compile(r"\d{8}(v\d+)?$")
 _READS = ("Get", "List", "Describe", "Head", "Lookup", "Search", "Query", "Batch", "Scan", "View", "Check", "Test")
 
 
+@lru_cache(maxsize=10_000)
 def meaning_of(action: str) -> str | None:
-    """Return what an action is for in the hands of somebody who took over; None: nothing much by itself."""
-    return _MEANING.get(action)
+    """Return what an action is for in the hands of somebody who took over; None: nothing much by itself.
+
+    CloudTrail calls Lambda's by the version of its interface: lambda:GetFunction20150331v2.
+    """
+    return _MEANING.get(action) or _MEANING.get(_VERSION.sub("", action))
 
 
 def is_grave(action: str) -> bool:
     """Whether an action makes access, raises permissions, hides traces or opens data: by itself worth a question."""
-    return _MEANING.get(action) in _GRAVE
+    return meaning_of(action) in _GRAVE
 
 
 def is_sensitive(action: str) -> bool:
     """Whether an action makes access, raises it, hides, opens, destroys or reads secrets."""
-    return _MEANING.get(action, LOOKS_AROUND) != LOOKS_AROUND
+    return meaning_of(action) not in (None, LOOKS_AROUND)
 
 
 @lru_cache(maxsize=10_000)

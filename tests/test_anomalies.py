@@ -13,6 +13,7 @@ from nhi.anomalies import THRESHOLDS, Anomaly, Dead, Kind, Limits, judge_day, ki
 from nhi.findings import Severity
 from nhi.habits import habit_of, usual_of
 from nhi.incident import facts_of, sentence, usual_words, values_of
+from nhi.sensitive import is_grave, is_sensitive
 from tests.test_activity import MIDNIGHT, profile, use
 
 LIMITS = Limits(threshold=THRESHOLDS["normal"], learn_for=timedelta(days=14))
@@ -159,6 +160,30 @@ def test_trying_many_doors_is_a_burst_and_a_broken_job_is_none() -> None:
     assert tried is not None
     assert Kind.DENIALS in {signal.kind for signal in tried.signals}
     assert judged(_joined(day(1), profile(*broken, place=DUBLIN)), history()[:-1]) is None
+
+
+def test_new_actions_are_counted_only_where_it_is_known_how_many_come() -> None:
+    def run(back: int, *more: str) -> Profile:
+        return profile(*(use(MIDNIGHT - back * 86_400 + 10_800, action=one, key=KEY) for one in (*WORK, *more)))
+
+    looked = [f"ec2:DescribeThing{number}" for number in range(12)]
+    found = judged(run(0, *looked), [run(back) for back in range(60, 0, -1)])
+    assert found is not None
+    assert Kind.BREADTH in {signal.kind for signal in found.signals}
+    assert judged(run(0, *looked), [run(7 * back) for back in range(8, 0, -1)]) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("lambda:AddPermission20150331v2", "sso:CreateAccountAssignment", "iam:CreateUser"),
+        *("s3:DeleteBucketPublicAccessBlock", "s3:DeleteAccountPublicAccessBlock"),
+    ],
+)
+def test_actions_are_grave_under_the_names_that_a_trail_has_for_them(name: str) -> None:
+    assert is_grave(name)
+    assert is_sensitive("lambda:GetFunction20150331v2")
+    assert not is_sensitive("lambda:ListFunctions20150331")
 
 
 def test_a_key_that_was_thought_dead_needs_no_history() -> None:

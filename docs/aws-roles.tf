@@ -97,6 +97,7 @@ data "aws_iam_policy_document" "reads" {
       "iam:ListPolicies",
       "iam:ListRolePolicies",
       "iam:ListSAMLProviders",
+      "iam:ListSSHPublicKeys",
       "iam:ListServerCertificates",
       "iam:ListServiceSpecificCredentials",
       "iam:ListUserPolicies",

@@ -85,6 +85,22 @@ def test_each_act_has_a_session_that_reaches_one_arn(cloud: Cloud, aws: Aws) -> 
     assert aws.api_calls["iam:UpdateAccessKey"] == 2
 
 
+def test_what_is_turned_on_again_is_reached_under_the_name_and_path_of_today(cloud: Cloud, aws: Aws) -> None:
+    one = target(cloud)
+    aws.disable(one)
+    user = cloud.iam.users.pop("ci")
+    cloud.iam.users["release"] = user
+    user.name, user.path = "release", "/other/"
+    for key in user.access_keys:
+        key.user_name = "release"
+    aws.enable(one)
+    _, (name, policy) = sessions(cloud)
+    assert (name, policy["Statement"][0]["Resource"]) == (
+        "nhi-release",
+        f"arn:aws:iam::{cloud.account}:user/other/release",
+    )
+
+
 def test_a_rotation_reaches_one_user_and_one_secret(cloud: Cloud, aws: Aws) -> None:
     one = target(cloud)
     aws.prepare(one, PLACE)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from werkzeug.wrappers import Response
 
 from demo.cloud_faults import Asked, Fault, refuse
@@ -207,6 +209,24 @@ def test_a_key_beside_another_active_one_is_tested_by_its_status_and_only_people
     assert "leave no trace in CloudTrail" in step.coverage
     tick(world, minutes=15)
     assert (world.status(key_id), status(world, act)) == ("Active", PLANNED)
+
+
+@on_sqlite
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_key_beside_an_ssh_key_or_where_nobody_can_tell_is_tested_by_its_status(world: World, hidden: bool) -> None:
+    world.cloud.add_user("ci-deploy", created_at=world.clock() - timedelta(days=300), tags={"owner": "ana@example.com"})
+    key_id = world.cloud.add_access_key("ci-deploy", created_at=world.clock() - timedelta(days=200))
+    if hidden:
+        world.cloud.faults.deny("iam:ListSSHPublicKeys")
+    else:
+        rsa = generate_private_key(65537, 2048).public_key()
+        key = rsa.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        world.cloud.iam.upload_ssh_public_key("ci-deploy", key)
+    world.scan()
+    world.ask()
+    act = world.decide("ci-deploy", key_id)
+    assert world.remediate().testing == [act]
+    assert (denied(world), world.status(key_id)) == (False, "Inactive")
 
 
 @on_sqlite

@@ -276,12 +276,15 @@ class Aws:
         return acts.look(self._calls, target)
 
     def disable(self, target: Target) -> None:
-        with self._acting(scope.of_act(target)) as acting:
-            acts.switch(acting, self._calls, target, CredentialStatus.INACTIVE)
+        self._switch(target, CredentialStatus.INACTIVE)
 
     def enable(self, target: Target) -> None:
+        self._switch(target, CredentialStatus.ACTIVE)
+
+    def _switch(self, target: Target, status: CredentialStatus) -> None:
+        target = acts.as_called_now(self._calls, target, status)
         with self._acting(scope.of_act(target)) as acting:
-            acts.switch(acting, self._calls, target, CredentialStatus.ACTIVE)
+            acts.switch(acting, self._calls, target, status)
 
     def powers(self) -> Iterator[Power]:
         """Yield what both roles may do of what is ever asked of them; the remediator is taken, and may do nothing."""

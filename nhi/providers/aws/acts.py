@@ -47,6 +47,7 @@ LOOK_PERMISSIONS = tuple(
         "iam:ListAttachedRolePolicies": "tells what an undo must leave attached to a role",
         "iam:GetUserPolicy": "tells whether our denial is on a user",
         "iam:ListUserPolicies": "tells what an undo must leave on a user",
+        "iam:ListSSHPublicKeys": "tells whether a denial would reach a user's SSH keys too",
         "iam:ListAttachedUserPolicies": "tells what an undo must leave attached to a user",
         "ssm:GetCalendarState": "tells whether the change calendar that policy names is open",
     }.items()
@@ -85,19 +86,15 @@ def _look(module: ModuleType, calls: Calls, target: Target) -> CredentialState |
 
 def _moved(module: ModuleType, calls: Calls, target: Target) -> Target | None:
     """Return the target under its user's new name; None: it was not renamed. Raises CannotSee."""
-    return None if module is roles or who.is_called_so(calls, target) else who.renamed(calls, target)
+    return None if module is roles or who.known(calls, target) is not None else who.renamed(calls, target)
 
 
 def switch(acting: Calls, reading_calls: Calls, target: Target, status: CredentialStatus) -> None:
-    """Turn this one credential off or on, and read it back.
+    """Turn this one credential, as `as_called_now` tells of it, off or on, and read it back.
 
     Raises ProviderError, permanent where trying again cannot help.
     """
-    module = SWITCHED.get(target.credential_kind)
-    if module is None:
-        message = sentence("clouds.aws_cannot_switch", kind=target.credential_kind)
-        raise ProviderError(message, code="NotSupported", permanent=True)
-    target = _as_called_now(module, reading_calls, target, status)
+    module = _module(target)
     try:
         module.switch(acting, target, status)
     except CannotSee as fault:
@@ -112,21 +109,31 @@ def switch(acting: Calls, reading_calls: Calls, target: Target, status: Credenti
         raise ProviderError(message, code="NotVerified", permanent=False)
 
 
-def _as_called_now(module: ModuleType, calls: Calls, target: Target, status: CredentialStatus) -> Target:
-    """Return the target under the name of today. Nothing is turned off under another name than was decided about.
+def _module(target: Target) -> ModuleType:
+    module = SWITCHED.get(target.credential_kind)
+    if module is None:
+        message = sentence("clouds.aws_cannot_switch", kind=target.credential_kind)
+        raise ProviderError(message, code="NotSupported", permanent=True)
+    return module
 
-    Where that cannot be seen, nothing is turned off, and what was turned off is turned on only where it is found.
+
+def as_called_now(calls: Calls, target: Target, status: CredentialStatus) -> Target:
+    """Return the target under the name and ARN of today, for the act's session to reach exactly that one.
+
+    Nothing is turned off under another name than was decided about. Where that cannot be seen, nothing is turned off,
+    and what was turned off is turned on only where it is found. Raises ProviderError.
     """
+    module = _module(target)
     if module is roles:
-        return target
+        return target  # a role has one name and one path all its life
     try:
-        is_called_so = who.is_called_so(calls, target)
+        known = who.known(calls, target)
     except CannotSee as fault:
         if status is CredentialStatus.ACTIVE:
             return _found_otherwise(module, calls, target, fault)
         raise _failure("aws_not_asked", target, fault) from None
-    if is_called_so:
-        return target
+    if known is not None:
+        return known
     try:
         moved = who.renamed(calls, target)
     except CannotSee as fault:

@@ -17,7 +17,7 @@ from nhi.certificate import Caller
 from nhi.identity import CredentialStatus
 from nhi.providers import CredentialState, Target
 from nhi.providers.aws import keys, roles
-from nhi.providers.aws.calls import Calls, reading
+from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.console import has_password
 from nhi.providers.aws.denials import SCREAM, Found
 from nhi.providers.aws.trail import calls_since
@@ -35,6 +35,7 @@ KINDS: Mapping[str, str] = {
 _LAG = timedelta(minutes=15)  # AWS: events are there within about 15 minutes, most within five
 _HOME = "us-east-1"
 _SERVICES = "iam:ListServiceSpecificCredentials"
+_SSH = "iam:ListSSHPublicKeys"
 
 
 def look(calls: Calls, target: Target) -> CredentialState | None:
@@ -77,7 +78,20 @@ def _blocked(calls: Calls, target: Target, found: Found) -> str | None:
     with reading(_SERVICES):
         if any(one["Status"] == "Active" for one in answer["ServiceSpecificCredentials"]):
             return sentence("clouds.aws_blocked_by_service_credential")
-    return None
+    return _blocked_by_ssh(calls, target)
+
+
+def _blocked_by_ssh(calls: Calls, target: Target) -> str | None:
+    """Return why the denial would reach SSH keys (for CodeCommit), or that nobody can tell; None: it would not."""
+    try:
+        found = [one for page in calls.pages(_SSH, UserName=target.identity_name) for one in page["SSHPublicKeys"]]
+        with reading(_SSH):
+            is_active = any(one["Status"] == "Active" for one in found)
+    except CannotSee as fault:
+        if fault.passing:
+            raise
+        return sentence("clouds.aws_blocked_by_unseen_ssh", reason=fault.reason)
+    return sentence("clouds.aws_blocked_by_ssh") if is_active else None
 
 
 def _former(calls: Calls, target: Target) -> dict[str, Any]:

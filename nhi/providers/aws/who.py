@@ -30,17 +30,20 @@ def renamed(calls: Calls, target: Target) -> Target | None:
         with reading(_DETAILS):
             for user in page["UserDetailList"]:
                 if user["UserId"] == target.identity_key and user["UserName"] != target.identity_name:
-                    return replace(target, identity_name=str(user["UserName"]))
+                    return replace(target, identity_name=str(user["UserName"]), principal=str(user["Arn"]))
     return None
 
 
-def is_called_so(calls: Calls, target: Target) -> bool:
-    """Whether the target's name is still that of its user. Raises CannotSee."""
+def known(calls: Calls, target: Target) -> Target | None:
+    """Return the target with its user's ARN of today, whose path may be another; None: the name is another's, or
+    nobody's. Raises CannotSee."""
     try:
-        return same_user(calls, target) is not None
+        user = same_user(calls, target)
+        with reading("iam:GetUser"):
+            return None if user is None else replace(target, principal=str(user["Arn"]))
     except CannotSee as fault:
         if fault.code == "NoSuchEntity":
-            return False
+            return None
         raise
 
 

@@ -158,6 +158,8 @@ def account_in(text: str) -> str:
         return text
     if text.startswith("projects/"):
         return text.split("/")[1]
+    if not text.startswith(("serviceAccount:", "principal")):  # most are patterns, such as "*"
+        return ""
     found = next((match for one in _PROJECT if (match := one.fullmatch(text)) is not None), None)
     return found[1] if found else ""
 

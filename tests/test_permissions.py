@@ -15,7 +15,7 @@ from moto.iam.access_control import IAMPolicy, PermissionResult
 from nhi import catalog, globs, powers
 from nhi.identity import Access, Custody, Exercise, Identity, Permission, Trust, TrustKind
 from nhi.least import least
-from nhi.permissions import Reach, allows, grew, is_covered, new_grants, reach
+from nhi.permissions import Reach, allows, grew, is_about, is_covered, leaves, names, new_grants, reach
 from nhi.powers import Power
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -217,6 +217,23 @@ class TestEvaluation:
             assert not (real and all(not one.condition for one in (*old, *(boundary or ()))))
         if reach(access, action) is Reach.ALL and not any(one.but_resources for one in (*old, *(boundary or ()))):
             assert allows(old, action, place, lambda _: False)
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        old=policies,
+        boundary=st.none() | policies,
+        above=st.lists(policies, max_size=1),
+        action=st.sampled_from(ACTIONS),
+    )
+    def test_of_what_is_allowed_something_is_always_left(
+        self, old: tuple[Permission, ...], boundary: tuple[Permission, ...] | None, above: list[Any], action: str
+    ) -> None:
+        limits = [old, *([] if boundary is None else [boundary]), *above]
+        access = Access(permissions=old, boundary=boundary, ceilings=tuple(above))
+        for place in PLACES:
+            if all(allows(one, action, place) for one in limits):
+                given = [one for one in old if one.allows and names(one, action) and is_about(one, place)]
+                assert all(leaves(access, one, place) for one in given)
 
     @settings(max_examples=80, deadline=None)
     @given(inner=st.text("ab*?", max_size=6), outer=st.text("ab*?", max_size=6), text=st.text("abc", max_size=6))

@@ -19,6 +19,7 @@ from typing import Any
 Json = dict[str, Any]
 DOCUMENTS = {
     "cloudasset.googleapis.com": "cloudasset.v1",
+    "cloudresourcemanager.googleapis.com": "cloudresourcemanager.v3",
     "iam.googleapis.com": "iam.v1",
     "iam.googleapis.com/v2": "iam.v2",
     "logging.googleapis.com": "logging.v2",

@@ -152,6 +152,7 @@ class Google:
         self.roles: dict[str, Sequence[str]] = {}  # what each holds
         self.organization_entries: list[Json] = []
         self.secrets: dict[str, Secret] = {}  # by "projects/PROJECT/secrets/ID"
+        self.may: set[str] = set()  # permissions that whoever asks has
         self.acts_as = "nhi-remediator@audit.iam.gserviceaccount.com"  # whom the audit log names of what is asked here
         self.private_keys: dict[str, str] = {}  # of keys made here, by their id
         self.page_size = 1000  # at most, below Google's own caps
@@ -427,6 +428,8 @@ class Google:
                 return self._deny_policies(method, query)
             case "iam", verb:
                 return self._iam(method, verb)
+            case "cloudresourcemanager", "testIamPermissions":
+                return {"permissions": [one for one in body["permissions"] if one in self.may]}
             case "secretmanager", verb:
                 return self._secretmanager(method.path, verb, dict(query), body)
             case _:

@@ -18,7 +18,7 @@ from nhi.permissions import says
 from nhi.policy import Policy, Source, parse
 from nhi.policy_activity import Activity
 from nhi.powers import Power, powers
-from nhi.providers import Batch, Count, Memory, Reading, Rotates, SpansAccounts, Target, providers
+from nhi.providers import Batch, Count, Memory, Reading, Rotates, SpansAccounts, Target, TellsPowers, providers
 from nhi.providers.aws import Aws, connect, others
 from nhi.providers.aws.organization import Organization as Provider
 from nhi.rotation import Place
@@ -76,6 +76,13 @@ class TestAnOrganization:
         assert belongs.name == "production"
         assert provider.api_calls["organizations:ListAccounts"] == 2
         assert provider.api_calls["sts:AssumeRole"] == 2, "in its own account it takes no role"
+
+    def test_what_it_may_do_is_told_of_its_own_account_and_one_more(self, organization: Organization) -> None:
+        provider = opened(organization, remediator_role_name="nhi-remediator")
+        assert isinstance(provider, TellsPowers)
+        told = [(one.purpose, one.principal.split(":")[4]) for one in provider.powers()]
+        here, other, _ = (cloud.account for cloud in organization.clouds)
+        assert told == [("reads", here), ("acts", here), ("reads", other), ("acts", other)]
 
     def test_one_accounts_failure_is_a_gap_of_that_account_alone(self, organization: Organization) -> None:
         broken = organization.clouds[1]

@@ -10,10 +10,11 @@ import pytest
 
 from nhi.errors import ProviderError
 from nhi.identity import Aspect, CredentialStatus, Gap
-from nhi.policy import Source
-from nhi.providers import CredentialState, Disables, Target
+from nhi.own_power import judge
+from nhi.policy import Policy, Source
+from nhi.providers import CredentialState, Disables, Target, TellsPowers
 from nhi.providers.gcp import Gcp, acts, calls, connect
-from tests.gcp_fake import ORGANIZATION, Account, Google, Key
+from tests.gcp_fake import ORGANIZATION, Account, Fault, Google, Key
 
 NOW = datetime(2026, 11, 1, 9, tzinfo=UTC)
 MONITORING = "monitoring.projects.timeSeries.list"
@@ -236,3 +237,17 @@ def test_a_key_is_heard_by_its_own_calls_and_an_account_by_all_of_its_and_by_who
     assert heard(account) == ["by:by.another.way", "by:by.the.key", "iamcredentials:GenerateAccessToken"]
     google.refuse("logging.entries.list")
     assert isinstance(gcp.heard(key, since), Gap)
+
+
+def test_what_it_may_do_is_asked_and_not_tried_out(google: Google) -> None:
+    acting = "b@p.iam.gserviceaccount.com"
+    google.may = {"iam.serviceAccounts.disable", "iam.serviceAccounts.delete"}
+    gcp = connect(Source(provider="gcp", scope=ORGANIZATION, endpoint=google.url, remediator_impersonate=acting))
+    assert isinstance(gcp, TellsPowers)
+    reads, acts_as = gcp.powers()
+    assert (acts_as.principal, acts_as.own_role) == (acting, True)
+    assert set(reads.may) == set(acts_as.may) == google.may
+    (told,) = judge([acts_as], Policy())
+    assert (told.status, "iam.serviceAccounts.delete" in told.fix) == ("warn", True)
+    google.faults.append(Fault(method="cloudresourcemanager.organizations.testIamPermissions"))
+    assert [one.unseen for one in gcp.powers()] == ["PERMISSION_DENIED: testIamPermissions"] * 2

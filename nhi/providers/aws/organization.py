@@ -19,6 +19,7 @@ from nhi.certificate import Caller
 from nhi.environment import ACCOUNT_NAME
 from nhi.errors import ProviderError
 from nhi.identity import Aspect, Credential, Evidence, Gap, Identity, Need, scope_of
+from nhi.own_power import Power
 from nhi.policy import Source
 from nhi.policy_activity import LOOKUP, Activity
 from nhi.providers import Batch, Count, CredentialState, Exercised, Memory, Progress, Reading, Target
@@ -60,6 +61,7 @@ class Organization:
         self._members: dict[str, Aws] = {}
         self._closed: list[str] = []  # accounts that are suspended: nobody can look into them
         self._names: dict[str, str] = {}  # what accounts are called, by number
+        self._here = ""  # the account that is asked which there are
         self._id: str | None = None  # "o-exampleorgid"; None: not listed yet
         self._documents: dict[str, Mapping[str, Any]] = {}
 
@@ -226,6 +228,21 @@ class Organization:
     def enable(self, target: Target) -> None:
         self._acting(target).enable(target)
 
+    def powers(self) -> Iterator[Power]:
+        """Yield what both roles may do in two accounts: the one that is asked for the others, and the first of those.
+
+        The roles are made alike in all, so one account more tells nothing new.
+        """
+        try:
+            self._list()
+        except CannotSee as fault:
+            yield Power(purpose="reads", principal="", own_role=True, unseen=fault.reason)
+            return
+        here = [member for number, member in self._members.items() if number == self._here]
+        others = [member for number, member in self._members.items() if number != self._here]
+        for member in (*here, *others[:1]):
+            yield from member.powers()
+
     def itself(self) -> Sequence[str]:
         """Return the roles that this program runs as, in each account."""
         try:
@@ -296,7 +313,8 @@ class Organization:
                     else:
                         closed.append(number)
         self._calls.close()
-        self._members, self._closed, self._names, self._id = members, closed, names, organization
+        self._members, self._closed, self._names = members, closed, names
+        self._here, self._id = here, organization
 
     def _open(self, number: str, partition: str, here: str) -> Aws:
         """Open a member: as ourselves where we are already there, else by the role of the one name."""

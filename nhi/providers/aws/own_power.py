@@ -41,7 +41,7 @@ def _power(reader: Calls, of: Calls, purpose: str, actions: Sequence[str], arn: 
     except CannotSee as fault:
         return Power(purpose=purpose, principal="", own_role=own, unseen=fault.reason)
     try:
-        may = _simulated(reader, principal, sorted({*actions, *NEVER_NEEDED}))
+        may = _simulated(reader, principal, sorted({*actions, *(one for one in NEVER_NEEDED if ":" in one)}))
     except CannotSee as fault:
         return Power(purpose=purpose, principal=principal, own_role=own, unseen=fault.reason)
     return Power(purpose=purpose, principal=principal, own_role=own, may=may)

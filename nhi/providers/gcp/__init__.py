@@ -16,10 +16,11 @@ from datetime import datetime
 
 from nhi.certificate import Caller
 from nhi.identity import Aspect, Credential, CredentialStatus, Evidence, Gap, Identity, Need
+from nhi.own_power import Power
 from nhi.policy import Source
 from nhi.policy_activity import OFF, Activity
 from nhi.providers import Batch, CredentialState, Exercised, Memory, Progress, Reading, Target
-from nhi.providers.gcp import acts, audible, denials, logs, owners, recommender, rotation, uses
+from nhi.providers.gcp import acts, audible, denials, logs, own_power, owners, recommender, rotation, uses
 from nhi.providers.gcp.bindings import Bindings
 from nhi.providers.gcp.calls import Calls, CannotSee
 from nhi.providers.gcp.scan import EVERYTHING, Scan
@@ -181,6 +182,18 @@ class Gcp:
             return audible.heard(self._calls, target, since)
         except CannotSee as fault:
             return acts.gap(target, fault.reason)
+
+    def powers(self) -> Iterator[Power]:
+        """Yield what the reader and the remediator may do in this scope, of what is ever asked of them."""
+        acting = None if self._acting is self._calls else self._acting
+        actions = [need.action for need in (*self.disable_permissions, *self.rotate_permissions)]
+        try:
+            yield from own_power.powers(self._calls, acting, actions, self._known_scope())
+        except CannotSee as fault:
+            yield Power(purpose="reads", principal="", own_role=True, unseen=fault.reason)
+        finally:
+            for calls in filter(None, (self._calls, acting)):
+                calls.close()
 
     def itself(self) -> Sequence[str]:
         """Return the accounts that this program reads and acts as; of ambient credentials that tell none, nothing."""

@@ -1,7 +1,8 @@
 """Activity by CloudTrail's LookupEvents, for who has no trail in a bucket: free of charge, and two calls a second.
 
 A region at a time, newest first, fifty events a call. Each reading covers the time since the last one, with an overlap
-for events that come late; calls that are left of policy's allowance go to the time before the first reading.
+for events that come late; calls that are left of policy's allowance go to what earlier readings had no calls for, and
+then to the time before the first reading.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ LATE = timedelta(minutes=30)  # AWS: an event is there within about 15 minutes
 STEP = timedelta(hours=6)  # of the past, at once; where little was done, more
 WIDEST = timedelta(days=8)
 _PAGE = 50
+_HOLES = 20  # stretches of time that wait to be read; beyond that the oldest become one
 
 
 @dataclass
@@ -45,21 +47,59 @@ def read(
     known = going.positions.get(place, {})
     until = datetime.fromisoformat(known["until"]) if "until" in known else None
     since = datetime.fromisoformat(known["since"]) if "since" in known else now
+    holes = _Holes.of(known.get("holes", ""), oldest=now - KEPT)
+
+    def read_to(uses: Sequence[Use]) -> Batch:
+        position = {"until": now.isoformat(), "since": since.isoformat(), "holes": str(holes)}
+        return Batch(place=place, uses=uses, position=position)
+
     try:
         begin = max(until - LATE, now - KEPT) if until else max(now - STEP, now - KEPT)
         uses, reached = _window(calls, region, begin, now, allowance)
         since = min(since, reached)
-        yield Batch(place=place, uses=uses, position={"until": now.isoformat(), "since": since.isoformat()})
         if until and reached > until:
-            yield _gap(account, sentence("clouds.aws_gap_too_many", action=ACTION, since=until, until=reached))
+            holes.add(until, reached)
+        yield read_to(uses)
+        while holes.found and allowance.calls > 0 and not going.ends():
+            start, end = holes.found.pop()
+            uses, reached = _window(calls, region, start, end, allowance)
+            if reached > start:
+                holes.add(start, reached)
+            yield read_to(uses)
         oldest, step = now - min(limits.history, KEPT), STEP
         while since > oldest and allowance.calls > 0 and not going.ends():
             before = allowance.calls
             uses, since = _window(calls, region, max(since - step, oldest), since, allowance)
             step = min(2 * step, WIDEST) if before - allowance.calls <= 2 else STEP
-            yield Batch(place=place, uses=uses, position={"until": now.isoformat(), "since": since.isoformat()})
+            yield read_to(uses)
     except CannotSee as fault:
         yield _gap(account, fault.reason)
+    for start, end in holes.found:
+        yield _gap(account, sentence("clouds.aws_gap_too_many", action=ACTION, since=start, until=end))
+
+
+@dataclass
+class _Holes:
+    """Stretches of time for which there were no calls left, the newest last: each is a gap until it is read."""
+
+    found: list[tuple[datetime, datetime]]
+
+    @classmethod
+    def of(cls, told: str, *, oldest: datetime) -> _Holes:
+        """Read them as a position has them, but for what AWS does not keep any more."""
+        pairs = (each.split("/") for each in told.split())
+        times = [(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in pairs]
+        return cls(found=[(max(start, oldest), end) for start, end in times if end > oldest])
+
+    def add(self, start: datetime, end: datetime) -> None:
+        """Note the newest one."""
+        self.found.append((start, end))
+        if len(self.found) > _HOLES:
+            (first, _), (_, second), *rest = self.found
+            self.found = [(first, second), *rest]
+
+    def __str__(self) -> str:
+        return " ".join(f"{start.isoformat()}/{end.isoformat()}" for start, end in self.found)
 
 
 def _gap(account: str, reason: str) -> Gap:

@@ -18,7 +18,7 @@ from jobs import around, exercises, itself, judge, trails
 from nhi import findings, inventory, ledger, permission_records
 from nhi.database import Sessions, reading
 from nhi.environment import Accounts, accounts_of
-from nhi.identity import Credential, Gap, Identity
+from nhi.identity import DELEGATED, Credential, Gap, Identity
 from nhi.policy import Policy, Source
 from nhi.providers import Connect, LooksAtSome, Memory, Progress, Provider, ReadsDocuments, SpansAccounts, TellsQueries
 from nhi.records import identity_of, storable, write_identity
@@ -148,7 +148,12 @@ def _memory(sessions: Sessions, provider: Provider) -> Memory:
             .where(IdentityRow.provider == provider.name, CredentialRow.external_id.is_not(None))
         )
         ids = {(identity, credential): str(key) for identity, credential, key in rows}
-        return Memory(credential_ids=ids, documents=permission_records.documents(session))
+        scopes = IdentityRow.tags[DELEGATED].as_string()
+        accounts = select(IdentityRow.key, scopes).where(
+            IdentityRow.provider == provider.name, IdentityRow.kind == "service_account", scopes.is_not(None)
+        )
+        delegated = {key: str(told) for key, told in session.execute(accounts)}
+        return Memory(credential_ids=ids, documents=permission_records.documents(session), delegated=delegated)
 
 
 def _write_inventory(

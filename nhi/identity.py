@@ -12,6 +12,8 @@ from enum import StrEnum
 
 from nhi.seasons import Pause
 
+DELEGATED = "gcp:domain-wide-delegation"  # the tag of an account that acts for people of Google Workspace
+
 
 class Custody(StrEnum):
     """Who holds the secret. Only ours can be unrotated."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from nhi import findings
-from nhi.identity import Aspect, Gap, Identity
+from nhi.identity import DELEGATED, Aspect, Gap, Identity
 from nhi.inventory import reconcile
 from nhi.policy import Policy, Source
 from nhi.providers import Memory, Progress
@@ -48,8 +48,11 @@ def opened(google: Google, **more: object) -> Gcp:
     return connect(Source.model_validate({"provider": "gcp", "scope": ORGANIZATION, "endpoint": google.url} | more))
 
 
-def scanned(google: Google, **more: object) -> tuple[list[Identity], list[Gap]]:
-    seen = list(opened(google, **more).scan(memory=Memory(credential_ids={}), matters=lambda *_: True, now=NOW))
+def scanned(
+    google: Google, delegated: Mapping[str, str] | None = None, **more: object
+) -> tuple[list[Identity], list[Gap]]:
+    memory = Memory(credential_ids={}, delegated=delegated or {})
+    seen = list(opened(google, **more).scan(memory=memory, matters=lambda *_: True, now=NOW))
     return [one for one in seen if isinstance(one, Identity)], [one for one in seen if isinstance(one, Gap)]
 
 
@@ -182,6 +185,24 @@ def test_the_organisation_s_log_refused_is_told_and_hides_nothing_else(google: G
     identities, gaps = scanned(google)
     assert [(gap.scope, set(gap.hides)) for gap in gaps] == [("gcp", set())]
     assert unused(identities, gaps) == ["one", "one", "two", "two"]
+
+
+def test_a_delegation_once_known_holds_until_the_log_tells_that_it_ended(google: Google) -> None:
+    one = next(account for account in google.accounts.values() if account.project.id == "one")
+    google.delegate(one.unique_id, ["mail"], at=ago(300))
+    identities, gaps = scanned(google)
+    known = {each.key: each.tags[DELEGATED] for each in identities if DELEGATED in each.tags}
+    assert (known, unused(identities, gaps)) == ({one.unique_id: "mail"}, ["two", "two"])
+    kept, google.organization_entries = google.organization_entries, []  # beyond the log's 400 days
+    assert unused(*scanned(google, known)) == ["two", "two"]
+    google.refuse(LOGS, ORGANIZATION)
+    identities, gaps = scanned(google, known)
+    assert unused(identities, gaps) == ["two", "two"]
+    assert [(each.privileged, each.tags.get(DELEGATED)) for each in identities] == [(True, "mail"), (False, None)]
+    google.faults.clear()
+    google.organization_entries = kept
+    google.delegate(one.unique_id, ["mail"], at=ago(1), withdrawn=True)
+    assert unused(*scanned(google, known)) == ["one", "one", "two", "two"]
 
 
 def test_keys_that_cannot_be_listed_are_a_gap_of_their_account(google: Google) -> None:

@@ -16,7 +16,7 @@ from jobs.program import open_program
 from nhi.database import reading
 from nhi.escalation import AskStatus
 from nhi.findings import FindingKind
-from nhi.identity import CredentialStatus, Custody
+from nhi.identity import DELEGATED, CredentialStatus, Custody
 from nhi.providers.gcp import acts, calls
 from nhi.remediation import RemediationStatus
 from nhi.settings import Settings
@@ -248,6 +248,7 @@ def test_what_lies_around_an_account_is_evidence_while_it_is_told(world: GoogleW
     account, _ = ci
     account.description = "nightly export, ask bea@example.com"
     world.google.bind("roles/owner", "user:cem@example.com", "group:team@example.com", on=account.project)
+    world.google.delegate(account.unique_id, ["mail"], at=world.clock() - timedelta(days=399))
     world.scan()
     assert evidence(world) == {
         ("label", "ana"),
@@ -256,8 +257,10 @@ def test_what_lies_around_an_account_is_evidence_while_it_is_told(world: GoogleW
         ("creator", "ana@example.com"),
     }
     account.description = ""
+    world.google.organization_entries = []  # the log keeps it no longer, and tells of no end
     world.google.refuse("cloudasset.searchAllIamPolicies", times=1)
     world.scan()
+    assert world.identity(account.email).tags[DELEGATED] == "mail"
     assert ("project_owner", "cem@example.com") in evidence(world)  # a gap hides owners: what was known still speaks
     assert ("description", "bea@example.com") in evidence(world)
     world.scan()

@@ -27,11 +27,13 @@ class Memory:
 
     `credential_ids` maps (identity key, credential key) to the credential's public id: both are fixed for the
     credential's life, so an id once learnt need not be asked for again. `documents` are policies of the cloud's own, by
-    their name and version: what one version says never changes.
+    their name and version: what one version says never changes. `delegated` are identities, by their key, that act for
+    people of Google Workspace, with what for: the log that tells of it keeps it for 400 days, and may be refused.
     """
 
     credential_ids: Mapping[tuple[str, str], str]
     documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    delegated: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

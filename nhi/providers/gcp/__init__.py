@@ -109,10 +109,11 @@ class Gcp:
     ) -> Iterator[Identity | Gap | Progress]:
         """Yield every identity, and a gap for everything that could not be seen. A cloud's fault never raises.
 
-        Ids come with the inventory, so `memory` and `matters` spare nothing here.
+        Ids come with the inventory, so of `memory` only delegations are of use, and `matters` spares nothing here.
         """
         try:
-            scan = Scan(self._calls, self._known_scope(), now, denials=self._reads_denials)
+            scope, known = self._known_scope(), memory.delegated
+            scan = Scan(self._calls, scope, now, denials=self._reads_denials, delegated=known)
         except CannotSee as fault:
             yield Gap(scope=EVERYTHING, reason=fault.reason, hides=frozenset(Aspect))
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -155,13 +155,22 @@ def gaps(unread: Unread, *hides: Aspect) -> Iterator[Gap]:
         yield Gap(scope=scope, reason=unread.fault.reason, hides=frozenset(hides))
 
 
-def delegated(calls: Calls, organization: str, now: datetime) -> dict[str, str]:
-    """Return the OAuth clients that Workspace lets act for its people, each with its scopes. Raises CannotSee.
+@dataclass(frozen=True, kw_only=True)
+class Delegations:
+    """OAuth clients that Workspace lets act for its people, each with its scopes, and those that it lets no more."""
+
+    given: Mapping[str, str] = field(default_factory=dict)
+    ended: frozenset[str] = frozenset()
+
+
+def delegations(calls: Calls, organization: str, now: datetime) -> Delegations:
+    """Return the delegations of which an organisation's log tells. Raises CannotSee.
 
     Workspace writes this into the organisation's log where sharing its audit log with Google Cloud is turned on.
     """
     told = f'protoPayload.methodName=("{_DELEGATED}" OR "{_WITHDRAWN}")'
     found: dict[str, str] = {}
+    ended: set[str] = set()
     for entry in _entries(calls, [organization], told, now):
         with reading(ACTION):
             payload = entry["protoPayload"]
@@ -169,9 +178,11 @@ def delegated(calls: Calls, organization: str, now: datetime) -> dict[str, str]:
                 values = {one.get("name"): _value(one) for one in event.get("parameter", ())}
                 client = values.get("API_CLIENT_NAME", "")
                 found.pop(client, None)
+                ended.add(client)
                 if client and payload["methodName"] == _DELEGATED:
                     found[client] = values.get("API_SCOPES", "")
-    return found
+                    ended.remove(client)
+    return Delegations(given=found, ended=frozenset(ended))
 
 
 def _value(parameter: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ never used is it asked when they were made (a hundred projects a call): the inve
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -62,8 +62,10 @@ class _Use:
 class Scan:
     """One look at one scope. What it read of policies and projects stays, for evidence of owners."""
 
-    def __init__(self, calls: Calls, scope: str, now: datetime, *, denials: bool = False) -> None:
-        """`denials`: whether deny policies are read too."""
+    def __init__(
+        self, calls: Calls, scope: str, now: datetime, *, denials: bool = False, delegated: Mapping[str, str]
+    ) -> None:
+        """`denials`: whether deny policies are read too; `delegated`: the delegations known, by unique id."""
         self._calls = calls
         self._scope = scope
         self._now = now
@@ -73,7 +75,8 @@ class Scan:
         self._bound: dict[str, list[ApiKey]] = defaultdict(list)  # by the e-mail of the account
         self._made_at: dict[str, datetime] = {}  # by unique id
         self._unborn: dict[str, str] = {}  # projects that could not tell when accounts were made, and why
-        self._delegated: dict[str, str] = {}
+        self._known_delegated = delegated
+        self._delegations = logs.Delegations()
         self._all_bindings = True  # whether every policy could be read
         self._no_denials: set[str] = set()  # places whose deny policies could not be read
         self._denials: dict[str, Sequence[Denial]] | None = {} if denials else None  # by place; None: not asked for
@@ -180,7 +183,7 @@ class Scan:
         if not self._scope.startswith("organizations/") or not self.assets.accounts:
             return  # the log is the organisation's; a folder's or project's reader is not asked to see it
         try:
-            self._delegated = logs.delegated(self._calls, self._scope, self._now)
+            self._delegations = logs.delegations(self._calls, self._scope, self._now)
         except CannotSee as fault:
             # It hides none of what gaps are weighed for, and is told all the same; each account's coverage says it too.
             yield Gap(scope=EVERYTHING, reason=_on(fault.reason, self._scope), hides=frozenset())
@@ -221,7 +224,7 @@ class Scan:
             keys_used={key.id: keys_used.of(account.project, key.id) for key in ours},
             keys_gap=keys_used.gap(account.project),
             grants=self.bindings.accounts.get(account.email, ()),
-            delegated=self._delegated.get(account.client_id) or self._delegated.get(account.unique_id),
+            delegated=self._delegation(account),
             api_keys=self._bound.get(account.email, ()),
             trust=self.bindings.trusting(
                 account.project,
@@ -233,6 +236,13 @@ class Scan:
         )
         subject = Subject(kind="ServiceAccount", name=account.email, places=_places(account.place))
         return self._limited(shapes.service_account(born, facts, project, self._now), subject, facts.grants)
+
+    def _delegation(self, account: Account) -> str | None:
+        """Return for what an account acts for people; what was known of it holds until the log tells that it ended."""
+        clients, told = (account.client_id, account.unique_id), self._delegations
+        now = next((told.given[client] for client in clients if client in told.given), None)
+        ended = not told.ended.isdisjoint(clients)
+        return now if now is not None or ended else self._known_delegated.get(account.unique_id)
 
     def _birth_gap(self, account: Account, used: Used) -> str | None:
         why = self._unborn.get(account.project)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from nhi.identity import Coverage, Credential, CredentialStatus, Custody, Identity, Trust
+from nhi.identity import DELEGATED, Coverage, Credential, CredentialStatus, Custody, Identity, Trust
 from nhi.providers.gcp import activity
 from nhi.providers.gcp.activity import ACCOUNTS, KEYS, Used
 from nhi.providers.gcp.assets import Account, ApiKey, Key, Place, Pool, Project
@@ -117,7 +117,7 @@ def _tags(account: Account, facts: Facts, project: Project | None) -> dict[str, 
     if account.default:
         tags["gcp:default"] = account.default
     if facts.delegated is not None:
-        tags["gcp:domain-wide-delegation"] = facts.delegated[:_LONGEST] or "granted"
+        tags[DELEGATED] = facts.delegated[:_LONGEST] or "granted"
     for name, text in (("gcp:display-name", account.display_name), ("gcp:description", account.description)):
         if text:
             tags[name] = text[:_LONGEST]

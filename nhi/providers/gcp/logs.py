@@ -177,9 +177,11 @@ def delegations(calls: Calls, organization: str, now: datetime) -> Delegations:
             for event in payload.get("metadata", {}).get("event", ()):
                 values = {one.get("name"): _value(one) for one in event.get("parameter", ())}
                 client = values.get("API_CLIENT_NAME", "")
+                if not client:
+                    continue
                 found.pop(client, None)
                 ended.add(client)
-                if client and payload["methodName"] == _DELEGATED:
+                if payload["methodName"] == _DELEGATED:
                     found[client] = values.get("API_SCOPES", "")
                     ended.remove(client)
     return Delegations(given=found, ended=frozenset(ended))

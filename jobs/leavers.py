@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from bot import delivery
 from jobs import judge, shadow
+from jobs.asking import Lately
 from nhi import facts, handover, ledger, people, roster
 from nhi.database import Sessions, reading
 from nhi.escalation import is_working_time
@@ -87,11 +88,12 @@ def run(sessions: Sessions, policy: Policy, *, now: datetime) -> Tally:
         if live and shadow.is_shadow(session, policy):
             tally.skipped["hand-overs: shadow mode, until an admin presses Go"] += len(live)
             return tally
+        saying = _Saying(session=session, known=known, lately=Lately(session, now), policy=policy, now=now)
         for one in live:
-            _ask_heirs(session, one, known, policy, now, tally)
+            _ask_heirs(one, saying, tally)
         _suggest(session, live, known, policy, now)
         for one in live:
-            _step(session, one, known, policy, now, tally)
+            _step(one, saying, tally)
     return tally
 
 
@@ -251,7 +253,25 @@ def _suggest(session: Session, live: Sequence[HandoverRow], known: Roster, polic
 # -- saying ------------------------------------------------------------------------------------------------------------
 
 
-def _step(session: Session, one: HandoverRow, known: Roster, policy: Policy, now: datetime, tally: Tally) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Saying:
+    """A good time for somebody, read before anything is said: all who leave may share one day of their manager."""
+
+    session: Session
+    known: Roster
+    lately: Lately
+    policy: Policy
+    now: datetime
+
+    def why_not(self, to: PersonRow) -> str | None:
+        """Return why somebody is not to be told at this moment; None: they may be."""
+        if not is_working_time(self.now, to.tz, self.policy.conversation):
+            return "outside working hours"
+        return "had a message today" if self.lately.had_a_message_today(to) else None
+
+
+def _step(one: HandoverRow, saying: _Saying, tally: Tally) -> None:
+    session, known, policy, now = saying.session, saying.known, saying.policy, saying.now
     if not any(item.status is HandoverItemStatus.OPEN for item in one.items):
         return
     leaver = known.slack.get(one.email)
@@ -266,13 +286,11 @@ def _step(session: Session, one: HandoverRow, known: Roster, policy: Policy, now
     )
     match step:
         case AskLeaver() if leaver is not None:
-            tally.asked += _tell(session, one, leaver, "leaver", policy, now, tally)
+            tally.asked += _tell(one, leaver, "leaver", saying, tally)
         case AskManager() if manager is not None:
-            one.manager, one.manager_because = manager.email, because
-            tally.asked += _tell(session, one, manager, "manager", policy, now, tally)
+            tally.asked += _tell_manager(one, manager, because, saying, tally)
         case RemindManager() if manager is not None:
-            one.manager, one.manager_because = manager.email, because
-            tally.reminded += _tell(session, one, manager, "manager", policy, now, tally)
+            tally.reminded += _tell_manager(one, manager, because, saying, tally)
         case Release():
             for item in one.items:
                 if item.status is HandoverItemStatus.OPEN:
@@ -310,12 +328,16 @@ def _manager(one: HandoverRow, known: Roster, policy: Policy) -> tuple[PersonRow
     return known.able(policy.owners.fallback), why
 
 
-def _tell(
-    session: Session, one: HandoverRow, to: PersonRow, role: str, policy: Policy, now: datetime, tally: Tally
-) -> bool:
-    """Send somebody the list, in their working hours; return whether it was sent now."""
-    if not is_working_time(now, to.tz, policy.conversation):
-        tally.skipped["outside working hours"] += 1
+def _tell(one: HandoverRow, to: PersonRow, role: str, saying: _Saying, tally: Tally) -> bool:
+    """Send somebody the list, in their working hours and as the one message of their day; return whether it was sent.
+
+    On the last days of who leaves it does not wait for another day: they would be gone.
+    """
+    session, now = saying.session, saying.now
+    why_not, tomorrow = saying.why_not(to), roster.today(to.tz, now) + timedelta(days=1)
+    is_last_call = not _leaving(one).left and one.last_day is not None and one.last_day <= tomorrow
+    if why_not is not None and not (is_last_call and why_not == "had a message today"):
+        tally.skipped[why_not] += 1
         return False
     if role == "leaver":
         one.leaver_asked_at = now
@@ -323,28 +345,30 @@ def _tell(
         one.manager_asked_at = now
     else:
         one.reminded_at = now
-    _queue(session, "handover", to, {"to": role}, one, None, now)
+    _queue("handover", to, {"to": role}, one, None, saying)
     facts_of = {"handover": one.id, "role": role, "reminder": one.reminded_at == now}
     ledger.record(session, "handover.asked", now=now, facts=facts_of, private={"email": to.email})
     return True
 
 
+def _tell_manager(one: HandoverRow, to: PersonRow, because: str, saying: _Saying, tally: Tally) -> bool:
+    if not _tell(one, to, "manager", saying, tally):
+        return False
+    one.manager, one.manager_because = to.email, because  # who has the list may name heirs from now on
+    return True
+
+
 def _queue(
-    session: Session,
-    kind: str,
-    to: PersonRow,
-    words: dict[str, str],
-    one: HandoverRow,
-    item: HandoverItemRow | None,
-    now: datetime,
+    kind: str, to: PersonRow, words: dict[str, str], one: HandoverRow, item: HandoverItemRow | None, saying: _Saying
 ) -> None:
-    told = delivery.queue(session, kind, to.slack_id, {**words, "name": to.name}, [], now)
-    session.add(HandoverCardRow(delivery_id=told.id, handover_id=one.id, item_id=item.id if item else None))
-    session.flush()
+    told = delivery.queue(saying.session, kind, to.slack_id, {**words, "name": to.name}, [], saying.now)
+    saying.session.add(HandoverCardRow(delivery_id=told.id, handover_id=one.id, item_id=item.id if item else None))
+    saying.session.flush()
 
 
-def _ask_heirs(session: Session, one: HandoverRow, known: Roster, policy: Policy, now: datetime, tally: Tally) -> None:
+def _ask_heirs(one: HandoverRow, saying: _Saying, tally: Tally) -> None:
     """Ask who was named; remind once; after that silence, let somebody else be named."""
+    session, known, policy, now = saying.session, saying.known, saying.policy, saying.now
     for item in one.items:
         if item.status is not HandoverItemStatus.PROPOSED or item.heir is None:
             continue
@@ -354,22 +378,21 @@ def _ask_heirs(session: Session, one: HandoverRow, known: Roster, policy: Policy
             handover.redraw_cards(session, one.id)
             tally.skipped["named, and silent or not here any more"] += 1
         elif item.asked_at is None:
-            tally.heirs += _tell_heir(session, item, heir, policy, now, tally)
+            tally.heirs += _tell_heir(item, heir, saying, tally)
         elif item.reminded_at is None and now >= item.asked_at + patience:
-            tally.reminded += _tell_heir(session, item, heir, policy, now, tally)
+            tally.reminded += _tell_heir(item, heir, saying, tally)
 
 
-def _tell_heir(
-    session: Session, item: HandoverItemRow, heir: PersonRow, policy: Policy, now: datetime, tally: Tally
-) -> bool:
-    if not is_working_time(now, heir.tz, policy.conversation):
-        tally.skipped["outside working hours"] += 1
+def _tell_heir(item: HandoverItemRow, heir: PersonRow, saying: _Saying, tally: Tally) -> bool:
+    session, now = saying.session, saying.now
+    if why_not := saying.why_not(heir):
+        tally.skipped[why_not] += 1
         return False
     if item.asked_at is None:
         item.asked_at = now
     else:
         item.reminded_at = now
-    _queue(session, "heir", heir, {}, item.handover, item, now)
+    _queue("heir", heir, {}, item.handover, item, saying)
     private = {"email": heir.email}
     facts_of = {"item": item.id}
     ledger.record(

@@ -19,6 +19,7 @@ from bot import burndown, delivery, review_queue
 from bot.review import redraw_closed
 from bot.slack import UNWELL, passes, trouble
 from jobs import people
+from jobs.asking import had_a_message_today
 from jobs.shadow import is_shadow
 from nhi import campaigns, facts, ledger, review_answers, review_facts, review_handover, review_report, reviews
 from nhi.database import Sessions, reading
@@ -208,6 +209,9 @@ def _nudge(
         away_until=min((reader.away_until or now for reader in readers), default=None),
     )
     first = next((reader for reader in readers if reader.away_until is None or reader.away_until <= now), readers[0])
+    if _waits_for_tomorrow(session, first, campaign, now):
+        tally.skipped["reviewers who had a message today"] += 1
+        return
     match reviews.next_nudge(told, campaign.due_at, first.tz, policy.conversation, now):
         case Nudge.TELL:
             _tell(session, campaign, row, readers, now)
@@ -220,6 +224,11 @@ def _nudge(
             tally.escalated += 1
         case None:
             pass
+
+
+def _waits_for_tomorrow(session: Session, who: PersonRow, campaign: ReviewCampaignRow, now: datetime) -> bool:
+    """Whether this person had their one message of the day; in the last days of a review that is no reason to wait."""
+    return now < campaign.due_at - reviews.LAST_DAYS and had_a_message_today(session, who, now)
 
 
 def _tell(

@@ -153,7 +153,7 @@ def _item(session: Session, item_id: str) -> HandoverItemRow:
 def _right(session: Session, handover: HandoverRow, who: PersonRow, policy: Policy, now: datetime) -> str:
     """Return by what right somebody names an heir. Raises NotAllowed."""
     asked = {handover.email: "leaver"} if handover.reason == Reason.ANNOUNCED.value else {}
-    if handover.manager and handover.manager_asked_at is not None:
+    if handover.manager:
         asked[handover.manager] = f"manager of {handover.email}"
     if who.email in asked:
         return asked[who.email]

@@ -262,6 +262,21 @@ def test_in_shadow_mode_orphans_are_found_and_nobody_is_told(office: Office) -> 
 
 
 @on_sqlite
+def test_all_who_leave_share_one_day_of_their_manager_and_none_of_it_comes_beside_other_questions(
+    office: Office,
+) -> None:
+    office.owns("c1")
+    office.owns("c2", who="UCEM")
+    for handle in ("ana", "cem"):
+        office.told(handle, manager="bea@example.com")
+        office.deactivate(f"U{handle.upper()}")
+    with office.sessions.begin() as session:
+        delivery.queue(session, "digest", "UBEA", {"kind": "digest"}, [], office.clock())
+    assert office.tick().skipped["had a message today"] == 2
+    assert office.tick(days=1).asked == 2
+    assert len(office.as_("bea").messages()) == 3
+
+
 def test_outside_working_hours_nobody_is_told_and_later_they_are(office: Office) -> None:
     office.owns("ci-deploy")
     office.deactivate("UANA")
@@ -406,8 +421,9 @@ def test_the_open_question_about_it_goes_to_the_new_owner(office: Office) -> Non
     with office.sessions.begin() as session:
         make_finding(session, session.get_one(IdentityRow, identity), status=FindingStatus.OPEN)
     asking.run(office.sessions, office.policy, now=office.clock())
-    office.told("ana", ends_on=TODAY + timedelta(days=2))
+    office.told("ana", ends_on=TODAY + timedelta(days=4))
     office.tick()
+    office.tick(days=1)  # not on the day of another question
     ana, bea = office.as_("ana"), office.as_("bea")
     card = next(each for each in ana.messages() if "Your last day" in text(each))
     ana.click(card, "nhi:hand_pick", value="UBEA")

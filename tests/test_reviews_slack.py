@@ -9,6 +9,7 @@ import pytest
 from slack_sdk import WebClient
 from sqlalchemy import select, update
 
+from bot import delivery
 from bot.server import Serving
 from demo.workspace import Workspace, refuse
 from nhi import permission_records
@@ -285,6 +286,21 @@ def test_who_is_out_of_office_hears_of_it_when_they_are_back_and_their_delegate_
 
 
 @on_sqlite
+def test_a_review_begins_on_a_day_without_other_questions_unless_it_ends_soon(review: Review) -> None:
+    review.company("one")
+    review.open()
+
+    def hears(**time: float) -> int:
+        review.clock.pass_by(**time)
+        with review.sessions.begin() as session:
+            delivery.queue(session, "digest", "UANA", {"kind": "digest"}, [], review.clock())
+        return review.tick().told
+
+    assert hears() == 0
+    review.clock.now = review.campaign().due_at - timedelta(days=3)
+    assert hears() == 1
+
+
 def test_who_may_not_review_their_own_privileged_identity_sees_how_to_hand_it_over_and_no_other_answer(
     review: Review,
 ) -> None:

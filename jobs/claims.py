@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from bot import delivery
 from jobs import asking
 from jobs.asking import Case
-from nhi import ledger
+from nhi import ledger, patience
 from nhi.answers import redraw
 from nhi.escalation import AskStatus, is_working_time
 from nhi.identity import CredentialStatus
@@ -54,31 +54,46 @@ def begin(session: Session, ask: AskRow, team: AskTeam, tz: str, policy: Policy,
 
 
 def hand_over_due(session: Session, policy: Policy, now: datetime) -> int:
-    """Ask the default person where the team's time is over; return of how many. It is not theirs before they say so."""
+    """Ask the default person where the team's time is over; return of how many. It is not theirs before they say so.
+
+    What is snoozed is left alone, and what has no room in the default person's day or week waits for the next.
+    """
     due = session.execute(
         select(TeamClaimRow, AskRow)
         .join(AskRow, AskRow.id == TeamClaimRow.ask_id)
         .where(AskRow.status == AskStatus.OPEN, TeamClaimRow.handed_at.is_(None), TeamClaimRow.deadline_at <= now)
         .where(AskRow.id.not_in(_unsaid()))
+        .order_by(TeamClaimRow.deadline_at, AskRow.asked_at, AskRow.id)
     ).all()
     if not due:
         return 0
-    roster = Roster.read(session, policy, now)
+    snoozed, lately = patience.snoozed(session, now), asking.Lately(session, now)
     by_default: dict[str, list[tuple[TeamClaimRow, AskRow]]] = defaultdict(list)
     for claim, ask in due:
-        by_default[ask.email].append((claim, ask))
-    return sum(_hand_over(session, roster.able(email), rows, policy, now) for email, rows in by_default.items())
+        if ask.identity_id not in snoozed:
+            by_default[ask.email].append((claim, ask))
+    rooms = {email: _room(lately.person(email), lately, policy, now) for email in by_default}
+    if not any(rooms.values()):
+        return 0
+    roster = Roster.read(session, policy, now)
+    return sum(_hand_over(session, roster.able(email), rows[: rooms[email]], now) for email, rows in by_default.items())
+
+
+def _room(default: PersonRow | None, lately: asking.Lately, policy: Policy, now: datetime) -> int:
+    """Return how many questions somebody may be asked now: in the one message of their day, and within their week."""
+    if default is None or not is_working_time(now, default.tz, policy.conversation):
+        return 0
+    if lately.had_a_message_today(default):
+        return 0
+    return max(0, min(AT_ONCE, policy.conversation.questions_a_week - lately.asked(default)))
 
 
 def _hand_over(
-    session: Session, default: PersonRow | None, rows: list[tuple[TeamClaimRow, AskRow]], policy: Policy, now: datetime
+    session: Session, default: PersonRow | None, rows: list[tuple[TeamClaimRow, AskRow]], now: datetime
 ) -> int:
-    """Put all of a default person's into the one message of their day; what has no room waits for the next."""
-    if default is None or not is_working_time(now, default.tz, policy.conversation):
+    """Put what goes to a default person into one message."""
+    if default is None or not rows:
         return 0  # who cannot answer any more is seen by jobs/ask, which withdraws the question
-    if asking.had_a_message_today(session, default, now):
-        return 0
-    rows = rows[:AT_ONCE]
     for claim, ask in rows:
         claim.handed_at = now
         ask.last_step_at = now  # reminders count from here

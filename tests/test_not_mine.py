@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import time, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from bot import delivery
 from bot.server import Serving
 from demo.workspace import Workspace, drop_before
 from jobs import ask as asking
-from nhi import facts, ledger, suggestions
+from nhi import facts, ledger, patience, suggestions
 from nhi.database import Sessions, reading
 from nhi.errors import AlreadyAnswered, BadAnswer, NotAllowed, OutOfDate
 from nhi.escalation import AskStatus, Verdict, is_working_time
@@ -44,6 +44,7 @@ from nhi.tables import (
     EvidenceRow,
     IdentityRow,
     OwnerRow,
+    PersonRow,
     TeamClaimRow,
 )
 from tests.conftest import PEOPLE, Clock, on_sqlite
@@ -520,16 +521,24 @@ def test_in_shadow_mode_no_team_is_asked(office: Office) -> None:
     assert office.asked(identity) == "dora"
 
 
-def test_what_a_team_left_reaches_its_default_person_in_one_message(office: Office) -> None:
-    for name in ("one", "two"):
-        office.add(name, team="payments")
+def test_what_a_team_left_reaches_its_default_person_in_one_message_within_their_week_and_not_while_it_is_snoozed(
+    office: Office,
+) -> None:
+    talk = office.policy.conversation.model_copy(update={"questions_a_week": 2})
+    office = replace(office, policy=office.policy.model_copy(update={"conversation": talk}))
+    snoozed, *_ = [office.add(f"job-{number}", team="payments") for number in range(4)]
     office.ask()
-    assert len(office.workspace.as_("cem").messages("#payments")) == 2
-    office.clock.now = NOW + timedelta(days=9)
-    office.ask()
+    office.drain()
+    assert len(office.workspace.as_("cem").messages("#payments")) == 4
+    office.clock.now = NOW + timedelta(days=8)
+    with office.sessions.begin() as session:
+        identity, bea = session.get_one(IdentityRow, snoozed), session.get_one(PersonRow, "UBEA")
+        patience.snooze(session, identity, bea, (NOW + timedelta(days=12)).date(), office.clock())
+    for _ in range(2):
+        office.clock.pass_by(days=1)
+        office.ask()
     [message] = office.workspace.as_("bea").messages()
-    assert "one" in str(message["blocks"])
-    assert "two" in str(message["blocks"])
+    assert [f"job-{number}" in str(message["blocks"]) for number in range(4)] == [False, True, True, False]
 
 
 def test_a_line_in_codeowners_is_not_advised_where_one_names_a_team(office: Office) -> None:

@@ -213,7 +213,7 @@ def _silence(facts: Json, reader_is_asked: bool) -> Json:
     return {
         "reminder_at": silence["reminder_at"] if ahead else None,
         "escalates_at": silence["escalates_at"],
-        "to": names_in_order(next_ones, theirs=theirs) if next_ones or not ladder else "",
+        "to": names_in_order(next_ones, theirs=theirs) if next_ones or not (ladder or told) else "",
         "escalated_to": names_in_order(told, theirs=theirs) if told else "",
     }
 

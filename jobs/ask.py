@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from bot import delivery
+from bot.messages import OF_OTHERS
 from jobs import asking, candidates, claims, people, saying, shadow, unsaid
 from jobs.asking import Case, Due
 from jobs.judge import withdraw
@@ -29,13 +31,23 @@ from nhi.escalation import (
     Remind,
     Verdict,
     Wait,
+    is_back_soon,
     next_step,
 )
 from nhi.findings import OF_ACTIVITY, FindingStatus
 from nhi.policy import Policy
 from nhi.remediation import RemediationStatus
 from nhi.roster import Roster
-from nhi.tables import ApprovalRow, AskRow, AttestationRow, FindingRow, PersonRow, RemediationRow
+from nhi.tables import (
+    ApprovalRow,
+    AskRow,
+    AttestationRow,
+    CardRow,
+    DeliveryRow,
+    FindingRow,
+    PersonRow,
+    RemediationRow,
+)
 
 CARDS_A_MESSAGE = 6
 Said = tuple[Verdict, datetime]
@@ -160,7 +172,7 @@ def _cases(session: Session, policy: Policy, now: datetime, only: Sequence[str] 
         asks[row.identity_id].append(row)
     who = candidates.candidates(session, list(by_identity), policy, now)
     said = _last_verdicts(session, only)
-    can = set(session.scalars(_who_can_answer()))
+    can, heard = set(session.scalars(_who_can_answer())), _heard(session)
     cases = []
     for identity_id, findings in by_identity.items():
         ask = next((ask for ask in asks[identity_id] if ask.status is AskStatus.OPEN and ask.email in can), None)
@@ -169,7 +181,7 @@ def _cases(session: Session, policy: Policy, now: datetime, only: Sequence[str] 
                 identity_id=identity_id,
                 findings=findings,
                 ask=ask,
-                history=_history(ask, asks[identity_id], said.get(identity_id)),
+                history=_history(ask, asks[identity_id], said.get(identity_id), heard),
                 candidate=who[identity_id],
             )
         )
@@ -213,11 +225,24 @@ def _not_done() -> Select[str]:
     )
 
 
-def _history(ask: AskRow | None, asks: list[AskRow], said: Said | None) -> History:
+def _heard(session: Session) -> set[str]:
+    """Return the open questions of whose silence somebody has heard, or is about to."""
+    on_it = (
+        select(AskRow.id, DeliveryRow.kind, DeliveryRow.words)
+        .join(CardRow, CardRow.ask_id == AskRow.id)
+        .join(DeliveryRow, DeliveryRow.id == CardRow.delivery_id)
+        .where(AskRow.status == AskStatus.OPEN, DeliveryRow.state != delivery.DEAD)
+    )
+    rows = session.execute(on_it)
+    return {ask for ask, kind, words in rows if kind == "escalation" or ask in words.get(OF_OTHERS, ())}
+
+
+def _history(ask: AskRow | None, asks: list[AskRow], said: Said | None, heard: set[str]) -> History:
     return History(
         open_since=ask.asked_at if ask else None,
         reminders=ask.reminders if ask else 0,
         escalated_to=tuple(ask.escalated_to) if ask else (),
+        is_heard=ask is None or ask.id in heard,
         last_step_at=ask.last_step_at if ask else None,
         last_verdict=said[0] if said else None,
         last_verdict_at=said[1] if said else None,
@@ -268,6 +293,7 @@ def _decide_one(case: Case, due: Due, on: _Ground, tally: Tally) -> None:
         due.instead_of[case.identity_id] = asked.name
     reader = delegate or asked
     left = _questions_left(reader, case, due, on) if reader else 0
+    manager = roster.manager(case.ask.email) if case.ask else None
     step = next_step(
         case.history,
         candidate=asked.email if asked and (stand_in or case.candidate or case.ask) else None,
@@ -275,7 +301,7 @@ def _decide_one(case: Case, due: Due, on: _Ground, tally: Tally) -> None:
         questions_left=max(left, 1) if team else left,  # a question to a team is not one of its default person's
         policy=on.policy.conversation,
         now=now,
-        manager_known=case.ask is not None and roster.manager(case.ask.email) is not None,
+        manager_known=manager is not None and is_back_soon(manager.away_until, now),
         away_until=reader.away_until if reader and not team else None,
         cover_known=not (stand_in or team or delegate) and asking.cover_of(case, roster, now) is not None,
     )

@@ -32,6 +32,7 @@ class Candidate:
     provider: str  # of the identity
     owner: Json  # as facts.owners tells it: confirmed, likely or none (then this is the fallback)
     team: AskTeam | None = None  # ask this team first; `person` is its default
+    is_admin: bool = False  # asked as an admin: nobody is left whom evidence or policy names
 
 
 def candidates(session: Session, identity_ids: list[str], policy: Policy, now: datetime) -> dict[str, Candidate | None]:
@@ -113,12 +114,12 @@ def _choose(
     mine = roster.able(owner["email"]) if owner["state"] == "confirmed" and owner["active"] else None
     if mine is not None:
         return Candidate(person=mine, provider=provider, owner=owner)  # whatever they said before
-    contenders = _contenders(owner)
+    contenders, last = _contenders(owner), _last_resort(passed, roster, policy)
     found = next_to_ask(
         contenders,
         passed=passed,
         team=team,
-        fallback=policy.owners.fallback,
+        fallback=last,
         can=lambda email: bool(roster.able(email)),
         lead=lead_of(team, roster.manager_told) if team else None,
     )
@@ -129,9 +130,22 @@ def _choose(
             is_likely = any(one.email == email and is_worth_asking(one) for one in contenders)
             fitting = owner if is_likely else owner | {"state": "none"}
             asked = found if isinstance(found, AskTeam) else None
-            return Candidate(person=person, provider=provider, owner=fitting, team=asked)
+            is_admin = not is_likely and email == last and email != (policy.owners.fallback or "").lower()
+            return Candidate(person=person, provider=provider, owner=fitting, team=asked, is_admin=is_admin)
         case AskNobody():
             return None
+
+
+def _last_resort(passed: Sequence[str], roster: Roster, policy: Policy) -> str | None:
+    """Return who is asked where nobody else is left: policy's fallback, or, once somebody said no, an admin.
+
+    Before that no admin is asked: that something has no owner, and that nobody is known, stands in their overview.
+    """
+    if roster.able(policy.owners.fallback) or not passed:
+        return (policy.owners.fallback or "").lower() or None
+    found = (roster.by_id.get(admin) or roster.able(admin) for admin in policy.people.admins)
+    able = [row.email for row in found if row is not None and roster.able(row.email)]
+    return next((email for email in able if email not in passed), None)
 
 
 def _contenders(owner: Json) -> list[Contender]:
@@ -184,7 +198,7 @@ def _reason(candidate: Candidate) -> str:
         case "none" if mine := [one for one in owner.get("possible", []) if one["email"] == me.email]:
             return sentence("evidence.why_likeliest", facts=first(mine[0]["evidence"]))
         case _:
-            return sentence("evidence.why_fallback")
+            return sentence("evidence.why_admin" if candidate.is_admin else "evidence.why_fallback")
 
 
 def _reason_of_default(asked: AskTeam, me: PersonRow) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -393,9 +394,6 @@ def _tell_heir(item: HandoverItemRow, heir: PersonRow, saying: _Saying, tally: T
     else:
         item.reminded_at = now
     _queue("heir", heir, {}, item.handover, item, saying)
-    private = {"email": heir.email}
-    facts_of = {"item": item.id}
-    ledger.record(
-        session, "handover.heir_asked", now=now, identity_id=item.identity_id, facts=facts_of, private=private
-    )
+    told: dict[str, Any] = {"facts": {"item": item.id}, "private": {"email": heir.email}}
+    ledger.record(session, "handover.heir_asked", now=now, identity_id=item.identity_id, **told)
     return True

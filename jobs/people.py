@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from bot import directory
 from nhi import people_csv, roster
 from nhi.database import Sessions, reading
-from nhi.escalation import AskStatus
+from nhi.escalation import ADMINS, AskStatus, is_back_soon
 from nhi.findings import FindingStatus
 from nhi.identity import Gap
 from nhi.ownership import names_of
@@ -148,7 +148,11 @@ def recipient(session: Session, asked: str, rung: str, policy: Policy, now: date
     """Return where silence of somebody goes: a channel by its name, a person's Slack id; None: nobody can be told."""
     if rung == "manager":
         manager = roster.manager_of(session, asked, policy, now)
-        return manager.slack_id if manager else None
+        return manager.slack_id if manager and is_back_soon(manager.away_until, now) else None
+    if rung == ADMINS:
+        others = [row for row in admins(session, policy) if row.email != asked]
+        others.sort(key=lambda row: not is_back_soon(row.away_until, now))
+        return others[0].slack_id if others else None
     if rung.startswith(("#", "C", "G")) and "@" not in rung:
         return rung
     return session.scalar(

@@ -260,7 +260,7 @@ def answered(answering: Answering, attestation: AttestationRow, remediation_id: 
 
 def whose(answering: Answering) -> str:
     """Return of whom an answer speaks: of who gives it, or of the person in whose stead they do."""
-    for right in ("delegate of ", "manager of "):
+    for right in ("delegate of ", "manager of ", "stand-in of "):
         if answering.by_right.startswith(right):
             return answering.by_right.removeprefix(right)
     if answering.by_right == "admin" and answering.ask is not None:

@@ -16,6 +16,7 @@ from nhi.tables import AskRow, DelegationRow, IdentityRow, OwnerRow, PersonRow, 
 from nhi.words import sentence
 
 MEMBER_OF = "member of "
+STAND_IN_OF = "stand-in of "
 TOOK_OVER = ", took it over"
 IN_REVIEW = " in the review of "
 
@@ -54,8 +55,9 @@ def authority(
 ) -> str | None:
     """Return by what right this person may answer for this identity, or None: they may not.
 
-    The right is one of: `owner`, `asked`, `delegate of <e-mail>`, `manager of <e-mail>` (once silence was told to
-    them), `admin`, or `member of <team>`, which may claim what their team is asked about and say nothing else.
+    The right is one of: `owner`, `asked`, `delegate of <e-mail>`, `manager of <e-mail>` and `stand-in of <e-mail>`
+    (whom policy names by address; both once silence was told to them), `admin`, or `member of <team>`, which may claim
+    what their team is asked about and say nothing else.
     """
     if not is_able(who) or not who.email:
         return None  # rights are held by e-mail address: two people whom Slack tells none of are not one
@@ -79,6 +81,8 @@ def _right_by_ask(session: Session, who: PersonRow, ask: AskRow, policy: Policy,
     """Return the right of somebody whom an open question was brought to besides the one asked."""
     if ask.status is not AskStatus.OPEN:
         return None
+    if who.email in {rung.lower() for rung in ask.escalated_to}:
+        return f"{STAND_IN_OF}{ask.email}"
     if "manager" in ask.escalated_to:
         manager = roster.manager_of(session, ask.email, policy, now)
         if manager is not None and manager.slack_id == who.slack_id:

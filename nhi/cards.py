@@ -12,7 +12,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from nhi import activity_facts, authority, facts, patience, permission_facts, rotations
-from nhi.escalation import AskStatus, Verdict, escalates_at, next_rung, reachable, reminds_at
+from nhi.escalation import AskStatus, Verdict, escalates_at, is_back_soon, next_rung, reachable, reminds_at
 from nhi.findings import OF_ACTIVITY, OWNERSHIP, FindingKind
 from nhi.identity import CredentialStatus, Custody
 from nhi.policy import Policy
@@ -131,7 +131,8 @@ def _claim(session: Session, ask: AskRow) -> Json | None:
 def _silence(session: Session, ask: AskRow, findings: list[FindingRow], policy: Policy, now: datetime) -> Json:
     talk = policy.conversation
     urgent = any(finding.kind in OF_ACTIVITY for finding in findings)
-    manager_known = manager_of(session, ask.email, policy, now) is not None
+    manager = manager_of(session, ask.email, policy, now)
+    manager_known = manager is not None and is_back_soon(manager.away_until, now)
     rung = next_rung(talk, ask.escalated_to, manager_known=manager_known)
     later = escalates_at(ask.last_step_at, talk, ask.reminders, rung=rung)
     ahead = ask.last_step_at + policy.activity.answer_within if urgent else later

@@ -40,6 +40,7 @@ class AskStatus(StrEnum):
 PATIENCE = {Verdict.ROTATE: timedelta(days=14), Verdict.DISABLE: timedelta(days=7), Verdict.CLAIM: timedelta(0)}
 
 AWAY_BRIEFLY = timedelta(days=4)  # who is back by then is waited for; of who is not, the manager is asked
+ADMINS = "admins"  # the rung behind all that policy names: so that no question ends with nobody knowing of it
 AWAY_AT_MOST = timedelta(days=21)  # a question waits no longer than so for somebody's return
 
 
@@ -84,6 +85,7 @@ class History:
     last_step_at: datetime | None = None
     last_verdict: Verdict | None = None
     last_verdict_at: datetime | None = None
+    is_heard: bool = True  # whether anybody besides who was asked has heard of it, or is about to
     asked: tuple[str, ...] = ()  # who said "not mine", or fell silent: not asked again
 
 
@@ -152,6 +154,8 @@ def _while_open(history: History, tz: str, policy: Conversation, now: datetime, 
         return Wait(until=None, why="outside working hours")
     if reminds_next:
         return Remind(number=history.reminders + 1)
+    if rung is None and not history.is_heard and ADMINS not in history.escalated_to:
+        rung = ADMINS
     if rung is not None:
         return Escalate(to=rung)
     return Wait(until=None, why="everybody that policy names has been told")
@@ -191,6 +195,11 @@ def reminds_at(last_step_at: datetime, policy: Conversation, reminders: int = 0)
 def is_working_time(now: datetime, tz: str, policy: Conversation) -> bool:
     """Whether somebody in this zone may be disturbed now: no weekend, no night, no public holiday of theirs."""
     return working_days.is_working_time(now, tz, policy.working_hours, policy.holidays)
+
+
+def is_back_soon(away_until: datetime | None, now: datetime) -> bool:
+    """Whether somebody is here, or back within the few days that are waited for; who is not is passed over."""
+    return away_until is None or away_until <= now + AWAY_BRIEFLY
 
 
 def reachable(rungs: Sequence[str], *, manager_known: bool = False) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ class Office:
                 key = ask.identity.credentials[0].id
                 decisions.disable(session, who, credential_id=key, also_claim=True, policy=self.policy, now=now)
             else:
-                decisions.claim(session, who, now)
+                {Verdict.CLAIM: decisions.claim, Verdict.NOT_MINE: decisions.not_mine}[verdict](session, who, now)
 
 
 @contextmanager
@@ -442,6 +442,36 @@ def test_what_slack_was_too_unwell_to_take_is_asked_anew_and_nobody_is_told_of_s
     assert office.messages("ana")
     assert [row.status for row in office.asks()] == [AskStatus.WITHDRAWN, AskStatus.OPEN]
     assert office.recipients("escalation") == []
+
+
+def test_no_question_ends_with_nobody_knowing_of_it(office: Office) -> None:
+    office.policy = talking(escalate_to=["manager"], remind_after=["1d"])
+    office.has("ana", "ci-deploy")
+    office.tick()
+    assert "the question goes to the security team" in json.dumps(office.messages("ana")[0]["blocks"])
+    office.tick(days=1)
+    assert office.tick(days=1).escalated == 1
+    assert office.recipients("escalation") == ["UDORA"], "an admin, as policy names nobody who can be told"
+    assert office.tick(days=6).skipped == {"everybody that policy names has been told": 1}
+    office.say(Verdict.NOT_MINE)
+    office.tick(days=1)
+    assert (office.asks()[-1].email, "you are an admin" in office.asks()[-1].because) == ("dora@example.com", True)
+
+
+def test_a_manager_who_is_away_for_long_is_passed_over_and_whom_policy_names_by_address_can_answer(
+    office: Office,
+) -> None:
+    office.policy = talking(escalate_to=["manager", "cem@example.com"], remind_after=["1d"])
+    office.told("ana", manager="bea@example.com")
+    office.has("ana", "ci-deploy")
+    for day in range(2):
+        office.tick(days=day)
+    office.person("bea", away_until=office.clock() + timedelta(days=21))
+    office.tick(days=1)
+    assert office.recipients("escalation") == ["UCEM"]
+    office.say(Verdict.CLAIM, by="cem")
+    with reading(office.sessions) as session:
+        assert session.scalars(select(AttestationRow.authority)).one() == "stand-in of ana@example.com"
 
 
 def test_what_arrives_late_counts_from_then_and_nothing_is_added_to_it_before(office: Office) -> None:

@@ -19,7 +19,8 @@ from nhi import alarms
 from nhi.cards import DISABLES, NOT_ROTATED
 from nhi.errors import BadAnswer, OutOfDate
 from nhi.escalation import Verdict
-from nhi.findings import CREDENTIAL_WORDS, OF_ACTIVITY, OWNERSHIP
+from nhi.finding import called
+from nhi.findings import OF_ACTIVITY, OWNERSHIP
 from nhi.policy import Policy
 from nhi.reasons import LONGEST_REASON, latest_day
 from nhi.redact import tidy
@@ -225,7 +226,7 @@ def _about_credential(verdict: Verdict, facts: Json, offer_id: str) -> Json:
 
 
 def _only(credential: Json, facts: Json) -> Json:
-    words = CREDENTIAL_WORDS.get(credential["kind"], credential["kind"].replace("_", " "))
+    words = called(credential["kind"])
     return say("modals.only_credential", words=words, credential=credential, use=_use(credential, facts).plain()).rich()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from bot.render import Json, say
-from nhi.findings import CREDENTIAL_WORDS
+from nhi.finding import called
 from nhi.powers import Power, in_words
 from nhi.words import read_moment
 
@@ -33,7 +33,7 @@ def _in_words(change: Json) -> Json:
 
 def credential_words(credential: Json) -> Json:
     """Return a credential with what it is called."""
-    return credential | {"words": CREDENTIAL_WORDS.get(credential["kind"], credential["kind"].replace("_", " "))}
+    return credential | {"words": called(credential["kind"])}
 
 
 def use_in_words(facts: Json, *, in_line: bool = False) -> str:

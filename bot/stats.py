@@ -12,6 +12,7 @@ from bot.messages import Message
 from bot.render import Json, say
 from nhi.redact import tidy
 from nhi.stats import Stats
+from nhi.words import written
 
 WIDTH, HEIGHT = 1000, 760
 LEFT, RIGHT, TOP, FLOOR = 100, 250, 84, 440  # of the lines' frame; FLOOR is where nothing is
@@ -96,8 +97,8 @@ def _lines(pen: ImageDraw.ImageDraw, stats: Stats) -> None:
         pen.line(points, fill=colour, width=4, joint="curve")
         ends.append((points[-1][1], tidy(team, 18), colour))
     _name(pen, ends, LEFT + width + 12)
-    pen.text((LEFT, FLOOR + 14), f"{days[0]:%-d %b}", fill=INK, font=_font(20))
-    pen.text((LEFT + width, FLOOR + 14), f"{days[-1]:%-d %b}", fill=INK, font=_font(20), anchor="ra")
+    pen.text((LEFT, FLOOR + 14), written(days[0], "%-d %b"), fill=INK, font=_font(20))
+    pen.text((LEFT + width, FLOOR + 14), written(days[-1], "%-d %b"), fill=INK, font=_font(20), anchor="ra")
 
 
 def _round_up(most: float) -> float:

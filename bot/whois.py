@@ -17,7 +17,7 @@ from bot.card import (
     told,
 )
 from bot.render import Blocks, Cards, Json, Message, Words, fitting, say
-from nhi.findings import CREDENTIAL_WORDS
+from nhi.finding import called
 
 IN_FULL = 3  # matches that are shown whole; of the others, a line each
 OTHERS_AT_MOST = 10
@@ -100,10 +100,7 @@ def _more_reasons(owner: Json) -> Blocks:
 
 
 def _credentials(credentials: list[Json]) -> Words:
-    shown = [
-        credential | {"words": CREDENTIAL_WORDS.get(credential["kind"], credential["kind"].replace("_", " "))}
-        for credential in credentials[:CREDENTIALS_AT_MOST]
-    ]
+    shown = [credential | {"words": called(credential["kind"])} for credential in credentials[:CREDENTIALS_AT_MOST]]
     return say("whois.credentials", credentials=shown, more=max(0, len(credentials) - CREDENTIALS_AT_MOST))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -63,28 +62,16 @@ OWASP = {
 }
 
 
-class _CredentialWords(Mapping[str, str]):
-    """What a credential of each kind is called in sentences for people, in the language that is spoken."""
-
-    _KINDS = (
-        *("access_key", "role", "console_password", "service_specific_credential", "service_account"),
-        *("service_account_key", "api_key", "workload_identity_provider", "server_certificate", "stored_secret"),
-        "certificate",
-    )
-
-    def __getitem__(self, kind: str) -> str:
-        if kind not in self._KINDS:
-            raise KeyError(kind)
-        return sentence(f"findings.credential_{kind}")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._KINDS)
-
-    def __len__(self) -> int:
-        return len(self._KINDS)
+_CREDENTIALS = (
+    *("access_key", "role", "console_password", "service_specific_credential", "service_account"),
+    *("service_account_key", "api_key", "workload_identity_provider", "server_certificate", "stored_secret"),
+    "certificate",
+)
 
 
-CREDENTIAL_WORDS = _CredentialWords()
+def called(kind: str) -> str:
+    """Return what a credential of a kind is called in sentences for people."""
+    return sentence(f"findings.credential_{kind}") if kind in _CREDENTIALS else kind.replace("_", " ")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ from nhi import permissions, seasons
 from nhi.activity import Profile
 from nhi.environment import NONE_KNOWN, Accounts
 from nhi.exposure import exposed
-from nhi.finding import CREDENTIAL_WORDS as CREDENTIAL_WORDS
 from nhi.finding import OF_ACTIVITY as OF_ACTIVITY
 from nhi.finding import OWASP as OWASP
 from nhi.finding import OWNERSHIP as OWNERSHIP
@@ -23,7 +22,7 @@ from nhi.finding import Finding as Finding
 from nhi.finding import FindingKind as FindingKind
 from nhi.finding import FindingStatus as FindingStatus
 from nhi.finding import Severity as Severity
-from nhi.finding import raised
+from nhi.finding import called, raised
 from nhi.identity import (
     Aspect,
     Coverage,
@@ -242,7 +241,7 @@ def _unowned(identity: Identity, owner_active: bool | None, now: datetime) -> Fi
 def _words(credential: Credential | None) -> str:
     """Return what a credential is called; without one it is about a role, which is an identity by itself."""
     kind = credential.kind if credential else "role"
-    return CREDENTIAL_WORDS.get(kind, kind.replace("_", " "))
+    return called(kind)
 
 
 def _says(coverage: Coverage, seen_until: datetime) -> str:

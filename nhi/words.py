@@ -14,11 +14,11 @@ a record says what was said.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache
+from datetime import UTC, date, datetime, timedelta
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,28 @@ def read_moment(value: object) -> datetime | None:
         return None
 
 
+def written(value: date | None, form: str) -> str:
+    """Filter: a day or an instant as `strftime` writes it, with the language's own names of days and months."""
+    if value is None:
+        return NOT_KNOWN
+    names = _names(_speaking.get() or _usual)
+    for sign, at in (("%A", value.weekday()), ("%B", value.month - 1)):
+        form = form.replace(sign, names[sign][at]).replace(sign.lower(), names[sign.lower()][at])
+    return value.strftime(form)
+
+
+@cache
+def _names(language: str) -> Mapping[str, Sequence[str]]:
+    """Return what days and months are called, in full and for short, by strftime's signs."""
+    blocks = {"%A": "weekdays", "%a": "weekdays_short", "%B": "months", "%b": "months_short"}
+    with speaking(language):
+        return {sign: prose(f"words.{block}").split() for sign, block in blocks.items()}
+
+
 def day(value: object) -> str:
     """Filter: the day in UTC, "Fri 21 Nov 2026"."""
     moment = read_moment(value)
-    return f"{moment:%a} {moment.day} {moment:%b} {moment.year}" if moment else NOT_KNOWN
+    return written(moment, "%a %-d %b %Y") if moment else NOT_KNOWN
 
 
 def last_day(value: object) -> str:
@@ -194,7 +212,7 @@ def environment(language: str = LANGUAGE, folder: Path | None = None) -> Environ
     made.filters.update(
         {"cut": cut, "code": code, "key_id": key_id, "day": day, "last_day": last_day}
         | {"moment": moment, "plural": plural, "listed": listed}
-        | {"coded": coded, "span": span, "few": few, "public_id": public_id}
+        | {"coded": coded, "span": span, "few": few, "public_id": public_id, "written": written}
     )
     return made
 
@@ -244,10 +262,7 @@ def shown(line: str, keep: Sequence[str] = ()) -> str:
     line = DATE.sub(r"\2", line)
     previous = None
     while previous != line:
-        previous, line = (
-            line,
-            MARKED.sub(lambda found: found[0] if found.lastgroup in keep else found[str(found.lastgroup)], line),
-        )
+        previous, line = line, MARKED.sub(partial(_unmark, keep=keep), line)
     return themselves(line)
 
 

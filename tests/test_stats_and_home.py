@@ -321,9 +321,13 @@ def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "{% block unused %}Seit {{ quiet | span }} nicht benutzt.{% endblock %}"
         "{% block resolved_owned %}Es hat jetzt einen Besitzer.{% endblock %}"
     )
-    (folder / "de" / "words.mrkdwn.j2").write_text("{% block days %}{{ number }} Tagen{% endblock %}")
+    (folder / "de" / "words.mrkdwn.j2").write_text(
+        "{% block days %}{{ number }} Tagen{% endblock %}"
+        "{% block months_short %}Jan. Feb. März Apr. Mai Juni Juli Aug. Sept. Okt. Nov. Dez.{% endblock %}"
+        "{% block weekdays_short %}Mo Di Mi Do Fr Sa So{% endblock %}"
+    )
     monkeypatch.setattr(words, "TEMPLATES", folder)
-    kept = (words.environment, words._template, words._fixed, words._number_of)
+    kept = (words.environment, words._template, words._fixed, words._number_of, words._names)
     for one in kept:
         one.cache_clear()
     yield
@@ -335,7 +339,9 @@ def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_second_language_loads_and_what_it_lacks_is_said_in_english() -> None:
     with speaking("de"):
         labels = [element["text"]["text"] for element in card.buttons(ask(), "o" * 32)[0]["elements"]]
+        assert words.day("2026-05-03") == "So 3 Mai 2026"
     assert labels[:2] == ["Gehört mir", "Not mine"]
+    assert words.day("2026-05-03") == "Sun 3 May 2026"
     assert card.buttons(ask(), "o" * 32)[0]["elements"][0]["text"]["text"] == "It's mine"
 
 

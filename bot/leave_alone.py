@@ -29,13 +29,19 @@ def snooze(asked: Asked) -> Message:
         raise NotAllowed(sentence("commands.snooze_refused"))
     patience.snooze(asked.session, found, asked.who, day, asked.now)
     told = sentence("commands.snoozed_told", who=asked.who.name, name=found.name, day=day.isoformat())
-    if not _in_shadow(asked):
-        for rung in [rung for rung in asked.policy.conversation.escalate_to if rung.startswith("#")][-1:]:
-            delivery.queue(asked.session, "notice", rung, {"sentence": told}, [], asked.now)
+    security = _security(asked)
+    for place in () if _in_shadow(asked) else security:
+        delivery.queue(asked.session, "notice", place, {"sentence": told}, [], asked.now)
     if ask is not None:
         answers.redraw(asked.session, ask.id)
         asked.later(asked.bot.redraw, ask.id)
-    return messages.note(sentence("commands.snoozed", name=found.name, day=day.isoformat()))
+    return messages.note(sentence("commands.snoozed", name=found.name, day=day.isoformat(), seen=bool(security)))
+
+
+def _security(asked: Asked) -> list[str]:
+    """Return who sees what is put off: the last channel that policy brings silence to; without one, the admins."""
+    channels = [rung for rung in asked.policy.conversation.escalate_to if rung.startswith("#")]
+    return channels[-1:] or [admin.slack_id for admin in authority.admins(asked.session, asked.policy)]
 
 
 def _in_shadow(asked: Asked) -> bool:

@@ -17,7 +17,7 @@ from bot import delivery
 from jobs import asking, candidates, people, shadow
 from jobs.candidates import Candidate
 from jobs.judge import withdraw
-from nhi import alarms, facts, ledger
+from nhi import alarms, authority, facts, ledger
 from nhi.alarm import Alarm, next_alarm
 from nhi.database import Sessions
 from nhi.escalation import Ask, AskStatus, Escalate, Verdict, Wait
@@ -107,7 +107,7 @@ class _Round:
         self._tally = tally
         self._roster = Roster.read(session, policy, now)
         self._shadow = shadow.is_shadow(session, policy)
-        self._admin = next(iter(people.admins(session, policy)), None)
+        self._admin = next(iter(authority.admins(session, policy)), None)
 
     def go(self, cases: list[_Case]) -> None:
         ids = [case.finding.identity_id for case in cases]
@@ -228,7 +228,7 @@ def _security(session: Session, policy: Policy, *, shadow: bool) -> list[str]:
     )
     if channel is not None and not shadow:
         return [channel]
-    return [admin.slack_id for admin in people.admins(session, policy)]
+    return [admin.slack_id for admin in authority.admins(session, policy)]
 
 
 def _announce_answers(session: Session, policy: Policy, now: datetime, tally: Tally) -> None:

@@ -20,7 +20,7 @@ from jobs import asking, candidates, claims, people, saying, shadow, unsaid
 from jobs.asking import Case, Due
 from jobs.judge import withdraw
 from jobs.shadow import is_shadow
-from nhi import alarms, facts, patience
+from nhi import alarms, authority, facts, patience
 from nhi.database import Sessions, lock_writers, reading
 from nhi.escalation import (
     Ask,
@@ -117,7 +117,7 @@ def run(sessions: Sessions, policy: Policy, *, now: datetime, dry_run: bool = Fa
     with reading(sessions) as session:
         in_shadow = is_shadow(session, policy)
         quietly = to_admin or in_shadow
-        stand_in = next(iter(people.admins(session, policy)), None) if quietly else None
+        stand_in = next(iter(authority.admins(session, policy)), None) if quietly else None
         if quietly and stand_in is None:
             tally.skipped["questions: shadow mode, and no admin of policy.toml is known in Slack"] += 1
             tally.is_stuck = True

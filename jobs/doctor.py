@@ -15,7 +15,7 @@ from bot import deciding, delivery, directory
 from bot.slack import ALL_SENDING, UNWELL, Kind, trouble, why_shut
 from jobs import checkpoint
 from jobs.program import Program, open_database, real_clock, slack_client
-from nhi import ledger, oidc, own_power, policy, roster, settings, step_up
+from nhi import ledger, oidc, overview, own_power, policy, roster, settings, step_up
 from nhi.database import in_a_sentence, open_sessions, reading
 from nhi.errors import NhiError
 from nhi.identity import Gap
@@ -276,8 +276,7 @@ def _inbox(program: Program) -> Check:
 def _outbox(program: Program) -> Check:
     with reading(program.sessions) as session:
         count = select(func.count()).select_from(DeliveryRow)
-        dead = session.scalar(count.where(DeliveryRow.state == delivery.DEAD)) or 0
-        why = session.scalar(select(DeliveryRow.error).where(DeliveryRow.state == delivery.DEAD).limit(1))
+        dead = overview.unsaid(session, program.clock())
         waiting = session.scalar(count.where(DeliveryRow.state == delivery.WAITING)) or 0
         shut = why_shut(session, ALL_SENDING, program.clock())
     if shut:
@@ -286,7 +285,9 @@ def _outbox(program: Program) -> Check:
         return Check(name="outbox", status="warn", detail=detail, fix=fix)
     if dead:
         fix = "The reason is Slack's own word; once it is mended, `nhi ask` asks again."
-        return Check(name="outbox", status="warn", detail=f"{dead} messages could not be said ({why})", fix=fix)
+        number = "1 message" if len(dead) == 1 else f"{len(dead)} messages"
+        detail = f"{number} of the last {overview.UNSAID_FOR.days} days could not be said ({dead[-1]})"
+        return Check(name="outbox", status="warn", detail=detail, fix=fix)
     told = f"{waiting} messages wait their turn" if waiting else "every message was said"
     return Check(name="outbox", status="ok", detail=told)
 

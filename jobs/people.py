@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot import directory
-from nhi import people_csv, roster
+from nhi import authority, people_csv, roster
 from nhi.database import Sessions, reading
 from nhi.escalation import ADMINS, AskStatus, is_back_soon
 from nhi.findings import FindingStatus
@@ -133,24 +133,13 @@ def _listed(email: str, known: roster.Roster) -> dict[str, Any]:
     }
 
 
-def admins(session: Session, policy: Policy) -> list[PersonRow]:
-    """Return the admins that policy names and Slack knows, in policy's order."""
-    found: dict[str, PersonRow] = {}
-    for admin in policy.people.admins:
-        query = select(PersonRow).where((PersonRow.email == admin.lower()) | (PersonRow.slack_id == admin))
-        for row in session.scalars(query):
-            if row.active and not (row.bot or row.guest or row.stranger):
-                found[row.slack_id] = row
-    return list(found.values())
-
-
 def recipient(session: Session, asked: str, rung: str, policy: Policy, now: datetime) -> str | None:
     """Return where silence of somebody goes: a channel by its name, a person's Slack id; None: nobody can be told."""
     if rung == "manager":
         manager = roster.manager_of(session, asked, policy, now)
         return manager.slack_id if manager and is_back_soon(manager.away_until, now) else None
     if rung == ADMINS:
-        others = [row for row in admins(session, policy) if row.email != asked]
+        others = [row for row in authority.admins(session, policy) if row.email != asked]
         others.sort(key=lambda row: not is_back_soon(row.away_until, now))
         return others[0].slack_id if others else None
     if rung.startswith(("#", "C", "G")) and "@" not in rung:

@@ -21,7 +21,17 @@ from bot.slack import UNWELL, passes, trouble
 from jobs import people
 from jobs.asking import had_a_message_today
 from jobs.shadow import is_shadow
-from nhi import campaigns, facts, ledger, review_answers, review_facts, review_handover, review_report, reviews
+from nhi import (
+    authority,
+    campaigns,
+    facts,
+    ledger,
+    review_answers,
+    review_facts,
+    review_handover,
+    review_report,
+    reviews,
+)
 from nhi.database import Sessions, reading
 from nhi.errors import NhiError
 from nhi.escalation import is_working_time
@@ -143,7 +153,7 @@ def _tell_admins(sessions: Sessions, policy: Policy, why: str, *, by_hand: bool,
     with sessions.begin() as session:
         if not by_hand and not passes(session, "review not opened", now, ONE_DAY, why[:200]):
             return
-        for admin in people.admins(session, policy):
+        for admin in authority.admins(session, policy):
             if by_hand or is_working_time(now, admin.tz, policy.conversation):
                 words = {"sentence": sentence("review.not_open_yet", why=why)}
                 delivery.queue(session, "notice", admin.slack_id, words, [], now)

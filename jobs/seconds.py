@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session
 from bot import delivery
 from bot.card import told
 from bot.render import say
-from jobs import people
-from nhi import approvals, facts
+from nhi import approvals, authority, facts
 from nhi.database import Sessions, lock_writers
 from nhi.escalation import Verdict
 from nhi.policy import Policy
@@ -49,7 +48,7 @@ def channel(policy: Policy) -> str | None:
 
 def _place(session: Session, policy: Policy, besides: str) -> str | None:
     """Return where admins hear of it: their channel, else the first of them who is not `besides`; None: nowhere."""
-    others = (admin.slack_id for admin in people.admins(session, policy) if admin.email != besides)
+    others = (admin.slack_id for admin in authority.admins(session, policy) if admin.email != besides)
     return channel(policy) or next(others, None)
 
 

@@ -10,9 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot import delivery
-from jobs import candidates, people
+from jobs import candidates
 from jobs.asking import Case
 from jobs.judge import withdraw
+from nhi import authority
 from nhi.escalation import AskStatus
 from nhi.findings import FindingStatus
 from nhi.policy import Policy
@@ -58,7 +59,7 @@ def tell_admins(session: Session, said: Json, policy: Policy, now: datetime, *, 
 
     Once a week; each time where somebody asked for it.
     """
-    for admin in people.admins(session, policy) if said["identities"] else ():
+    for admin in authority.admins(session, policy) if said["identities"] else ():
         lately = select(DeliveryRow.id).where(
             DeliveryRow.recipient == admin.slack_id,
             DeliveryRow.kind == "golive",

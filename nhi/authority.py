@@ -50,6 +50,15 @@ def is_admin(row: PersonRow, policy: Policy) -> bool:
     return is_able(row) and bool({row.email.lower(), row.slack_id.lower()} & (admins - {""}))
 
 
+def admins(session: Session, policy: Policy) -> list[PersonRow]:
+    """Return the admins that policy names and Slack knows, in policy's order."""
+    found: dict[str, PersonRow] = {}
+    for admin in policy.people.admins:
+        query = select(PersonRow).where((PersonRow.email == admin.lower()) | (PersonRow.slack_id == admin))
+        found |= {row.slack_id: row for row in session.scalars(query) if is_able(row)}
+    return list(found.values())
+
+
 def authority(
     session: Session, who: PersonRow, identity: IdentityRow, ask: AskRow | None, policy: Policy, now: datetime
 ) -> str | None:

@@ -26,24 +26,33 @@ from nhi.words import sentence
 
 Json = dict[str, Any]
 LATE_AFTER = timedelta(minutes=15)
+UNSAID_FOR = timedelta(days=7)  # how long a message that died is told of: by then its questions are asked anew
 SNOOZED_AT_MOST = 5
 ALL_SENDING = "slack"  # the gate of bot.slack
 
 
 def read(session: Session, now: datetime) -> Json:
     """Return the figures; of identities each is counted once."""
-    dead = session.scalars(select(DeliveryRow.error).where(DeliveryRow.state == "dead")).all()
+    dead, snoozed = unsaid(session, now), _snoozed(session, now)
     stopped = session.scalar(select(GateRow.because).where(GateRow.name == ALL_SENDING, GateRow.not_before > now))
     return _funnel(session) | {
         "silence": _silence(session),
         "gaps": _gaps(session),
         "dead": len(dead),
         "dead_because": ", ".join(sorted({error or sentence("home.no_reason") for error in dead})),
-        "snoozed": _snoozed(session, now),
+        "unsaid_for": UNSAID_FOR,
+        "snoozed": snoozed[:SNOOZED_AT_MOST],
+        "snoozed_more": len(snoozed[SNOOZED_AT_MOST:]),
         "scanned_at": facts.when(session.scalar(select(func.max(ScanRow.finished_at)))),
         "stopped": stopped,
         "late": _late(session, now),
     }
+
+
+def unsaid(session: Session, now: datetime) -> list[str | None]:
+    """Return why messages of late could not be said, in Slack's words, one for each; None: it gave no reason."""
+    dead = select(DeliveryRow.error).where(DeliveryRow.state == "dead", DeliveryRow.created_at > now - UNSAID_FOR)
+    return list(session.scalars(dead.order_by(DeliveryRow.created_at, DeliveryRow.id)))
 
 
 def last_preview(session: Session) -> Json | None:
@@ -104,8 +113,7 @@ def _snoozed(session: Session, now: datetime) -> list[Json]:
         select(IdentityRow.name, SnoozeRow.email, SnoozeRow.until)
         .join(IdentityRow, IdentityRow.id == SnoozeRow.identity_id)
         .where(SnoozeRow.since <= now, SnoozeRow.until > now)
-        .order_by(SnoozeRow.until.desc())
-        .limit(SNOOZED_AT_MOST)
+        .order_by(SnoozeRow.until.desc(), IdentityRow.name)
     )
     return [{"name": name, "email": email, "until": facts.when(until)} for name, email, until in rows]
 

@@ -36,13 +36,15 @@ def end_of(day: date, tz: str = "UTC") -> datetime:
 
 def snooze(session: Session, identity: IdentityRow, who: PersonRow, until: date, now: datetime) -> SnoozeRow:
     """Leave an identity alone until the end of a day, in the zone of who says so. Raises NotAllowed for a day that is
-    past or too far: several snoozes after another last no longer than one may.
+    past or too far: several snoozes after another last no longer than one may. It takes the place of any that lasts.
 
     The open question stays open and can be answered; its reminders count from the end of the snooze.
     """
     today, latest = now.astimezone(zone(who.tz)).date(), _latest(session, identity.id, now)
     if not today <= until <= latest:
         raise NotAllowed(sentence("refusals.snooze_between", latest=latest))
+    lasting = (SnoozeRow.identity_id == identity.id, SnoozeRow.until > now)
+    session.execute(update(SnoozeRow).where(*lasting).values(until=now))
     row = SnoozeRow(id=new_id(), identity_id=identity.id, email=who.email, since=now, until=end_of(until, who.tz))
     session.add(row)
     session.execute(

@@ -44,6 +44,7 @@ from nhi.tables import (
 )
 from tests.conftest import Clock, on_sqlite
 from tests.factories import NOW, make_ask, make_finding, make_identity
+from tests.slack_facts import shown
 
 pytestmark = on_sqlite
 Json = dict[str, Any]
@@ -352,6 +353,22 @@ def test_snoozes_one_after_another_last_no_longer_than_one_may(office: Office) -
         later = NOW + timedelta(days=20)
         with pytest.raises(NotAllowed, match="between today and 23 December 2026"):
             patience.snooze(session, identity, ana, (NOW + timedelta(days=31)).date(), later)
+        shorter = patience.snooze(session, identity, ana, later.date(), later)
+        assert patience.snooze_of(session, identity_id, later) is shorter, "the last word counts"
+        assert patience.snoozed(session, shorter.until) == set()
+
+
+@pytest.mark.parametrize("policy", [{"escalate_to": ["manager", "dora@example.com"]}], indirect=True)
+def test_where_no_channel_hears_of_silence_admins_are_told_of_each_snooze(office: Office) -> None:
+    names = [f"job-{number}" for number in range(7)]
+    office.has("ana", *names)
+    office.tick()
+    for name in names:
+        said = office.workspace.as_("ana").command(f"/nhi snooze {name} until 30 Nov")
+        assert said is not None
+        assert "Security sees that you asked for it" in said["text"]
+    assert office.recipients("notice") == ["UDORA"] * 7
+    assert "And 2 more that are snoozed" in shown(office.workspace.as_("dora").home())
 
 
 @pytest.mark.parametrize(

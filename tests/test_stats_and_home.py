@@ -210,7 +210,10 @@ def test_the_funnel_narrows_and_gaps_are_those_of_each_accounts_newest_scan(sess
         "found": 3, "owned": 0, "asked": 2, "answered": 0, "done": 1,
     }  # fmt: skip
     assert told["gaps"] == [{"scope": "us-east-1", "reason": "Throttled"}]
+    with reading(sessions) as session:
+        a_week_later = overview.read(session, NOW + timedelta(days=7))
     assert (told["dead"], told["dead_because"]) == (1, "is_archived")
+    assert a_week_later["dead"] == 0, "by then it was asked anew, or nobody can do anything about it"
     assert told["silence"]["name"] == "job-0"
     view = home.home([], [], [], {"shadow": False, "overview": told})
     assert check_view(view, "home") == []
@@ -225,6 +228,7 @@ def test_a_home_tab_with_everything_on_it_stays_within_slacks_limits(count: int)
         "silence": {"name": "n" * 300, "email": "e" * 300, "at": "2026-11-01T00:00:00Z"}, "late": count,
         "gaps": [{"scope": "s" * 300, "reason": "r" * 300}] * count, "stopped": "invalid_auth", "scanned_at": None,
         "snoozed": [{"name": "n" * 300, "email": "e" * 300, "until": "2026-12-01T00:00:00Z"}] * 5,
+        "snoozed_more": count, "unsaid_for": overview.UNSAID_FOR,
     }  # fmt: skip
     guess = {"name": "n" * 300, "account": "1", "who": "w" * 300, "email": "e", "confidence": 0.4, "because": "b" * 300}
     admin = {"shadow": True, "preview": {"people": 9, "identities": count, "unsure": [guess] * 3}, "offer": "home"}

@@ -41,7 +41,8 @@ class Events:
 
     def message(self, ack: Ack, event: Json, body: Json) -> None:
         """Answer a direct message with one sentence; what it says is neither kept nor repeated."""
-        if event.get("channel_type") != "im" or event.get("subtype") not in WRITTEN or event.get("bot_id"):
+        written = _written(event) if event.get("channel_type") == "im" else None
+        if written is None:
             ack()
             return
         with self.bot.writing() as session:
@@ -49,12 +50,8 @@ class Events:
             is_first = passes(session, name, self.bot.clock(), ONCE_FOR, "Slack may send it again")
         ack()
         if is_first:
-            text = str(event.get("text") or "")
-            message = (
-                self._beware(str(event.get("user")), text)
-                if holds_secret(text)
-                else messages.note(sentence("commands.hint"))
-            )
+            who, text = written
+            message = self._beware(who, text) if holds_secret(text) else messages.note(sentence("commands.hint"))
             self.bot.later(_say, self.bot, str(event["channel"]), message)
 
     def _beware(self, slack_id: str, text: str) -> messages.Message:
@@ -64,6 +61,28 @@ class Events:
         """
         with self.bot.writing() as session:
             return shortcuts.beware(session, slack_id, text, self.bot.policy(), self.bot.clock())
+
+
+def _written(event: Json) -> tuple[str, str] | None:
+    """Return who wrote what just now; None: nobody did, or they changed a message that holds no secret now either.
+
+    Our own redraws are such changes too, and as many as there are answers: for those nothing is written down.
+    """
+    if event.get("subtype") == "message_changed":
+        message = event.get("message") or {}
+        text = _words_of(message)
+        is_new = text != _words_of(event.get("previous_message") or {})
+        return (str(message.get("user")), text) if is_new and not message.get("bot_id") and holds_secret(text) else None
+    if event.get("subtype") not in WRITTEN or event.get("bot_id"):
+        return None
+    return str(event.get("user")), _words_of(event)
+
+
+def _words_of(message: Json) -> str:
+    """Return the words that a person gave a message, and its files: a key is downloaded under its id."""
+    files = [each for each in message.get("files") or () if isinstance(each, dict)]
+    words = [message.get("text"), *(each.get(name) for each in files for name in ("name", "title"))]
+    return "\n".join(str(each) for each in words if each)
 
 
 def _say(bot: Bot, channel: str, message: messages.Message) -> None:

@@ -169,15 +169,25 @@ def test_a_pasted_secret_is_not_kept_and_the_credential_that_it_names_can_be_rot
     assert not any(secret in each for each in kept)
 
 
-def test_a_secret_beside_a_file_is_noticed_and_somebody_else_is_offered_no_rotation(office: Office) -> None:
+@pytest.mark.parametrize("where", ["the name of a file", "an edit"])
+def test_a_secret_elsewhere_is_noticed_and_somebody_else_is_offered_no_rotation(office: Office, where: str) -> None:
     office.ask("UANA")
     bea = office.workspace.as_("bea")
-    event = {"type": "message", "subtype": "file_share", "user": "UBEA", "text": f"see {KEY}", "ts": "1795424400.9"}
-    event |= {"channel": bea._channel(None).id, "channel_type": "im", "event_ts": "1795424400.9", "team": "T0STANDIN"}
-    office.workspace.hands._event(event)
+    event: Json = {"type": "message", "ts": "1795424400.9", "event_ts": "1795424400.9", "team": "T0STANDIN"}
+    event |= {"channel": bea._channel(None).id, "channel_type": "im"}
+    before, after = {"user": "UBEA", "text": "see above"}, {"user": "UBEA", "text": f"see {KEY}"}
+    if where == "an edit":
+        event |= {"subtype": "message_changed"}
+        for old, new in ((after, after), (before, after | {"bot_id": "B1"}), (before, before | {"text": "see below"})):
+            office.workspace.hands._event(event | {"message": new, "previous_message": old})
+        office.workspace.hands._event(event | {"message": after, "previous_message": before})
+    else:
+        file = {"id": "F1", "name": f"{KEY}.csv", "title": "x"}
+        office.workspace.hands._event(event | before | {"subtype": "file_share", "files": [file]})
 
     def warned() -> bool:
         return bool(bea.messages()) and "did not keep" in shown(bea.last().get("blocks", []))
 
     bea.wait_for(warned)
     assert "nhi:rotate" not in json.dumps(bea.last()["blocks"])
+    assert len(bea.messages()) == 1, "neither a link's preview, nor our own redraw, nor a harmless change is answered"

@@ -27,7 +27,7 @@ from bot.typed import Asked, mentioned, plain_text
 from nhi import acts_by_id, authority, facts
 from nhi.database import reading
 from nhi.errors import NhiError, NotAllowed
-from nhi.findings import OWNERSHIP
+from nhi.findings import OWNERSHIP, FindingKind
 from nhi.records import storable
 from nhi.redact import redact
 from nhi.stats import Stats
@@ -179,15 +179,27 @@ def _show_picture(bot: Bot, body: Json, figures: Stats) -> None:
 
 
 def _findings(asked: Asked) -> Message:
-    rows = facts.open_findings(asked.session)
+    kind = _kind(asked)
+    rows = [row for row in facts.open_findings(asked.session) if kind in (None, row.kind)]
     kinds = Counter(row.kind.value for row in rows)
     said = sentence("commands.findings", count=len(rows), kinds=kinds.most_common())
-    return lists.findings(said, rows, "findings", _page(asked))
+    return lists.findings(said, rows, f"findings {kind}" if kind else "findings", _page(asked))
+
+
+def _kind(asked: Asked) -> FindingKind | None:
+    """Return of which kind findings are asked for; None: of all. Raises NotAllowed where there is no such kind."""
+    typed = asked.rest.lower().removeprefix("--kind").split()
+    if not typed or typed[0].isdecimal():
+        return None
+    if typed[0] not in list(FindingKind):
+        raise NotAllowed(sentence("commands.findings_how", kinds=[kind.value for kind in FindingKind]))
+    return FindingKind(typed[0])
 
 
 def _page(asked: Asked) -> int:
-    """Return which page is asked for; the first, where none is."""
-    return int(asked.rest) if asked.rest.isdecimal() and len(asked.rest) < 6 else 1
+    """Return which page is asked for, as the last word; the first, where none is."""
+    last = asked.rest.split()[-1:]
+    return int(last[0]) if last and last[0].isdecimal() and len(last[0]) < 6 else 1
 
 
 def _unowned(asked: Asked) -> Message:

@@ -88,9 +88,13 @@ def _pieces(kind: str, words: Json, cards: Cards) -> Blocks:
     blocks: Blocks = []
     for piece in kept:
         blocks += [{"type": "divider"}, *groups.draw(piece, reader_is_asked=piece not in of_others)]
-    hidden = sum(is_open(facts) for piece in waiting if piece not in kept for facts, _ in piece)
-    if hidden and not one:
-        blocks.append(say("messages.more_cards", count=hidden).rich())
+    hidden = [piece for piece in waiting if piece not in kept and not one]
+    for name, pieces in (
+        ("more_of_others", [piece for piece in hidden if piece in of_others]),
+        ("more_cards", [piece for piece in hidden if piece not in of_others]),
+    ):
+        if count := sum(is_open(facts) for piece in pieces for facts, _ in piece):
+            blocks.append(say(f"messages.{name}", count=count).rich())
     if reader_is_asked and waiting and kind not in ALARMS:
         left = sum(is_open(facts) for piece in waiting for facts, _ in piece)
         turnable = words.get("delivery") if len(waiting) > 1 or one else None

@@ -249,6 +249,8 @@ def test_findings_and_unowned_count_and_list(workspace: Workspace, sessions: Ses
         make_finding(session, identity, FindingKind.UNOWNED)
     assert "2 open findings" in said(workspace, "ana", "/nhi findings")["text"]
     assert "1 identity has" in said(workspace, "ana", "/nhi unowned")["text"]
+    assert "1 open finding: 1 unused" in said(workspace, "ana", "/nhi findings --kind Unused 1")["text"]
+    assert "/nhi findings cross_environment" in said(workspace, "ana", "/nhi findings unusual")["text"]
 
 
 def test_a_delegate_answers_until_the_day_has_passed_and_not_after(

@@ -302,6 +302,17 @@ def test_an_escalation_says_who_was_asked_and_when_and_blames_nobody() -> None:
     assert not re.search(r"ignored|failed|overdue|!", says)
 
 
+def test_what_has_no_room_is_looked_up_by_who_was_asked_and_follows_where_somebody_else_reads_it() -> None:
+    cards = [(ask() | {"ask": ask()["ask"] | {"id": f"a{number}"}}, f"offer-{number}") for number in range(9)]
+    told = shown(messages.digest({"kind": "escalation", "name": "Ana Silva"}, cards).blocks)
+    assert "And 3 more questions, to follow here as these are answered." in told
+    assert "/nhi mine" not in told
+    of_others = {messages.OF_OTHERS: [f"a{number}" for number in range(7)], "silent_names": "Bea"}
+    both = shown(messages.digest({"kind": "digest", "name": "Ana Silva"} | of_others, cards).blocks)
+    assert "And 1 more question, to follow here" in both
+    assert "And 2 more questions: /nhi mine shows them" in both
+
+
 def test_a_preview_says_that_only_admins_hear_of_it() -> None:
     message = messages.digest({"kind": "shadow", "name": "Sam", "to": "Ana Silva"}, [(ask(), "a")])
     assert "I would ask Ana Silva this." in shown(message.blocks)

@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import partial
 
 from slack_bolt import Ack, App
+from sqlalchemy import update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -27,12 +28,12 @@ from nhi.errors import AlreadyAnswered, BadAnswer, NotAllowed
 from nhi.escalation import Verdict
 from nhi.identity import CredentialStatus
 from nhi.policy import Policy
-from nhi.tables import IdentityRow, SwitchRow
+from nhi.shadow import LIVE_SWITCH
+from nhi.tables import DeliveryRow, IdentityRow, SwitchRow
 from nhi.words import sentence
 
 log = logging.getLogger(__name__)
 
-LIVE = "live"
 UseCase = Callable[[Session, Answering, datetime], Answered]
 Submit = Callable[[Session, datetime, Policy], tuple[Answered, bool]]
 
@@ -157,7 +158,7 @@ class Forms:
             )
             return answered, who.offer.card_id is not None
 
-        self._submit(ack, view, decide)
+        self._submit(ack, body, decide)
 
     def rotate(self, ack: Ack, body: Json, view: Json) -> None:
         self._submit_credential(ack, body, view, Verdict.ROTATE)
@@ -172,7 +173,7 @@ class Forms:
             answered = alarms.was_us(session, who, words=words, until=until, policy=policy, now=now)
             return answered, who.offer.card_id is not None
 
-        self._submit(ack, view, decide)
+        self._submit(ack, body, decide)
 
     def not_us(self, ack: Ack, body: Json, view: Json) -> None:
         def decide(session: Session, now: datetime, policy: Policy) -> tuple[Answered, bool]:
@@ -181,7 +182,7 @@ class Forms:
             answered = alarms.not_us(session, who, policy=policy, now=now, chosen=chosen)
             return answered, who.offer.card_id is not None
 
-        self._submit(ack, view, decide)
+        self._submit(ack, body, decide)
         self.bot.later(self.bot.defer, "alarms", "somebody said not us")
 
     def _submit_credential(self, ack: Ack, body: Json, view: Json, verdict: Verdict) -> None:
@@ -201,11 +202,11 @@ class Forms:
         def prove() -> None:
             codes.prove(self.bot, modals.read_credential(view)[0], body["user"]["id"], view)
 
-        self._submit(ack, view, decide, prove if codes.is_asked(view) else None)
+        self._submit(ack, body, decide, prove if codes.is_asked(view) else None)
 
-    def _submit(self, ack: Ack, view: Json, decide: Submit, first: Callable[[], None] | None = None) -> None:
+    def _submit(self, ack: Ack, body: Json, decide: Submit, first: Callable[[], None] | None = None) -> None:
         """Decide in one transaction; `first` comes before it, in one of its own."""
-        now, policy = self.bot.clock(), self.bot.policy()
+        now, policy, view = self.bot.clock(), self.bot.policy(), body["view"]
         try:
             if first is not None:
                 first()
@@ -222,6 +223,8 @@ class Forms:
             ack()
         else:
             ack(response_action="update", view=one_sentence(thanks))
+            # A form does not tell where it was opened; the Home tab below it would go on asking.
+            self.bot.later(events.publish_home, self.bot, body["user"]["id"])
         _follow_up(self.bot, answered, None)
 
 
@@ -285,11 +288,17 @@ def _go_live(session: Session, slack_id: str, policy: Policy, now: datetime) -> 
     if not authority.is_admin(who, policy):
         raise NotAllowed(sentence("commands.go_refused"))
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    pressed = insert(SwitchRow).values(name=LIVE, on_at=now, by=who.email or who.slack_id)
+    pressed = insert(SwitchRow).values(name=LIVE_SWITCH, on_at=now, by=who.email or who.slack_id)
     first = session.scalar(pressed.on_conflict_do_nothing().returning(SwitchRow.name))
     if first is None:
-        before = session.get_one(SwitchRow, LIVE)
+        before = session.get_one(SwitchRow, LIVE_SWITCH)
         raise AlreadyAnswered(sentence("commands.go_already", by=before.by, at=before.on_at))
+    session.execute(
+        update(DeliveryRow)
+        .where(DeliveryRow.kind == "golive")
+        .values(wanted_version=DeliveryRow.wanted_version + 1)
+        .execution_options(synchronize_session=False)
+    )
     ledger.record(
         session,
         "conversation.went_live",

@@ -17,7 +17,8 @@ from bot.slack import Json
 from nhi import cards
 from nhi.database import Sessions, reading
 from nhi.policy import Policy
-from nhi.tables import AskRow, CardRow, DeliveryRow, OfferRow
+from nhi.shadow import LIVE_SWITCH
+from nhi.tables import AskRow, CardRow, DeliveryRow, OfferRow, SwitchRow
 from nhi.words import speaking
 
 
@@ -47,6 +48,8 @@ def _draw(sessions: Sessions, delivery_id: str, policy: Policy, now: datetime) -
             return Drawn(message=drawn_anew.message, version=version, offers=drawn_anew.offers)
         if kind == second.KIND:
             return Drawn(message=second.draw(session, delivery_id, policy), version=version, offers=frozenset())
+        if kind == "golive" and session.get(SwitchRow, LIVE_SWITCH) is not None:
+            words = words | {"offer": None}  # it was pressed: nothing is left to press
         seen = [_look(session, card, policy, now) for card in _cards(session, delivery_id)]
     if kind == rotation_cards.KIND:
         message, offer_ids = rotation_cards.draw(sessions, delivery_id, policy, now)

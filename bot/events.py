@@ -14,7 +14,8 @@ from nhi import authority, overview
 from nhi.errors import NotAllowed
 from nhi.policy import Policy
 from nhi.redact import holds_secret
-from nhi.tables import PersonRow, SwitchRow
+from nhi.shadow import is_shadow
+from nhi.tables import PersonRow
 from nhi.words import sentence
 
 ONCE_FOR = timedelta(hours=1)  # Slack sends an event again for minutes, never for an hour
@@ -116,7 +117,7 @@ def _admin(session: Session, who: PersonRow, policy: Policy, now: datetime) -> J
     """Return what admins see above the rest; None: not an admin."""
     if not authority.is_admin(who, policy):
         return None
-    shadow = policy.conversation.shadow and session.get(SwitchRow, "live") is None
+    shadow = is_shadow(session, policy)
     preview = (overview.last_preview(session) if shadow else None) or {}
     go = {"shadow": shadow, "preview": preview, "offer": "home" if shadow else None}
     return go | {"overview": overview.read(session, now)}

@@ -13,7 +13,8 @@ from bot.typed import Asked, mentioned, plain_text
 from nhi import answers, authority, days, facts, ledger, patience
 from nhi.errors import NotAllowed
 from nhi.escalation import AskStatus
-from nhi.tables import AskRow, DelegationRow, IdentityRow, PersonRow, SwitchRow, new_id
+from nhi.shadow import is_shadow
+from nhi.tables import AskRow, DelegationRow, IdentityRow, PersonRow, new_id
 from nhi.words import sentence
 
 DELEGATED_AT_MOST = timedelta(days=180)
@@ -30,7 +31,8 @@ def snooze(asked: Asked) -> Message:
     patience.snooze(asked.session, found, asked.who, day, asked.now)
     told = sentence("commands.snoozed_told", who=asked.who.name, name=found.name, day=day.isoformat())
     security = _security(asked)
-    for place in () if _in_shadow(asked) else security:
+    # In shadow mode admins see snoozes on their Home tab.
+    for place in () if is_shadow(asked.session, asked.policy) else security:
         delivery.queue(asked.session, "notice", place, {"sentence": told}, [], asked.now)
     if ask is not None:
         answers.redraw(asked.session, ask.id)
@@ -42,11 +44,6 @@ def _security(asked: Asked) -> list[str]:
     """Return who sees what is put off: the last channel that policy brings silence to; without one, the admins."""
     channels = [rung for rung in asked.policy.conversation.escalate_to if rung.startswith("#")]
     return channels[-1:] or [admin.slack_id for admin in authority.admins(asked.session, asked.policy)]
-
-
-def _in_shadow(asked: Asked) -> bool:
-    """Whether nobody but admins hears of anything: they see snoozes on their Home tab."""
-    return asked.policy.conversation.shadow and asked.session.get(SwitchRow, "live") is None
 
 
 def _read_snooze(asked: Asked) -> tuple[IdentityRow, date]:

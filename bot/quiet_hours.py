@@ -17,7 +17,7 @@ from nhi.tables import DeliveryRow, PersonRow
 
 QUESTIONS = frozenset(
     {
-        *("digest", "reminder", "escalation", "handover", "heir"),
+        *("digest", "reminder", "escalation", "handover", "heir", "shadow", "golive"),
         *("review", "review_reminder", "review_again", "review_escalation"),
     }
 )

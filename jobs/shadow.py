@@ -17,17 +17,13 @@ from nhi import authority
 from nhi.escalation import AskStatus
 from nhi.findings import FindingStatus
 from nhi.policy import Policy
-from nhi.tables import AskFindingRow, AskRow, DeliveryRow, FindingRow, SwitchRow, new_id
+from nhi.shadow import LIVE_SWITCH as LIVE_SWITCH
+from nhi.shadow import is_shadow as is_shadow
+from nhi.tables import AskFindingRow, AskRow, DeliveryRow, FindingRow, new_id
 
 Json = dict[str, Any]
-LIVE_SWITCH = "live"
 UNSURE_SHOWN = 3
 OFFERED_EVERY = timedelta(days=7)
-
-
-def is_shadow(session: Session, policy: Policy) -> bool:
-    """Whether cards go to admins only: policy says so, and no admin has pressed Go."""
-    return policy.conversation.shadow and session.get(SwitchRow, LIVE_SWITCH) is None
 
 
 def would(cases: Sequence[Case]) -> Json:

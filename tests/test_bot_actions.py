@@ -42,6 +42,7 @@ from nhi.tables import (
 )
 from tests.conftest import Clock, Deferred, on_sqlite
 from tests.factories import make_ask, make_identity
+from tests.slack_facts import shown
 
 Json = dict[str, Any]
 
@@ -489,6 +490,8 @@ def test_go_is_an_admins_decision_and_counts_once(office: Office) -> None:
         kinds = list(session.scalars(select(EventRow.kind)))
     assert kinds.count("conversation.went_live") == 1
     office.workspace.wait_for(lambda: any(task == "ask" for task, _ in office.deferred))
+    office.drain()
+    assert not any("nhi:go" in json.dumps(each["blocks"]) for who in (ana, dora) for each in who.messages())
 
 
 # -- home and direct messages ------------------------------------------------------------------------------------------
@@ -506,6 +509,18 @@ def test_the_home_tab_shows_what_is_asked_and_takes_answers(office: Office) -> N
     again = ana.home()
     assert again is not None
     assert "nhi:claim" not in json.dumps(again["blocks"])
+
+
+@on_sqlite
+def test_what_is_answered_in_a_form_that_the_home_tab_opened_is_asked_there_no_more(office: Office) -> None:
+    office.ask("ci-deploy")
+    ana = office.as_("ana")
+    home = ana.home()
+    assert home is not None
+    ana.click(home, "nhi:justify")
+    ana.wait_for(lambda: ana.modal)
+    assert not ana.submit({"reason": "The payroll needs it each month."})
+    ana.wait_for(lambda: "Nothing is waiting for you" in shown(office.workspace.state.homes["UANA"].as_json()))
 
 
 @on_sqlite

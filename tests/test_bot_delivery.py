@@ -103,14 +103,16 @@ def test_every_kind_of_message_is_taken_by_slack(sessions: Sessions, workspace: 
     assert "All is well." in posted(workspace, channel="#security")[0]["text"]
 
 
+@pytest.mark.parametrize("kind", ["digest", "shadow", "golive"])
 @on_sqlite
 def test_a_question_that_an_outage_delayed_waits_for_working_hours_and_a_notice_does_not(
-    sessions: Sessions, workspace: Workspace, drain: Drain, clock: Clock
+    sessions: Sessions, workspace: Workspace, drain: Drain, clock: Clock, kind: str
 ) -> None:
     clock.now = NOW.replace(hour=15, minute=50)  # ten minutes before Ana's evening, in Berlin
     with sessions.begin() as session:
         asks = [make_ask(session, make_identity(session, name)) for name in ("ci-deploy", "at-night")]
-        late = delivery.queue(session, "digest", "UANA", {"name": "Ana"}, [asks[0].id], clock()).id
+        words = {"name": "Ana", "people": 1, "identities": 1, "offer": "go-1"}
+        late = delivery.queue(session, kind, "UANA", words, [asks[0].id], clock()).id
         delivery.queue(session, "notice", "UANA", {"sentence": "All is well."}, [], clock())
         delivery.queue(session, "escalation", "#security", {"name": "Ana"}, [asks[0].id], clock())
     workspace.inject("chat.postMessage", rate_limited(retry_after=1200))

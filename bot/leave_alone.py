@@ -19,6 +19,7 @@ from nhi.words import sentence
 
 DELEGATED_AT_MOST = timedelta(days=180)
 NAMES_SHOWN = 5
+OFF = ("off", "none", "stop", "end")
 
 
 def snooze(asked: Asked) -> Message:
@@ -61,15 +62,19 @@ def _read_snooze(asked: Asked) -> tuple[IdentityRow, date]:
 
 
 def delegate(asked: Asked) -> Message:
-    """Let somebody be asked, and answer, in the sender's stead until the end of a day of theirs."""
+    """Let somebody be asked, and answer, in the sender's stead until the end of a day; the last word counts."""
+    if asked.rest.strip().lower() in OFF:
+        return messages.note(sentence("commands.delegate_off", names=_end_delegations(asked)))
     other, last_day = _read_delegation(asked)
     until = patience.end_of(last_day, asked.who.tz)
     same = select(DelegationRow.id).where(
         DelegationRow.email == asked.who.email,
         DelegationRow.delegate == other.email,
         DelegationRow.until == until,
+        DelegationRow.until > asked.now,
     )
     if asked.session.scalar(same) is None:
+        _end_delegations(asked)
         row = DelegationRow(id=new_id(), email=asked.who.email, delegate=other.email, since=asked.now, until=until)
         asked.session.add(row)
         ledger.record(
@@ -80,6 +85,20 @@ def delegate(asked: Asked) -> Message:
             private={"email": asked.who.email, "delegate": other.email},
         )
     return messages.note(sentence("commands.delegated", name=other.name, day=last_day.isoformat()))
+
+
+def _end_delegations(asked: Asked) -> list[str]:
+    """End what the sender gave before; return the names of who was to answer."""
+    mine = select(DelegationRow).where(DelegationRow.email == asked.who.email, DelegationRow.until > asked.now)
+    names = []
+    for row in asked.session.scalars(mine.order_by(DelegationRow.since, DelegationRow.id)):
+        row.until = asked.now
+        name = asked.session.scalar(select(PersonRow.name).where(PersonRow.email == row.delegate).limit(1))
+        names.append(name or row.delegate)
+        private = {"email": row.email, "delegate": row.delegate}
+        ledger.record(asked.session, "delegation.ended", now=asked.now, facts={"delegation": row.id}, private=private)
+    asked.session.flush()
+    return list(dict.fromkeys(names))
 
 
 def _read_delegation(asked: Asked) -> tuple[PersonRow, date]:

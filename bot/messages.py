@@ -136,6 +136,7 @@ def _about(kind: str, words: Json, cards: Cards) -> Json:
         "people": int(words.get("people") or 1),
         "others": sum(facts["ask"]["id"] in words.get(OF_OTHERS, ()) for facts in waiting if facts.get("ask")),
         "silent_names": words.get("silent_names") or "",
+        "away_names": words.get("away_names") or "",
         "asked_at": words.get("asked_at") or min((ask["asked_at"] for ask in asks), default=None),
     }
 

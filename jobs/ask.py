@@ -228,13 +228,17 @@ def _not_done() -> Select[str]:
 def _heard(session: Session) -> set[str]:
     """Return the open questions of whose silence somebody has heard, or is about to."""
     on_it = (
-        select(AskRow.id, DeliveryRow.kind, DeliveryRow.words)
+        select(AskRow.id, AskRow.escalated_to, DeliveryRow.kind, DeliveryRow.words)
         .join(CardRow, CardRow.ask_id == AskRow.id)
         .join(DeliveryRow, DeliveryRow.id == CardRow.delivery_id)
         .where(AskRow.status == AskStatus.OPEN, DeliveryRow.state != delivery.DEAD)
     )
     rows = session.execute(on_it)
-    return {ask for ask, kind, words in rows if kind == "escalation" or ask in words.get(OF_OTHERS, ())}
+    return {
+        ask
+        for ask, escalated_to, kind, words in rows
+        if kind == "escalation" or (escalated_to and ask in words.get(OF_OTHERS, ()))
+    }
 
 
 def _history(ask: AskRow | None, asks: list[AskRow], said: Said | None, heard: set[str]) -> History:

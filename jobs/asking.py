@@ -15,7 +15,7 @@ from bot.delivery import DEAD, WAITING
 from bot.messages import OF_OTHERS
 from jobs import candidates
 from nhi import digest, facts
-from nhi.escalation import AWAY_AT_MOST, History, is_working_time, zone
+from nhi.escalation import AWAY_AT_MOST, History, is_back_soon, is_working_time, zone
 from nhi.findings import OWNERSHIP, FindingKind
 from nhi.policy import Conversation
 from nhi.roster import Roster
@@ -201,10 +201,12 @@ def _asked(session: Session, now: datetime) -> dict[str, set[str]]:
 
 
 def delegate_of(session: Session, email: str, now: datetime) -> PersonRow | None:
-    """Return who answers for this person while they are away; None: nobody was named, or can."""
-    named = select(DelegationRow).where(
-        DelegationRow.email == email, DelegationRow.since <= now, DelegationRow.until > now
-    )
+    """Return who answers for this person while they are away; None: nobody was named, or can.
+
+    Who has handed their own questions on is no help, and who is away for long is not either: the person is asked.
+    """
+    gave = select(DelegationRow).where(DelegationRow.since <= now, DelegationRow.until > now)
+    named = gave.where(DelegationRow.email == email)
     for row in session.scalars(named.order_by(DelegationRow.since.desc(), DelegationRow.id)):
         able = select(PersonRow).where(
             PersonRow.email == row.delegate,
@@ -214,7 +216,8 @@ def delegate_of(session: Session, email: str, now: datetime) -> PersonRow | None
             PersonRow.stranger.is_(False),
         )
         found = session.scalar(able.limit(1))
-        if found is not None:
+        handed_on = session.scalar(gave.where(DelegationRow.email == row.delegate).limit(1))
+        if found is not None and handed_on is None and is_back_soon(found.away_until, now):
             return found
     return None
 

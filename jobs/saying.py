@@ -65,18 +65,35 @@ def _tell(
 
     What is of others is never cut off for want of room: its reader could not find it elsewhere.
     """
-    others = [case.ask.id for cases in silent.values() for case in cases if case.ask is not None]
-    again = [case.ask.id for case in due.reminders[slack_id] if case.ask is not None]
     number = max((_remind(session, case, now) for case in due.reminders[slack_id]), default=0)
+    known, unseen = _seen(session, due, slack_id)
+    silent = {email: [*silent.get(email, ()), *unseen.get(email, ())] for email in dict.fromkeys((*silent, *unseen))}
+    others = [case.ask.id for cases in silent.values() for case in cases if case.ask is not None]
+    again = [case.ask.id for case in known if case.ask is not None]
     asked = [ask.id for ask in _questions(session, due, slack_id, who, shadow, now)]
-    instead = [case.ask.id for case in due.reminders[slack_id] if case.ask and "manager" in case.ask.escalated_to]
+    instead = [case.ask.id for case in known if case.ask and "manager" in case.ask.escalated_to]
     went = [ask_id for ask_id in instead if not _was_shown(session, ask_id, slack_id)]
-    kind = ("shadow" if shadow else "digest") if asked or went else "reminder"
+    kind = ("shadow" if shadow else "digest") if asked or went or unseen else "reminder"
     words: Json = {"kind": kind, "name": who.name, "one": _likes_one(session, slack_id)}
     words |= {"number": number} if kind == "reminder" else {"again": len(again) - len(went), "meanwhile": len(went)}
     if others:
         words |= {OF_OTHERS: others, "silent_names": _names(session, silent)}
+    if unseen:
+        words |= {"away_names": _names(session, unseen)}
     delivery.queue(session, kind, slack_id, words, [*others, *again, *asked], now)
+
+
+def _seen(session: Session, due: Due, slack_id: str) -> tuple[list[Case], Silent]:
+    """Part what somebody is reminded of from what they have not seen: they are its person's delegate only now."""
+    known: list[Case] = []
+    unseen: Silent = {}
+    for case in due.reminders[slack_id]:
+        assert case.ask is not None
+        if case.identity_id in due.instead_of and not _was_shown(session, case.ask.id, slack_id):
+            unseen.setdefault(case.ask.email, []).append(case)
+        else:
+            known.append(case)
+    return known, unseen
 
 
 def _was_shown(session: Session, ask_id: str, slack_id: str) -> bool:

@@ -195,6 +195,31 @@ def test_a_delegate_is_asked_instead_is_told_why_and_their_answer_counts(office:
     assert bea.wait_for(lambda: bea.modal) is not None
 
 
+def test_a_delegate_who_handed_on_or_is_away_is_not_asked_a_new_one_is_told_why_and_off_ends_it(
+    office: Office,
+) -> None:
+    ana, bea = office.workspace.as_("ana"), office.workspace.as_("bea")
+    ana.command("/nhi delegate @bea until 30 Nov")
+    bea.command("/nhi delegate @cem until 30 Nov")
+    office.has("ana", "ci-deploy")
+    office.tick()
+    bea.command("/nhi delegate off")
+    office.person("bea", away_until=office.clock() + timedelta(days=20))
+    office.has("ana", "other")
+    office.tick(days=1)
+    assert office.recipients("digest") == ["UANA"] * 2
+    office.person("bea", away_until=None)
+    office.tick(days=1)
+    assert office.recipients("digest") == ["UANA"] * 2 + ["UBEA"]
+    shown = json.dumps(office.messages("bea")[-1]["blocks"])
+    assert "Ana Diaz asked you to answer in their stead" in shown
+    assert "ana@example.com was asked, with this reason" in shown
+    ana.command("/nhi delegate @dora until 30 Nov")
+    assert "Dora Lind is not asked in your stead" in str(ana.command("/nhi delegate off"))
+    office.tick(days=1)
+    assert office.recipients("reminder") == ["UANA"]
+
+
 def test_after_the_delegations_last_day_the_person_is_asked_themselves(office: Office) -> None:
     office.workspace.as_("ana").command("/nhi delegate @bea until tomorrow")
     with reading(office.sessions) as session:

@@ -39,5 +39,4 @@ def _lengthen(session: Session, ask: AskRow, policy: Policy, now: datetime) -> N
     claim = session.get(TeamClaimRow, ask.id)
     default = session.scalar(select(PersonRow.tz).where(PersonRow.email == ask.email).limit(1))
     if claim is not None and claim.handed_at is None:
-        hours = policy.conversation.working_hours
-        claim.deadline_at = claim_deadline(now, policy.people.claim_within, default or "UTC", hours)
+        claim.deadline_at = claim_deadline(now, policy.people.claim_within, default or "UTC", policy.conversation)

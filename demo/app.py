@@ -43,6 +43,7 @@ domains = ["{domain}"]
 [conversation]
 shadow = false                  # this is a demo: owners are asked at once
 escalate_to = ["#security"]
+holidays = {{ "*" = "none" }}     # its days are pretended: none of them should be without a question
 
 [remediation]
 mode = "reversible"

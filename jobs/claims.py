@@ -37,7 +37,7 @@ LIVE_ITEMS = (HandoverItemStatus.OPEN, HandoverItemStatus.PROPOSED)
 
 def begin(session: Session, ask: AskRow, team: AskTeam, tz: str, policy: Policy, now: datetime) -> TeamClaimRow:
     """Ask a team in its channel about what `ask` is about. `tz` is the default person's: Friday 17:00 is theirs."""
-    deadline = claim_deadline(now, policy.people.claim_within, tz, policy.conversation.working_hours)
+    deadline = claim_deadline(now, policy.people.claim_within, tz, policy.conversation)
     row = TeamClaimRow(ask_id=ask.id, team=team.team.name, channel=team.channel, deadline_at=deadline)
     session.add(row)
     session.flush()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 
 from nhi.escalation import zone
 from nhi.identity import Team
 from nhi.people import team_named, team_of
+from nhi.policy import Conversation
+from nhi.working_days import is_holiday
 
 DEPTH = 3  # people who say "not mine" before a team is asked
 ASK_ABOVE = 0.1  # confidence below which somebody whom evidence names is not asked for that
@@ -144,10 +146,10 @@ def loop_of(suggestions: Sequence[tuple[str, str]]) -> tuple[str, ...] | None:
     return None
 
 
-def claim_deadline(now: datetime, within: timedelta, tz: str, working_hours: tuple[time, time]) -> datetime:
+def claim_deadline(now: datetime, within: timedelta, tz: str, talk: Conversation) -> datetime:
     """Return until when a team may claim: the end of work, in that zone, on the first working day after `within`."""
     here = zone(tz)
     day = (now + within).astimezone(here).date()
-    while day.weekday() > 4:
+    while day.weekday() > 4 or is_holiday(day, tz, talk.holidays):
         day += timedelta(days=1)
-    return datetime.combine(day, working_hours[1], here)
+    return datetime.combine(day, talk.working_hours[1], here)

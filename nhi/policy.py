@@ -167,7 +167,9 @@ class Conversation(Section):
     escalate_to: tuple[Rung, ...] = ("manager", "#security")
     manager_after: Duration = timedelta(days=2)  # after the last reminder; other rungs: as long as before it
     questions_a_week: int = Field(default=10, ge=1)
-    holidays: dict[str, str] = {}  # a time zone, or a glob of them -> a country, or its part: "DE", "DE-BY"; first fits
+    # A time zone, or a glob of them -> a country, or its part: "DE", "DE-BY"; or "none". The first that fits; else the
+    # country that the zone lies in.
+    holidays: dict[str, str] = {}
     language: str = Field(default="en", pattern=r"^[a-z]{2}(-[A-Z]{2})?$")  # a folder of templates/
 
     @field_validator("holidays")

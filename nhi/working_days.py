@@ -10,11 +10,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import holidays
 
+from nhi.countries import of_zone
+
+NO_HOLIDAYS = "none"  # as a place in policy: there nobody is left alone on any
+
 
 def is_working_time(now: datetime, tz: str, hours: tuple[time, time], places: Mapping[str, str]) -> bool:
     """Whether it is a working hour of a working day in this zone; an unknown zone counts as UTC.
 
-    `places` maps zones (globs) to countries; of a zone that none fits no holiday is known.
+    `places` maps zones (globs) to countries, before the country that the zone itself lies in.
     """
     local = now.astimezone(zone(tz))
     start, end = hours
@@ -22,9 +26,18 @@ def is_working_time(now: datetime, tz: str, hours: tuple[time, time], places: Ma
 
 
 def is_holiday(day: date, tz: str, places: Mapping[str, str]) -> bool:
-    """Whether this day is a public holiday where people of this zone live, by policy's first place that fits."""
+    """Whether this day is a public holiday where people of this zone live: by policy's first place that fits, else in
+    the zone's own country, throughout it. Of a zone of no one country, like UTC, no holiday is known.
+    """
     place = next((place for glob, place in places.items() if fnmatchcase(tz, glob)), None)
-    return place is not None and day in _of_year(place, day.year)
+    place = _country_of(tz) if place is None else place
+    return place is not None and place != NO_HOLIDAYS and day in _of_year(place, day.year)
+
+
+@cache
+def _country_of(tz: str) -> str | None:
+    country = of_zone(tz)
+    return country if country in holidays.list_supported_countries() else None
 
 
 @cache
@@ -35,10 +48,13 @@ def _of_year(place: str, year: int) -> frozenset[date]:
 
 def check_place(place: str) -> None:
     """Raise ValueError, with the way out, where no holidays are known of this country or its part."""
+    if place == NO_HOLIDAYS:
+        return
     country, _, part = place.partition("-")
     known = holidays.list_supported_countries()
     if country not in known or (part and part not in known[country]):
-        raise ValueError(f'holidays are known by country, like "DE", or its part, like "DE-BY"; got {place!r}')
+        ways = f'by country, like "DE", or its part, like "DE-BY", or are "{NO_HOLIDAYS}"'
+        raise ValueError(f"holidays are known {ways}; got {place!r}")
 
 
 def zone(tz: str) -> ZoneInfo:

@@ -211,9 +211,9 @@ class Asking:
 
     def _put_to_team(self, thing: Thing, found: AskTeam, now: datetime) -> None:
         """Ask a team in its channel: one more question about this thing, whoever reads it."""
-        hours = self._policy.conversation.working_hours
         thing.team, thing.asked, thing.questions = found, found.default, thing.questions + 1
-        thing.deadline = claim_deadline(now, self._policy.people.claim_within, "UTC", hours)
+        talk = self._policy.conversation
+        thing.deadline = claim_deadline(now, self._policy.people.claim_within, "UTC", talk)
 
     def _next(self, thing: Thing, now: datetime) -> tuple[Next, Hashable | None, Hashable | None]:
         """Return whom to ask, and what the question shares, also roughly, with those that the same answer fits."""

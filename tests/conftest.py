@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 PEOPLE = (
     Person(name="ana", real_name="Ana Diaz", email="ana@example.com", tz="Europe/Berlin"),
     Person(name="bea", real_name="Bea Okoye", email="bea@example.com"),
-    Person(name="cem", real_name="Cem Kaya", email="cem@example.com", tz="Asia/Tokyo"),
+    Person(name="cem", real_name="Cem Kaya", email="cem@example.com", tz="Asia/Seoul"),
     Person(name="dora", real_name="Dora Lind", email="dora@example.com", is_admin=True),
     Person(name="gus", real_name="Gus Guest", email="gus@partner.example", is_restricted=True),
     Person(name="otto", real_name="Otto Gone", email="otto@example.com", deleted=True),

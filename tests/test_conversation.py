@@ -244,7 +244,7 @@ def test_what_a_delegate_is_asked_counts_as_theirs_in_the_week(office: Office) -
 def test_a_manager_is_told_in_their_own_working_hours(office: Office) -> None:
     office.policy = talking(working_hours="09:00-17:00", remind_after=["1d"])
     office.person("ana", tz="UTC")
-    office.told("ana", manager="cem@example.com")  # nine in London is six in the evening in Tokyo
+    office.told("ana", manager="cem@example.com")  # nine in London is six in the evening in Seoul
     office.has("ana", "ci-deploy")
     office.tick()
     office.tick(days=1)

@@ -80,8 +80,8 @@ def test_work_is_monday_to_friday_from_the_first_hour_to_before_the_last(moment:
     [
         ("Europe/Berlin", 8, True),
         ("Europe/Berlin", 7, False),
-        ("Asia/Tokyo", 0, True),
-        ("Asia/Tokyo", 9, False),
+        ("Asia/Seoul", 0, True),
+        ("Asia/Seoul", 9, False),
         ("America/New_York", 14, True),
         ("America/New_York", 13, False),
     ],

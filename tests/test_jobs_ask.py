@@ -22,7 +22,7 @@ from nhi.tables import AskRow, CardRow, DeliveryRow, FindingRow, IdentityRow, Sw
 from tests.conftest import Clock, on_sqlite
 from tests.jobs_world import World, open_world, use_stand_in_aws
 
-MONDAY_NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)  # 13:00 in Berlin, 21:00 in Tokyo
+MONDAY_NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)  # 13:00 in Berlin, 21:00 in Seoul
 SHADOW = "[conversation]\nshadow = true\n"
 
 
@@ -257,13 +257,13 @@ def test_what_differs_beside_the_owner_is_one_list_to_who_has_too_much_for_a_wee
         ("ana", datetime(2026, 11, 23, 8, 0, tzinfo=UTC), 1),
         ("ana", datetime(2026, 11, 23, 15, 59, tzinfo=UTC), 1),
         ("ana", datetime(2026, 11, 23, 16, 0, tzinfo=UTC), 0),  # 17:00 in Berlin
-        ("cem", datetime(2026, 11, 23, 0, 0, tzinfo=UTC), 1),  # 09:00 in Tokyo
-        ("cem", datetime(2026, 11, 23, 8, 0, tzinfo=UTC), 0),  # 17:00 in Tokyo
+        ("cem", datetime(2026, 11, 23, 0, 0, tzinfo=UTC), 1),  # 09:00 in Seoul
+        ("cem", datetime(2026, 11, 23, 8, 0, tzinfo=UTC), 0),  # 17:00 in Seoul
         ("cem", datetime(2026, 11, 22, 23, 59, tzinfo=UTC), 0),
         ("ana", datetime(2026, 11, 28, 12, 0, tzinfo=UTC), 0),  # Saturday
-        ("cem", datetime(2026, 11, 27, 23, 59, tzinfo=UTC), 0),  # Saturday in Tokyo, Friday here
-        ("cem", datetime(2026, 11, 26, 23, 59, tzinfo=UTC), 0),  # Friday 08:59 in Tokyo
-        ("cem", datetime(2026, 11, 27, 0, 0, tzinfo=UTC), 1),  # Friday 09:00 in Tokyo
+        ("cem", datetime(2026, 11, 27, 23, 59, tzinfo=UTC), 0),  # Saturday in Seoul, Friday here
+        ("cem", datetime(2026, 11, 26, 23, 59, tzinfo=UTC), 0),  # Friday 08:59 in Seoul
+        ("cem", datetime(2026, 11, 27, 0, 0, tzinfo=UTC), 1),  # Friday 09:00 in Seoul
     ],
 )
 def test_a_question_comes_in_working_hours_of_the_persons_own_zone(

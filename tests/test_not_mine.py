@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import time, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -178,18 +178,18 @@ def test_the_team_is_the_one_of_a_tag_or_else_of_the_last_person_involved() -> N
 
 
 def test_the_deadline_is_the_end_of_work_on_a_working_day_where_the_default_person_is() -> None:
-    hours = (time(9), time(17))
-    monday = claim_deadline(NOW, timedelta(days=4), "UTC", hours)
-    assert (f"{monday:%A %H:%M}", monday.tzname()) == ("Friday 17:00", "UTC")
-    assert f"{claim_deadline(NOW, timedelta(days=5), 'Asia/Tokyo', hours):%A %H:%M %Z}" == "Monday 17:00 JST"
+    friday = claim_deadline(NOW, timedelta(days=4), "UTC", Conversation())
+    assert (f"{friday:%A %H:%M}", friday.tzname()) == ("Friday 17:00", "UTC")
+    for days, deadline in ((5, "Monday 17:00 JST"), (39, "Monday 17:00 JST")):  # a Saturday; New Year's Day, a Friday
+        assert f"{claim_deadline(NOW, timedelta(days=days), 'Asia/Tokyo', Conversation()):%A %H:%M %Z}" == deadline
 
 
 @hypothesis_settings(max_examples=100, deadline=None)
 @given(minutes=st.integers(0, 60 * 24 * 400), days=st.integers(1, 30), tz=st.sampled_from(["UTC", "Asia/Tokyo", "x"]))
 def test_a_deadline_is_ahead_at_the_end_of_a_working_day(minutes: int, days: int, tz: str) -> None:
     now, within = NOW + timedelta(minutes=minutes), timedelta(days=days)
-    deadline = claim_deadline(now, within, tz, (time(9), time(17)))
-    assert timedelta(hours=-15) <= deadline - (now + within) < timedelta(days=3, hours=17)
+    deadline = claim_deadline(now, within, tz, Conversation())
+    assert timedelta(hours=-15) <= deadline - (now + within) < timedelta(days=5, hours=17)  # with Golden Week
     assert is_working_time(deadline - timedelta(minutes=1), tz, Conversation())
 
 

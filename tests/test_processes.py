@@ -28,6 +28,7 @@ from nhi import database
 from nhi.remediation import RemediationStatus
 from nhi.settings import Settings
 from nhi.tables import DeliveryRow, GateRow, IdentityRow, RemediationRow, RunRow, ScanRow
+from nhi.working_days import is_holiday
 from tests.conftest import PEOPLE, Clock, copy_of
 from tests.jobs_world import POLICY, World, environment_of, use_stand_in_aws
 
@@ -40,7 +41,7 @@ JOBS = ["-m", "jobs"]
 def last_noon(now: datetime) -> datetime:
     """Return noon of the last working day: then people could be asked, whatever day it is today."""
     day = now - timedelta(days=1)
-    while day.weekday() > 4:
+    while day.weekday() > 4 or is_holiday(day.date(), "Europe/Berlin", {}):
         day -= timedelta(days=1)
     return day.replace(hour=12, minute=0, second=0, microsecond=0)
 

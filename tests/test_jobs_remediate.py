@@ -277,7 +277,7 @@ def test_who_decided_beside_any_question_is_told_that_it_was_not_done(world: Wor
     assert because
     assert (
         told.words["sentence"]
-        == f"What you asked for about AWS user ci-deploy in account 111122223333 was not done. {because}"
+        == f"What you asked for about AWS user ci-deploy in account {world.cloud.account} was not done. {because}"
     )
 
 

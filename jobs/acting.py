@@ -6,6 +6,7 @@ run looks again before it does anything. Turning a credential off twice, or on t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,13 +18,14 @@ from jobs import looking, screaming
 from jobs.handling import SOON, Work, later, record, sentence, stop
 from jobs.holds import Lost
 from jobs.looking import Seen
+from jobs.reach import target_of
 from nhi import approvals, ledger, risk, steps
 from nhi.answers import redraw, resolve
 from nhi.database import lock_writers
 from nhi.errors import ProviderError
 from nhi.findings import FindingStatus
 from nhi.identity import CredentialStatus, Gap
-from nhi.preflight import Doubt, Go, Stop, check, was_used_since
+from nhi.preflight import Doubt, Go, Plan, Stop, check, was_used_since
 from nhi.providers import CredentialState, Disables
 from nhi.records import identity_of
 from nhi.remediation import UNDO_FOR, RemediationKind, RemediationStatus, State
@@ -54,6 +56,7 @@ def disable(work: Work) -> None:
         return
     if work.row.status is RemediationStatus.ACTING and not _is_to_begin_anew(work, provider):
         return
+    work = replace(work, target=target_of(work.row, provider, anew=True))
     prepared = screaming.prepare(work) if work.row.ladder else work
     if prepared is None:
         return  # its scream test told enough, or its next step waits
@@ -205,16 +208,40 @@ def _turn_off(work: Work, provider: Disables) -> None:
 def _after(work: Work, provider: Disables, seen: CredentialState | None) -> None:
     """Write that it is off; one that was used in spite of what the card said is turned on again at once."""
     patience = looking.limits(work.row, work.policy, work.clock()).unused_after
-    if seen is None or not was_used_since(seen.last_used_at, work.plan, patience):
+    if seen is None or not was_used_since(seen.last_used_at, _plan_now(work), patience):
         _done(work)
         return
     work.hold.check()
     try:
         provider.enable(work.target)
     except ProviderError as error:
-        later(work, say("acts.used_and_stuck", error=str(error)).plain())
+        later(work, say("acts.used_and_stuck", error=str(error)).plain(), SOON)
         return
     stop(work, State.REFUSED, say("acts.used_meanwhile").plain())
+
+
+def _plan_now(work: Work) -> Plan:
+    """Return what is decided by now: somebody may have said meanwhile that somebody else has it."""
+    with work.sessions() as session:
+        return looking.plan_of(session.get_one(RemediationRow, work.row.id))
+
+
+def stay_off(work: Work) -> None:
+    """End a scream test with the credential off, as somebody else turned out to have it; it is never on in between."""
+    provider, base = work.provider, target_of(work.row, work.provider, anew=True)
+    assert isinstance(provider, Disables)
+    work.hold.check()
+    try:
+        provider.disable(base)
+        if work.target.credential_kind != base.credential_kind:
+            provider.enable(work.target)  # the denial by which it was tested reaches more than the credential
+    except ProviderError as error:
+        if provider.look(base) is None:
+            screaming.give_up(work, sentence(Stop(doubt=Doubt.GONE)))
+        else:
+            later(work, say("acts.cloud_not_yet", error=str(error)).plain(), SOON)
+        return
+    _done(work)
 
 
 def _done(work: Work) -> None:
@@ -225,7 +252,9 @@ def _done(work: Work) -> None:
 
 
 def _write_done(session: Session, row: RemediationRow, work: Work, now: datetime) -> None:
-    if steps.step_of(row) is not None:
+    if steps.step_of(row) is not None and row.status is RemediationStatus.TESTING:
+        screaming.cut_short(session, row, now)
+    elif steps.step_of(row) is not None:
         screaming.is_off(session, row, work, now)
         return
     row.verified_at, row.claimed_until = now, None

@@ -78,6 +78,9 @@ def stop(work: Work, state: State, why: str) -> None:
         row.claimed_until = None
         if row.status in TAKEN_BACK and row.status is not work.row.status:
             return  # somebody called it off while it was looked at
+        if was_raised(work, row):
+            row.due_at = work.clock()
+            return
         steps.void(row, work.clock())
         steps.advance(session, row, state, work.clock(), because=why)
         record(session, row, f"remediation.{state.value}", work.clock(), because=why)
@@ -95,8 +98,14 @@ def _tell(session: Session, row: RemediationRow, why: str, now: datetime) -> Non
     delivery.queue(session, "notice", decided.slack_id, {"sentence": said}, [], now)
 
 
+def was_raised(work: Work, row: RemediationRow) -> bool:
+    """Whether somebody said, while it was looked at, that somebody else has it: what speaks against it is void then."""
+    return looking.plan_of(row).despite_use and not work.plan.despite_use
+
+
 def later(work: Work, why: str, after: timedelta = LATER) -> None:
     """Put a row off; the reason goes on the card."""
+    after = after if work.row.undo_by is None else min(after, SOON)
     postpone(work.sessions, work.row, work.hold, why, work.clock(), work.tally, after)
 
 
@@ -116,6 +125,9 @@ def postpone(
         row.claimed_until = None
         if row.status in TAKEN_BACK and row.status is not work_row.status:
             return  # somebody pressed Undo meanwhile: that is due at once
+        if (row.undo_by, row.facts) != (work_row.undo_by, work_row.facts):
+            row.due_at = now  # the same, of what is being done; or somebody else has it
+            return
         row.due_at = now + after
         if row.because != why:
             steps.put_off(session, row, why, now)

@@ -12,15 +12,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from threading import Event, Thread
+from typing import Any
 
-from sqlalchemy import ColumnElement, or_, update
+from sqlalchemy import ColumnElement, case, or_, update
 from sqlalchemy.orm import Session
 
 from nhi.database import UNWELL, Sessions
+from nhi.remediation import RemediationStatus
 from nhi.tables import RemediationRow
 
 LEASE = timedelta(seconds=30)  # after that a worker that does not renew its hold counts as dead
 RENEWED_EVERY = timedelta(seconds=8)  # so that two renewals may fail
+
+
+TURNS_ON = (RemediationStatus.UNDOING, RemediationStatus.TESTING)
 
 
 class Lost(Exception):
@@ -30,6 +35,13 @@ class Lost(Exception):
 def is_free(now: datetime) -> ColumnElement[bool]:
     """Return the condition that nobody holds a row."""
     return or_(RemediationRow.claimed_until.is_(None), RemediationRow.claimed_until <= now)
+
+
+def in_order_of_haste() -> tuple[ColumnElement[Any], ...]:
+    """Return by what acts are ordered: what turns something on again comes first."""
+    ranks = {status: number for number, status in enumerate(TURNS_ON)}
+    rank = case(ranks, value=RemediationRow.status, else_=len(ranks))
+    return rank, RemediationRow.due_at.expression, RemediationRow.id.expression
 
 
 class Hold:

@@ -52,14 +52,15 @@ def _reaches(provider: Provider, row: IdentityRow) -> bool:
     return provider.account == row.account
 
 
-def target_of(row: RemediationRow, provider: Provider | None = None) -> Target:
+def target_of(row: RemediationRow, provider: Provider | None = None, *, anew: bool = False) -> Target:
     """Return the one credential that a row is about; it has a public id.
 
-    Where only its sessions are to be ended, `provider` says by which kind of target they go.
+    `anew`: as it is turned off next, and not as it was. Where only its sessions are to be ended, `provider` says by
+    which kind of target they go.
     """
     assert row.credential.external_id is not None
     kind = row.credential.kind
-    if row.undo is not None and row.status in BEGUN:
+    if row.undo is not None and row.status in BEGUN and not anew:
         kind = row.undo.get("target_kind", kind)  # as it was turned off, it is turned on
     if row.kind is RemediationKind.REVOKE and provider is not None and isinstance(provider, EndsSessions):
         kind = provider.sessions_of(kind) or kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from sqlalchemy import select
@@ -43,14 +43,32 @@ def run(
     _list_resting(sessions, tally)
     if not dry_run:
         _close(sessions, clock(), tally)
-    due = _due(sessions, policy, clock(), dry_run=dry_run)
-    for number, remediation_id in enumerate(due, start=1):
+    for number, (remediation_id, left) in enumerate(_in_order(sessions, policy, clock, dry_run=dry_run), start=1):
         if dry_run:
             _rehearse(sessions, remediation_id, policy, providers, clock, tally)
         else:
             _one(sessions, remediation_id, policy, providers, clock, tally)
-        progress(number, len(due))
+        progress(number, number + left)
     return tally
+
+
+def _in_order(
+    sessions: Sessions, policy: Policy, clock: Callable[[], datetime], *, dry_run: bool
+) -> Iterator[tuple[str, int]]:
+    """Yield what is due, each with how many are left after it; what turns something on again comes before the rest.
+
+    It is looked for anew before each: who waits for an undo does not wait for a hundred acts that only wait themselves.
+    """
+    tried, seen = set[object](), set[str]()
+    while True:
+        due = _due(sessions, policy, clock(), dry_run=dry_run)
+        # Whatever is to be turned on, and was put off, is tried again once that is due; anything else in the next run.
+        left = [one for one in due if (one not in tried if one[1] in holds.TURNS_ON else one[0] not in seen)]
+        if not left:
+            return
+        tried.add(left[0])
+        seen.add(left[0][0])
+        yield left[0][0], len(left) - 1
 
 
 def _list_resting(sessions: Sessions, tally: Tally) -> None:
@@ -87,23 +105,25 @@ def _close_one(session: Session, remediation_id: str, now: datetime) -> bool:
     return True
 
 
-def _due(sessions: Sessions, policy: Policy, now: datetime, *, dry_run: bool) -> list[str]:
+def _due(
+    sessions: Sessions, policy: Policy, now: datetime, *, dry_run: bool
+) -> list[tuple[str, RemediationStatus, datetime]]:
     # An undo is always done, and what began always ended.
     active = [RemediationStatus.UNDOING, RemediationStatus.TESTING, RemediationStatus.ACTING]
     if policy.remediation.mode == "reversible" or dry_run:
         active.append(RemediationStatus.PLANNED)
     with sessions() as session:
         query = (
-            select(RemediationRow.id)
+            select(RemediationRow.id, RemediationRow.status, RemediationRow.due_at)
             .where(
                 RemediationRow.status.in_(active),
                 RemediationRow.kind.in_(REVERSIBLE),
                 RemediationRow.due_at <= now,
             )
             .where(holds.is_free(now))
-            .order_by(RemediationRow.due_at)
+            .order_by(*holds.in_order_of_haste())
         )
-        return list(session.scalars(query))
+        return [(row_id, status, due_at) for row_id, status, due_at in session.execute(query)]
 
 
 def _one(
@@ -140,6 +160,8 @@ def _do(
         postpone(sessions, row, hold, no_source(), clock(), tally)
     elif row.status is RemediationStatus.UNDOING:
         acting.undo(work)
+    elif row.status is RemediationStatus.TESTING and work.plan.despite_use:
+        acting.stay_off(work)
     elif row.status is RemediationStatus.TESTING:
         screaming.listen(work)
     else:

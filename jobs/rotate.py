@@ -116,7 +116,7 @@ def _due(sessions: Sessions, policy: Policy, now: datetime, *, dry_run: bool) ->
             RemediationRow.due_at <= now,
             holds.is_free(now),
         )
-        .order_by(RemediationRow.due_at)
+        .order_by(*holds.in_order_of_haste())
     )
     with sessions() as session:
         return list(session.scalars(query))

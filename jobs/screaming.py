@@ -13,17 +13,15 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from bot import delivery
-from bot.card import told
 from bot.render import say
-from jobs.handling import SOON, Work, later, record, stop
-from jobs.trails import renew_evidence
-from nhi import facts, screaming, steps
+from jobs import screamed
+from jobs.handling import SOON, Work, later, record, stop, was_raised
+from nhi import screaming, steps
 from nhi.answers import redraw
-from nhi.certificate import Caller, instant
+from nhi.certificate import Caller
 from nhi.database import reading
 from nhi.errors import ProviderError
-from nhi.identity import CredentialStatus, Evidence, Gap
+from nhi.identity import CredentialStatus, Gap
 from nhi.policy import Policy
 from nhi.providers import CredentialState, Disables, Listens, Target
 from nhi.remediation import RemediationStatus, State
@@ -31,7 +29,6 @@ from nhi.screaming import Back, Hearing, Keep, Listened, Outcome, Step
 from nhi.tables import AttestationRow, PersonRow, RemediationRow, ScreamStepRow, new_id
 
 JUDGED_WITHIN = timedelta(hours=6)  # of a step's end; a log that cannot be read for longer counts as unheard
-SOURCE = "scream"
 
 
 # -- before a step -----------------------------------------------------------------------------------------------------
@@ -42,7 +39,7 @@ def prepare(work: Work) -> Work | None:
     judged = _judge(work)
     if judged is None:
         return None
-    work = replace(judged, target=replace(judged.target, credential_kind=judged.row.credential.kind))
+    work = judged
     outcomes = [trial.outcome for trial in work.row.trials if trial.outcome is not None]
     if screaming.is_hopeless(outcomes):
         stop(work, State.REFUSED, say("acts.scream_hopeless", times=screaming.REPEATED_AT_MOST).plain())
@@ -140,7 +137,7 @@ def _judge(work: Work) -> Work | None:
         _end(session, row, row.trials[-1], outcome, calls, now)
         if outcome is Outcome.HEARD:
             row.claimed_until = None
-            _screamed(session, row, State.REFUSED, calls[0], now)
+            screamed.tell(session, row, State.REFUSED, calls[0], now)
             work.tally.refused.append((row.id, row.because or ""))
         _ = row.identity, row.credential, row.steps, row.trials
     return None if outcome is Outcome.HEARD else replace(work, row=row)
@@ -186,11 +183,26 @@ def is_off(session: Session, row: RemediationRow, work: Work, now: datetime) -> 
     told_of: dict[str, Any] = {"step": trial.number, "until": trial.back_on_at, "audible": trial.audible}
     steps.advance(session, row, State.TESTING, now, **told_of)
     record(session, row, "scream_test.off", now, **told_of)
+    if was_raised(work, row):
+        row.due_at = now
     if row.undo_by is not None:  # somebody pressed Undo while it was being done
         row.due_at = now
         steps.advance(session, row, State.UNDOING, now)
     redraw(session, row.ask_id)
     work.tally.testing.append(row.id)
+
+
+def cut_short(session: Session, row: RemediationRow, now: datetime) -> None:
+    """End the step under way with the credential off, by the switch that an act for good has."""
+    trial = steps.step_of(row)
+    assert trial is not None
+    _end(session, row, trial, Outcome.CUT_SHORT, (), now)
+    row.undo = {name: value for name, value in (row.undo or {}).items() if name != "target_kind"}
+
+
+def give_up(work: Work, because: str) -> None:
+    """End a step whose credential is gone, and leave no denial behind."""
+    _back(work, Back(outcome=Outcome.DISTURBED, because=because), ())
 
 
 def undone(session: Session, row: RemediationRow, now: datetime) -> None:
@@ -200,7 +212,7 @@ def undone(session: Session, row: RemediationRow, now: datetime) -> None:
         return
     _end(session, row, trial, Outcome.UNDONE, (), now)
     if row.undo_by is not None and "@" in row.undo_by and " " not in row.undo_by:
-        _write_evidence(session, row, row.undo_by, say("acts.scream_pressed", who=row.undo_by).plain(), now)
+        screamed.write_evidence(session, row, row.undo_by, say("acts.scream_pressed", who=row.undo_by).plain(), now)
 
 
 # -- during a step -----------------------------------------------------------------------------------------------------
@@ -261,7 +273,7 @@ def _keep(work: Work, again_at: datetime, found: Listened, now: datetime) -> Non
         trial = steps.step_of(row)
         if row.status is not RemediationStatus.TESTING or trial is None:
             return  # somebody pressed Undo meanwhile
-        row.due_at = again_at
+        row.due_at = now if was_raised(work, row) else again_at
         if found.gap is None:
             trial.heard_until = now
         if row.because != found.gap:
@@ -314,9 +326,12 @@ def _restored(work: Work, back: Back, calls: Sequence[Caller]) -> None:
             return
         lag = timedelta(seconds=trial.lag_seconds)
         is_judged = back.outcome is not Outcome.SILENT or not lag
+        if was_raised(work, row):
+            row.due_at = now
+            return
         _end(session, row, trial, back.outcome if is_judged else None, calls, now)
         if back.outcome is Outcome.HEARD:
-            _screamed(session, row, State.REFUSED, calls[0] if calls else None, now)
+            screamed.tell(session, row, State.REFUSED, calls[0] if calls else None, now)
         elif back.outcome is Outcome.DISTURBED:
             steps.advance(session, row, State.REFUSED, now, because=back.because)
             record(session, row, "remediation.refused", now, because=back.because)
@@ -348,44 +363,10 @@ def _end(
 ) -> None:
     """Write how a step ended. `outcome` None: it is on again, and late calls may still come in."""
     trial.outcome, trial.back_at = outcome, trial.back_at or now
-    trial.heard = _call(calls[0]) if calls else None
-    told_of = {"step": trial.number, "outcome": outcome.value if outcome else None, "heard": _public(trial.heard)}
-    record(session, row, "scream_test.back" if outcome is None else "scream_test.ended", now, **told_of)
-
-
-def _call(call: Caller) -> dict[str, Any]:
-    return {
-        "at": instant(call.at),
-        "who": call.who,
-        "from": call.where,
-        "for": call.what,
-        "with": call.tool,
-        "person": call.person,
+    trial.heard = screamed.call_json(calls[0]) if calls else None
+    told_of = {
+        "step": trial.number,
+        "outcome": outcome.value if outcome else None,
+        "heard": screamed.public(trial.heard),
     }
-
-
-def _public(call: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return what of a call names no person."""
-    return {name: call[name] for name in ("at", "for")} if call else None
-
-
-def _screamed(session: Session, row: RemediationRow, state: State, call: Caller | None, now: datetime) -> None:
-    """Write that something called: it is on, and stays so; tell who decided; keep what that says of its owner."""
-    words = {"what": call.what if call else None, "where": call.where if call else None, "at": call.at if call else now}
-    why = say("acts.scream_heard", **words).plain()
-    steps.advance(session, row, state, now, because=why)
-    record(session, row, "scream_test.heard", now, because=why)
-    person = call.person if call else None
-    if person is not None:
-        _write_evidence(session, row, person, say("acts.scream_evidence", who=person, **words).plain(), now)
-    decided = session.get_one(AttestationRow, row.attestation_id)
-    about = told({"identity": facts.identity_json(row.identity)})
-    sentence = say("acts.scream_notice", told=about, why=why).plain()
-    delivery.queue(session, "notice", decided.slack_id, {"sentence": sentence}, [], now)
-    redraw(session, row.ask_id)
-
-
-def _write_evidence(session: Session, row: RemediationRow, person: str, fact: str, now: datetime) -> None:
-    """Keep who screamed as evidence of who owns it."""
-    known = Evidence(source=SOURCE, fact=fact, points_to=person, at=now, identity_key=row.identity.key)
-    renew_evidence(session, row.identity_id, known, now)
+    record(session, row, "scream_test.back" if outcome is None else "scream_test.ended", now, **told_of)

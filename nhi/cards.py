@@ -194,9 +194,10 @@ def undoable(session: Session, identity_id: str, ask_id: str | None, now: dateti
     rotation = (act.kind == RemediationKind.ROTATE) & act.status.in_(
         [RemediationStatus.AWAITING, RemediationStatus.PLANNED]
     )
-    query = select(act).where(
-        act.identity_id == identity_id, or_(off, rotation), act.status != RemediationStatus.ACTING
-    )
+    # What is being done right now is done in a moment; what could not be ended yet is taken back by a press.
+    is_put_off = act.because.is_not(None) & act.undo_by.is_(None)
+    rests = or_(act.status != RemediationStatus.ACTING, is_put_off)
+    query = select(act).where(act.identity_id == identity_id, or_(off, rotation), rests)
     if ask_id is not None:
         query = query.where(RemediationRow.ask_id == ask_id)
     rows = session.scalars(query.order_by(RemediationRow.planned_at.desc()))

@@ -8,12 +8,11 @@ same case, and the second hears who was first.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from nhi import approvals, authority, ledger, patience, risk, rotations, step_up, steps
+from nhi import approvals, authority, ledger, patience, planning, risk, rotations, step_up, steps
 from nhi.answers import (
     Answered,
     Answering,
@@ -33,9 +32,7 @@ from nhi.findings import OF_ACTIVITY, OWNERSHIP, FindingStatus
 from nhi.identity import CredentialStatus
 from nhi.policy import Policy
 from nhi.reasons import check_reason, check_until
-from nhi.records import identity_of
 from nhi.remediation import (
-    LIVE,
     NOT_BEGUN,
     REVERSIBLE,
     STATUS,
@@ -50,7 +47,6 @@ from nhi.tables import (
     EvidenceRow,
     OwnerRow,
     RemediationRow,
-    new_id,
 )
 from nhi.words import sentence
 
@@ -176,7 +172,7 @@ def _demand_step_up(session: Session, answering: Answering, policy: Policy, now:
 
 def needs(answering: Answering, policy: Policy, credential_kind: str | None = None) -> risk.Required:
     """Return what turning off something of this identity takes beside one person's click."""
-    return risk.required(identity_of(answering.identity), policy, credential_kind)
+    return planning.needs(answering, policy, credential_kind)
 
 
 def _plan(
@@ -195,7 +191,9 @@ def _plan(
     verdict = Verdict.ROTATE if kind is RemediationKind.ROTATE else Verdict.DISABLE
     attestation = attest(session, answering, verdict, now, credential=credential)
     _also_claim(session, answering, also_claim, now)
-    planned = _live_or_new(session, answering, kind, credential, attestation, policy, now, scream_test=scream_test)
+    planned = planning.live_or_new(
+        session, answering, kind, credential, attestation, policy, now, scream_test=scream_test
+    )
     return answered(answering, attestation, planned.id)
 
 
@@ -204,7 +202,7 @@ def plan_disable(session: Session, answering: Answering, credential_id: str, pol
     _demand_step_up(session, answering, policy, now)
     credential = _credential(session, answering, credential_id)
     attestation = attest(session, answering, Verdict.DISABLE, now, credential=credential)
-    planned = _live_or_new(session, answering, RemediationKind.DISABLE, credential, attestation, policy, now)
+    planned = planning.live_or_new(session, answering, RemediationKind.DISABLE, credential, attestation, policy, now)
     return answered(answering, attestation, planned.id)
 
 
@@ -226,89 +224,7 @@ def quarantine(
     except BadAnswer:
         return None
     kind = RemediationKind.DISABLE
-    return _live_or_new(session, answering, kind, credential, attestation, policy, now, despite_use=True).id
-
-
-def _live_or_new(
-    session: Session,
-    answering: Answering,
-    kind: RemediationKind,
-    credential: CredentialRow,
-    attestation: AttestationRow,
-    policy: Policy,
-    now: datetime,
-    *,
-    scream_test: bool = False,
-    despite_use: bool = False,
-) -> RemediationRow:
-    """Return the act that is under way for this credential already, or plan one."""
-    live = session.scalar(
-        select(RemediationRow).where(
-            RemediationRow.credential_id == credential.id,
-            RemediationRow.kind == kind,
-            RemediationRow.status.in_(LIVE),
-        )
-    )
-    if live is not None:
-        return live
-    acts = policy.remediation.mode == "reversible" and (
-        kind in REVERSIBLE or rotations.is_done_here(kind, answering.identity, credential.kind, policy)
-    )
-    second = needs(answering, policy, credential.kind).second if acts else None
-    state = State.PROPOSED if not acts else State.AWAITING_SECOND if second else State.SCHEDULED
-    planned = RemediationRow(
-        id=new_id(),
-        kind=kind,
-        status=STATUS[state],
-        identity_id=answering.identity.id,
-        credential_id=credential.id,
-        attestation_id=attestation.id,
-        ask_id=answering.ask.id if answering.ask else None,
-        facts=_shown(session, answering, credential) | ({"despite_use": True} if despite_use else {}),
-        ladder=None if despite_use else _ladder(kind, policy, wanted=scream_test),
-        planned_at=now,
-        due_at=now,
-    )
-    session.add(planned)
-    session.flush()
-    steps.begin(session, planned, state, now)
-    if second:
-        approvals.ask(session, planned, risk.in_words(second), answering.who.email, now)
-    ledger.record(
-        session,
-        f"remediation.{planned.status.value}",
-        now=now,
-        identity_id=answering.identity.id,
-        facts={"remediation": planned.id, "kind": kind, "credential": credential.external_id or credential.key},
-    )
-    return planned
-
-
-def _ladder(kind: RemediationKind, policy: Policy, *, wanted: bool) -> list[int] | None:
-    """Return the steps of a scream test in seconds, as policy has them now; None: it is turned off for good at once."""
-    rules = policy.remediation.scream_test
-    tests = rules.when == "always" or (rules.when == "offered" and wanted)
-    if kind is not RemediationKind.DISABLE or not tests:
-        return None
-    return [int(step.total_seconds()) for step in rules.ladder]
-
-
-def _shown(session: Session, answering: Answering, credential: CredentialRow) -> dict[str, Any]:
-    """Return the facts that the person saw on the card: the act rests on them."""
-    told = answering.offer.shown.get("facts", {})
-    seen = next((one for one in told.get("credentials", []) if one["row"] == credential.id), None)
-    if seen is None:
-        raise OutOfDate(sentence("refusals.credential_not_shown"))
-    owner = authority.current_owner(session, answering.identity.id)
-    likely = told.get("owner") if "drawn_at" in told else None  # a review's facts may be weeks old in this
-    return {
-        "shown_last_used_at": seen["last_used_at"],
-        "use_was_shown": not seen.get("use_gap"),
-        "shown_at": ledger.instant(answering.offer.created_at),
-        "owner": owner.email if owner else None,
-        "likely": likely.get("email") if isinstance(likely, dict) else None,
-        "principal": answering.identity.principal,
-    }
+    return planning.live_or_new(session, answering, kind, credential, attestation, policy, now, despite_use=True).id
 
 
 def _credential(session: Session, answering: Answering, credential_id: str) -> CredentialRow:
@@ -355,16 +271,16 @@ def request_undo(session: Session, remediation_id: str, *, by: str, now: datetim
         raise OutOfDate(sentence("refusals.nothing_to_undo", status=row.status.value))
     if row.acted_at is not None and now > row.acted_at + UNDO_FOR:
         raise OutOfDate(sentence("refusals.undo_is_over", until=row.acted_at + UNDO_FOR))
+    _check_newer(session, row)
     rotations.check_undo(session, row)
     before = steps.state_of(row)
-    due_at = row.due_at if next_state is State.ACTING else now
     moved = session.execute(
         update(RemediationRow)
         .where(RemediationRow.id == row.id, RemediationRow.status == row.status)
         .values(
             status=STATUS[next_state],
             undo_by=by,
-            due_at=due_at,
+            due_at=now,  # also of what is put off: it is looked at at once
             undone_at=now if row.status in NOT_BEGUN else None,
         )
     )
@@ -383,6 +299,16 @@ def request_undo(session: Session, remediation_id: str, *, by: str, now: datetim
     )
     redraw(session, row.ask_id)
     return row
+
+
+def _check_newer(session: Session, row: RemediationRow) -> None:
+    """Raise OutOfDate where a newer act has the credential off: taking an older one back would undo that one's work."""
+    if row.status in NOT_BEGUN:
+        return
+    off = (RemediationStatus.ACTING, RemediationStatus.TESTING, RemediationStatus.DONE)
+    newer = next((act for act in steps.newer(session, row) if act.status in off), None)
+    if newer is not None and row.kind in REVERSIBLE:
+        raise OutOfDate(sentence("refusals.undo_the_newer", act=newer.id[:8]))
 
 
 def _also_claim(session: Session, answering: Answering, also_claim: bool, now: datetime) -> None:

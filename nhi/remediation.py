@@ -8,6 +8,7 @@
     watching ──> undoing ──> undone         the former state, exactly
     acting ──> testing ──> restoring        a scream test's step: off for a while, and on again (nhi/screaming.py)
     restoring ──> scheduled                 nothing called: the next step of its ladder, or for good
+    testing ──> verified                    somebody else has it: it stays off
     refused, failed                         ended on the way, with the reason
     undone, refused, failed, ... ──> undoing    a worker that had stood still turned it off after all (jobs/late.py)
 
@@ -115,9 +116,12 @@ FOLLOWS: Mapping[State, frozenset[State]] = {
             *(State.TESTING, State.VERIFIED, State.REFUSED, State.FAILED),
         }
     ),
-    State.TESTING: frozenset({State.TESTING, State.RESTORING, State.UNDOING, State.FAILED}),
+    # Right to verified: what somebody else turns out to have stays off.
+    State.TESTING: frozenset({State.TESTING, State.RESTORING, State.VERIFIED, State.UNDOING, State.FAILED}),
     # To itself: the cloud could not turn it on yet.
-    State.RESTORING: frozenset({State.RESTORING, State.SCHEDULED, State.REFUSED, State.UNDOING, State.FAILED}),
+    State.RESTORING: frozenset(
+        {State.RESTORING, State.SCHEDULED, State.VERIFIED, State.REFUSED, State.UNDOING, State.FAILED}
+    ),
     State.VERIFIED: frozenset({State.WATCHING}),
     State.WATCHING: frozenset({State.UNDOING, State.CLOSED}),
     # Back to watching: a new key that somebody uses by now is not taken back.

@@ -33,6 +33,7 @@ class Outcome(StrEnum):
     UNHEARD = "unheard"  # the log could not be read
     DISTURBED = "disturbed"  # somebody else changed it meanwhile
     UNDONE = "undone"  # somebody pressed Undo
+    CUT_SHORT = "cut_short"  # somebody else has it: it stays off
     VOID = "void"  # it never took effect
 
 

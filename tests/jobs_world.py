@@ -176,6 +176,24 @@ class World:
             assert planned.remediation_id is not None
             return planned.remediation_id
 
+    def decide_unasked(self, name: str, key_id: str, *, by: str = "dora", not_us: bool = False) -> str | None:
+        """Let somebody decide on a card that `whois` drew, where nothing is asked; `not_us`: somebody else has it."""
+        now, policy = self.clock(), self.program.policy()
+        with self.sessions.begin() as session:
+            identity = session.scalars(select(IdentityRow).where(IdentityRow.name == name)).one()
+            credential = next(one for one in identity.credentials if one.external_id == key_id)
+            told = {"credentials": [facts.credential_json(one) for one in identity.credentials], "can": ["disable"]}
+            offer = cards.offer(session, {"facts": told, "blocks": []}, identity_id=identity.id, now=now)
+            assert offer is not None
+            who = session.scalars(select(PersonRow).where(PersonRow.email == f"{by}@example.com")).one()
+            answering = answers.begin(session, offer.id, Verdict.DISABLE, slack_id=who.slack_id, policy=policy, now=now)
+            if not_us:
+                attestation = answers.attest(session, answering, Verdict.NOT_US, now, credential=credential)
+                return decisions.quarantine(session, answering, credential, attestation, policy, now)
+            return decisions.disable(
+                session, answering, credential_id=credential.id, also_claim=False, policy=policy, now=now
+            ).remediation_id
+
     def say(self, name: str, verdict: Verdict, *, by: str, **options: Any) -> None:
         """Answer the open question about a user with something else than Disable."""
         use_case: dict[Verdict, Callable[..., object]] = {

@@ -20,23 +20,25 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
+from sqlalchemy import select
 from werkzeug.wrappers import Response
 
 from demo.cloud_faults import Asked, Fault, refuse
 from demo.workspace import Workspace
 from jobs import holds, remediate
+from nhi import cards
 from nhi.errors import NhiError, OutOfDate
 from nhi.escalation import Verdict
 from nhi.findings import FindingKind
 from nhi.identity import CredentialStatus
 from nhi.remediation import RemediationStatus
 from nhi.settings import Settings
-from nhi.tables import DeliveryRow, FindingRow, OwnerRow, RemediationRow
+from nhi.tables import AskRow, DeliveryRow, FindingRow, OwnerRow, RemediationRow
 from tests.conftest import Clock, on_sqlite
 from tests.jobs_world import World, open_world, use_stand_in_aws
 
 ROOT = Path(__file__).resolve().parent.parent
-UPDATE = "iam:UpdateAccessKey"
+UPDATE, LOOK = "iam:UpdateAccessKey", "iam:GetUser"
 DONE, REFUSED, FAILED, UNDONE = (
     RemediationStatus.DONE,
     RemediationStatus.REFUSED,
@@ -94,6 +96,10 @@ def test_what_was_proposed_is_not_done_when_policy_changes_to_reversible(world: 
     world.set_policy('[remediation]\nmode = "reversible"\n')
     world.remediate()
     assert (world.status(key_id), world.remediation(remediation_id).status) == ("Active", RemediationStatus.PROPOSED)
+    newer = world.decide_unasked("ci-deploy", key_id)
+    assert world.remediate().done == [newer]
+    assert world.status(key_id) == "Inactive"
+    assert how_it_ended(world, remediation_id) == (UNDONE, "A newer decision took its place.")
 
 
 @on_sqlite
@@ -308,7 +314,14 @@ def test_a_key_used_while_it_is_being_turned_off_is_turned_on_again(world: World
         world.cloud.record_use(key_id, world.clock())
         return refuse(asked, 500, "ServiceFailure")  # it is tried again, and then works
 
+    def turned_off(asked: Asked) -> None:
+        world.cloud.faults.fail(UPDATE, times=2)  # it cannot be turned on yet
+
     world.cloud.faults.add(Fault(action=UPDATE, answer=used_just_now, times=1))
+    world.cloud.faults.add(Fault(action=UPDATE, answer=turned_off, times=1))  # type: ignore[arg-type]
+    world.remediate()
+    assert world.status(key_id) == "Inactive"
+    world.clock.pass_by(seconds=20)
     world.remediate()
     assert world.status(key_id) == "Active"
     assert how_it_ended(world, remediation_id) == (
@@ -348,11 +361,15 @@ def test_an_act_that_cannot_be_read_back_is_finished_once_it_can(world: World) -
     world.clock.pass_by(minutes=11)
     world.remediate()  # still not seen: it may be off, so it is not given up
     assert world.remediation(remediation_id).status is RemediationStatus.ACTING
-    world.cloud.faults.clear()
-    world.clock.pass_by(minutes=11)
-    assert world.remediate().done == [remediation_id]
-    world.undo(remediation_id)
+    with world.sessions() as session:
+        asked = session.scalars(select(AskRow)).one()
+        assert cards.of_ask(session, asked, world.program.policy(), world.clock())["can"] == ["undo"]
+    world.undo(remediation_id)  # is looked at at once
     world.remediate()
+    assert world.status(key_id) == "Inactive"
+    world.cloud.faults.clear()
+    world.clock.pass_by(seconds=20)
+    assert world.remediate().undone == [remediation_id]
     assert world.status(key_id) == "Active"
 
 
@@ -453,6 +470,45 @@ def test_undo_turns_exactly_that_key_on_again(world: World) -> None:
     assert (row.status, row.undo_by, row.undone_at) == (UNDONE, "ana@example.com", world.clock())
     assert world.switched() == [(key_id, "Inactive"), (key_id, "Active")]
     assert world.events()[-1] == "credential.enabled"
+
+
+@on_sqlite
+def test_an_undo_does_not_wait_for_acts_that_only_wait_themselves(world: World) -> None:
+    world.set_policy('[remediation]\nmode = "reversible"\nactions_an_hour = 1\n')
+    keys = {name: world.add_user(name, 200)[0] for name in ("done", "first", "second", "third")}
+    world.scan()
+    world.ask()
+    done = world.decide("done", keys["done"])
+    assert world.remediate().done == [done]
+    waiting = {world.decide(name, keys[name]) for name in ("first", "second", "third")}
+    world.clock.pass_by(seconds=1)
+    looked_at = len(world.cloud.requests)
+
+    def press(asked: Asked) -> None:
+        world.undo(done)
+
+    world.cloud.faults.add(Fault(action=LOOK, answer=press, times=1))  # type: ignore[arg-type]
+    tally = world.remediate()
+    assert (tally.undone, {act for act, _ in tally.waiting}) == ([done], waiting)
+    users = [asked.parameters["UserName"] for asked in [*world.cloud.requests][looked_at:] if asked.action == LOOK]
+    assert [user == "done" for user in dict.fromkeys(users)] == [False, True, False, False]
+
+
+@on_sqlite
+def test_an_older_act_is_not_undone_under_a_newer_one(world: World) -> None:
+    key_id, older = planned(world)
+    world.remediate()
+    world.cloud.iam.update_access_key("ci-deploy", key_id, "Active")  # by hand
+    world.clock.pass_by(days=1)
+    world.scan()
+    newer = world.decide_unasked("ci-deploy", key_id)
+    assert newer is not None
+    assert world.remediate().done == [newer]
+    with pytest.raises(OutOfDate, match=f"undo that instead.*{newer[:8]}"):
+        world.undo(older)
+    world.undo(newer)
+    world.remediate()
+    assert world.status(key_id) == "Active"
 
 
 @on_sqlite

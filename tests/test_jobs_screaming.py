@@ -238,6 +238,48 @@ def test_a_key_made_during_a_step_ends_it_as_the_denial_would_reach_it(world: Wo
     assert "another active access key" in (world.remediation(act).because or "")
 
 
+@on_sqlite
+@pytest.mark.parametrize("heard", [False, True], ids=["seen before", "heard meanwhile"])
+def test_a_key_that_somebody_else_turns_out_to_have_stays_off_in_the_middle_of_its_test(
+    world: World, heard: bool
+) -> None:
+    key_id, act = begun(world)
+    world.clock.pass_by(minutes=2)
+
+    def say_it(_: object = None) -> None:
+        assert world.decide_unasked("ci-deploy", key_id, not_us=True) == act
+
+    world.cloud.add_call("ListBuckets", at=world.clock(), key_id=key_id, user="ci-deploy", error="AccessDenied")
+    if heard:
+        world.cloud.faults.add(Fault(action="iam:DeleteUserPolicy", answer=say_it, times=1))  # type: ignore[arg-type]
+        world.remediate()
+    else:
+        say_it()
+    world.remediate()
+    assert (world.status(key_id), denied(world), status(world, act)) == ("Inactive", False, RemediationStatus.DONE)
+    assert [step.outcome for step in steps(world, act)] == [Outcome.CUT_SHORT]
+    tick(world, days=3)
+    world.undo(act)
+    world.remediate()
+    assert (world.status(key_id), status(world, act)) == ("Active", RemediationStatus.UNDONE)
+
+
+@on_sqlite
+def test_a_key_that_somebody_else_turns_out_to_have_does_not_wait_for_a_test_that_was_planned(world: World) -> None:
+    (key_id,) = world.add_user("ci-deploy", 200)
+    world.scan()
+    world.ask()
+    act = world.decide("ci-deploy", key_id)
+    world.clock.pass_by(hours=6)  # in the evening it waits for the morning
+    world.remediate()
+    world.cloud.record_use(key_id, world.clock())
+    newer = world.decide_unasked("ci-deploy", key_id, not_us=True)
+    world.remediate()
+    assert (world.status(key_id), status(world, act)) == ("Inactive", RemediationStatus.UNDONE)
+    assert newer is not None
+    assert status(world, newer) is RemediationStatus.DONE
+
+
 # -- whatever happens --------------------------------------------------------------------------------------------------
 
 

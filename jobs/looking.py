@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from jobs import freezes
@@ -20,7 +20,16 @@ from nhi.preflight import Doubt, Limits, Look, Plan
 from nhi.providers import CredentialState
 from nhi.records import credential_of, identity_of
 from nhi.remediation import RemediationKind, RemediationStatus
-from nhi.tables import AskRow, AttestationRow, CredentialRow, EvidenceRow, IdentityRow, PersonRow, RemediationRow
+from nhi.tables import (
+    AskRow,
+    AttestationRow,
+    CredentialRow,
+    EvidenceRow,
+    IdentityRow,
+    PersonRow,
+    RemediationRow,
+    ScreamStepRow,
+)
 from nhi.words import sentence
 
 Seen = CredentialState | Gap | None  # what a provider's look found
@@ -83,8 +92,8 @@ def look(session: Session, row: RemediationRow, found: Outside, policy: Policy, 
         break_glass=risk.protecting(rules.break_glass, identity, key),
         frozen=found.freeze.name,
         freeze_gap=found.freeze.gap,
-        acts_this_hour=_acts(session, row, now - timedelta(hours=1)),
-        acts_in_account_today=_acts(session, row, now - timedelta(days=1), in_account=True),
+        acts_this_hour=_times_off(session, row, now - timedelta(hours=1)),
+        acts_in_account_today=_acts(session, row, now - timedelta(days=1)),
         credentials_in_account=_credentials(session, row),
         account_is_busy=_is_busy(session, row),
         is_itself=_is_itself(session, identity, row.identity_id, policy),
@@ -151,11 +160,23 @@ def _may_decide(session: Session, row: RemediationRow, policy: Policy, now: date
     return right is not None or review_facts.decided_in_review(session, who, attestation)
 
 
-def _acts(session: Session, row: RemediationRow, since: datetime, *, in_account: bool = False) -> int:
-    """Return how many other acts were begun since; in the account, or anywhere."""
+def _acts(session: Session, row: RemediationRow, since: datetime) -> int:
+    """Return how many other acts in the account were begun since."""
     query = select(func.count()).select_from(RemediationRow).where(RemediationRow.id != row.id)
-    query = query.where(RemediationRow.acted_at > since)
-    return session.scalar(query.where(RemediationRow.identity_id.in_(_of_account(row))) if in_account else query) or 0
+    return (
+        session.scalar(query.where(RemediationRow.acted_at > since, RemediationRow.identity_id.in_(_of_account(row))))
+        or 0
+    )
+
+
+def _times_off(session: Session, row: RemediationRow, since: datetime) -> int:
+    """Return how often something was turned off since, wherever: every step of a scream test counts, its own too."""
+    act, step = RemediationRow, ScreamStepRow
+    is_under_way = (step.remediation_id == row.id) & step.back_at.is_(None)  # that is what is looked at again
+    steps = select(func.count()).select_from(step).where(step.off_at > since, ~is_under_way)
+    had_steps = select(step.id).where(step.remediation_id == act.id, step.off_at == act.acted_at).exists()
+    acts = select(func.count()).select_from(act).where(act.id != row.id, act.acted_at > since, ~had_steps)
+    return (session.scalar(steps) or 0) + (session.scalar(acts) or 0)
 
 
 def _of_account(row: RemediationRow) -> Select[str]:
@@ -171,9 +192,13 @@ def _credentials(session: Session, row: RemediationRow) -> int:
 
 
 def _is_busy(session: Session, row: RemediationRow) -> bool:
-    busy = select(RemediationRow.id).where(
-        RemediationRow.id != row.id,
-        RemediationRow.status == RemediationStatus.ACTING,
-        RemediationRow.identity_id.in_(_of_account(row)),
-    )
+    """Whether another act is under way: in the account, or a test on the same identity, which this might disturb.
+
+    What somebody else has does not wait for a test.
+    """
+    act = RemediationRow
+    acting = (act.status == RemediationStatus.ACTING) & act.identity_id.in_(_of_account(row))
+    testing = (act.status == RemediationStatus.TESTING) & (act.identity_id == row.identity_id)
+    under_way = acting if plan_of(row).despite_use else or_(acting, testing)
+    busy = select(act.id).where(act.id != row.id, under_way)
     return session.scalar(busy.limit(1)) is not None

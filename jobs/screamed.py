@@ -33,6 +33,18 @@ def call_json(call: Caller) -> dict[str, Any]:
     }
 
 
+def caller_of(call: dict[str, Any]) -> Caller:
+    """Return a call as `call_json` wrote it."""
+    return Caller(
+        at=datetime.fromisoformat(call["at"]),
+        who=call["who"],
+        where=call["from"],
+        what=call["for"],
+        tool=call["with"],
+        person=call["person"],
+    )
+
+
 def public(call: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return what of a call names no person."""
     return {name: call[name] for name in ("at", "for")} if call else None

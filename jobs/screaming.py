@@ -224,7 +224,10 @@ def listen(work: Work) -> None:
     assert trial is not None, "an act that is tested has a step under way"
     if steps.state_of(work.row) is State.RESTORING:  # a former run began to turn it on again
         told_of = work.row.steps[-1].facts
-        _back(work, Back(outcome=Outcome(told_of["outcome"]), because=work.row.because), ())
+        heard = (screamed.caller_of(trial.heard),) if trial.heard else ()
+        _back(
+            work, Back(outcome=Outcome(told_of["outcome"]), because=steps.because_of(work.row, State.RESTORING)), heard
+        )
         return
     calls, found = _listen(work, trial)
     now = work.clock()
@@ -287,7 +290,7 @@ def _keep(work: Work, again_at: datetime, found: Listened, now: datetime) -> Non
 def _back(work: Work, back: Back, calls: Sequence[Caller]) -> None:
     """Turn it on again, whatever can be seen of it, and write down what the step told."""
     assert isinstance(work.provider, Disables)
-    if not _restoring(work, back):
+    if not _restoring(work, back, calls):
         return
     work.hold.check()
     try:
@@ -302,8 +305,8 @@ def _back(work: Work, back: Back, calls: Sequence[Caller]) -> None:
     _restored(work, back, calls)
 
 
-def _restoring(work: Work, back: Back) -> bool:
-    """Write that it is about to be turned on; return whether it still is to be."""
+def _restoring(work: Work, back: Back, calls: Sequence[Caller]) -> bool:
+    """Write that it is about to be turned on, and who called, if that is why; return whether it still is to be."""
     with work.sessions.begin() as session:
         row = steps.locked(session, work.row.id)
         work.hold.check_of(row)
@@ -311,6 +314,8 @@ def _restoring(work: Work, back: Back) -> bool:
             row.claimed_until = None
             return False
         if steps.state_of(row) is not State.RESTORING:
+            if calls and (trial := steps.step_of(row)) is not None:
+                trial.heard = screamed.call_json(calls[0])
             steps.advance(session, row, State.RESTORING, work.clock(), because=back.because, outcome=back.outcome.value)
     return True
 
@@ -329,6 +334,7 @@ def _restored(work: Work, back: Back, calls: Sequence[Caller]) -> None:
         if was_raised(work, row):
             row.due_at = now
             return
+        row.credential.status = CredentialStatus.ACTIVE  # a scan during the step may have seen it off
         _end(session, row, trial, back.outcome if is_judged else None, calls, now)
         if back.outcome is Outcome.HEARD:
             screamed.tell(session, row, State.REFUSED, calls[0] if calls else None, now)
@@ -363,7 +369,7 @@ def _end(
 ) -> None:
     """Write how a step ended. `outcome` None: it is on again, and late calls may still come in."""
     trial.outcome, trial.back_at = outcome, trial.back_at or now
-    trial.heard = screamed.call_json(calls[0]) if calls else None
+    trial.heard = screamed.call_json(calls[0]) if calls else trial.heard
     told_of = {
         "step": trial.number,
         "outcome": outcome.value if outcome else None,

@@ -178,7 +178,19 @@ def test_a_policy_of_our_name_that_is_not_ours_is_neither_overwritten_nor_delete
     cloud.iam.put_user_policy("console", CONSOLE.name, OTHERS)
     for at in (role, password):
         assert "is there that is not ours" in (look(aws, at).blocked or "")
+        aws.enable(at)  # somebody put it there after ours, and then this is undone
     assert cloud.inline_policies(role="etl")[QUARANTINE.name]["Statement"][0]["Action"] == "s3:*"
+    assert CONSOLE.name in cloud.inline_policies(user="console")
+
+
+def test_a_denial_whose_password_is_gone_is_taken_off_all_the_same(cloud: Cloud, aws: Aws, password: Target) -> None:
+    aws.disable(password)
+    cloud.iam.delete_login_profile("console")
+    state = look(aws, password)
+    assert (state.status, state.blocked) == (CredentialStatus.INACTIVE, "the password itself is gone")
+    aws.enable(password)
+    assert CONSOLE.name not in cloud.inline_policies(user="console")
+    assert aws.look(password) is None
 
 
 def test_a_role_made_again_under_its_name_is_not_the_one_that_was_decided_about(

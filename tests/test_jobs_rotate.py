@@ -36,6 +36,7 @@ from nhi.tables import Base, FindingRow, OfferRow, RemediationRow, RotationCardR
 from tests.conftest import Clock, on_sqlite
 from tests.jobs_world import World, environment_of, open_world, use_stand_in_aws
 from tests.rotation_world import act, killed, newest_card, pass_by, rotate, rotation, turn_off
+from tests.test_jobs_screaming import rename
 
 CREATE, PUT = "iam:CreateAccessKey", "secretsmanager:PutSecretValue"
 POLICY = """
@@ -364,6 +365,21 @@ def test_taking_back_gives_the_secret_its_former_value(world: World) -> None:
     world.remediate()
     assert secret(world) == {"was": "here"}
     assert keys(world)[old] == "Active"
+
+
+@on_sqlite
+def test_a_renamed_users_rotation_is_taken_back_once_a_scan_knows_its_name(world: World) -> None:
+    old = asked(world)
+    world.remediate()
+    new = new_key(world, old)
+    rename(world, "ci-deploy", "ci-release")
+    world.undo(act(world).id)
+    pass_by(world, minutes=1)
+    assert "its user is called ci-release now" in (act(world).because or "")
+    world.scan()
+    pass_by(world, minutes=11)
+    assert keys(world, "ci-release") == {old: "Active", new: "Inactive"}
+    assert rotation(world).stage is Stage.TAKEN_BACK
 
 
 @on_sqlite

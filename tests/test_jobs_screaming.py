@@ -19,6 +19,7 @@ from demo.workspace import Workspace
 from jobs import holds
 from jobs.doctor import _acts
 from nhi.findings import FindingKind
+from nhi.identity import CredentialStatus
 from nhi.providers.aws.denials import SCREAM
 from nhi.remediation import RemediationStatus, State
 from nhi.screaming import Outcome
@@ -191,6 +192,22 @@ def test_whose_job_screams_is_evidence_of_the_owner(world: World) -> None:
 
 
 @on_sqlite
+def test_who_called_is_not_forgotten_where_the_cloud_does_not_turn_it_on_at_once(world: World) -> None:
+    key_id, act = begun(world)
+    world.clock.pass_by(minutes=2)
+    world.cloud.add_call(
+        "ListBuckets", at=world.clock(), key_id=key_id, user="ci-deploy", address="203.0.113.9", error="AccessDenied"
+    )
+    world.cloud.faults.fail("iam:DeleteUserPolicy", times=2)
+    tick(world, minutes=1)
+    assert (denied(world), status(world, act)) == (True, TESTING)
+    tick(world, seconds=20)
+    assert (denied(world), status(world, act)) == (False, REFUSED)
+    assert "(s3:ListBuckets from 203.0.113.9, 23 November at 12:02 UTC)" in (world.remediation(act).because or "")
+    assert [step.heard and step.heard["from"] for step in steps(world, act)] == ["203.0.113.9"]
+
+
+@on_sqlite
 def test_who_presses_undo_during_a_step_gets_it_back_at_once_and_is_evidence(world: World) -> None:
     _, act = begun(world)
     world.undo(act)
@@ -207,8 +224,15 @@ def test_a_key_beside_another_active_one_is_tested_by_its_status_and_only_people
     (step,) = steps(world, act)
     assert not step.audible
     assert "leave no trace in CloudTrail" in step.coverage
+    # A scan in between sees it off; and the user's other key is not tested meanwhile: its denial would end this test.
+    world.scan()
+    other = next(key for key in world.cloud.iam.access_keys if key != key_id)
+    second = world.decide_unasked("ci-deploy", other)
+    assert second is not None
+    assert world.remediate().waiting == [(second, "Another act is under way in this account; one at a time.")]
     tick(world, minutes=15)
     assert (world.status(key_id), status(world, act)) == ("Active", PLANNED)
+    assert world.remediation(act).credential.status is CredentialStatus.ACTIVE
 
 
 @on_sqlite
@@ -411,6 +435,19 @@ def test_each_step_is_looked_at_again_before_it_begins(world: World) -> None:
     world.cloud.record_use(key_id, world.clock())  # on again, and used: nothing screamed, and yet it is needed
     tick(world, minutes=15)
     assert (denied(world), status(world, act)) == (False, REFUSED)
+
+
+@on_sqlite
+def test_each_step_counts_against_policys_acts_an_hour(world: World) -> None:
+    world.set_policy(
+        '[remediation]\nmode = "reversible"\nactions_an_hour = 1\n' + POLICY.partition("\n")[2].partition("\n")[2]
+    )
+    _, act = begun(world)
+    tick(world, minutes=15)
+    tick(world, minutes=15)
+    assert (denied(world), world.remediation(act).because) == (False, "Policy allows 1 acts an hour.")
+    tick(world, minutes=31)
+    assert denied(world)
 
 
 @on_sqlite

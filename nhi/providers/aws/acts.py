@@ -16,6 +16,7 @@ from nhi.identity import Aspect, CredentialStatus, Gap, Need, scope_of
 from nhi.providers import CredentialState, Target
 from nhi.providers.aws import audible, console, keys, roles, services, who
 from nhi.providers.aws.calls import Calls, CannotSee
+from nhi.providers.aws.denials import CONSOLE, QUARANTINE, REVOKE, SCREAM, Denial, Found
 from nhi.words import sentence
 
 SWITCHED: Mapping[str, ModuleType] = {
@@ -25,6 +26,12 @@ SWITCHED: Mapping[str, ModuleType] = {
     "role": roles,
     roles.SESSIONS: roles,
     audible.DENIED_KEY: audible,
+}
+DENIALS: Mapping[str, Denial] = {
+    "console_password": CONSOLE,
+    "role": QUARANTINE,
+    roles.SESSIONS: REVOKE,
+    audible.DENIED_KEY: SCREAM,
 }
 PERMISSIONS = tuple(
     Need(action=action, why=why, writes=True)
@@ -96,7 +103,8 @@ def switch(acting: Calls, reading_calls: Calls, target: Target, status: Credenti
     """
     module = _module(target)
     try:
-        module.switch(acting, target, status)
+        if status is CredentialStatus.INACTIVE or not _is_anothers(reading_calls, target):
+            module.switch(acting, target, status)
     except CannotSee as fault:
         raise _failure("aws_not_changed", target, fault) from None
     try:
@@ -107,6 +115,18 @@ def switch(acting: Calls, reading_calls: Calls, target: Target, status: Credenti
         off = status is CredentialStatus.INACTIVE
         message = sentence("clouds.aws_not_verified", id=target.credential_id, off=off)
         raise ProviderError(message, code="NotVerified", permanent=False)
+
+
+def _is_anothers(calls: Calls, target: Target) -> bool:
+    """Whether somebody else's policy stands under the name of our denial by now: ours is off, and theirs stays.
+
+    Where that cannot be seen, ours is taken off.
+    """
+    denial = DENIALS.get(target.credential_kind)
+    try:
+        return denial is not None and denial.find(calls, target.identity_name)[0] is Found.ANOTHER
+    except CannotSee:
+        return False
 
 
 def _module(target: Target) -> ModuleType:

@@ -26,9 +26,11 @@ from nhi.words import sentence
 def look(calls: Calls, target: Target) -> CredentialState | None:
     """Read one password. None: it or the user is gone, or the name now belongs to another user. Raises CannotSee."""
     user = same_user(calls, target)
-    if user is None or not has_password(calls, target):
+    if user is None:
         return None
     found, _ = CONSOLE.find(calls, target.identity_name)
+    if not has_password(calls, target):
+        return _left_behind() if found is Found.OURS else None
     with reading("iam:GetUser"):
         used_at = user.get("PasswordLastUsed")
     state = CredentialState(
@@ -40,6 +42,13 @@ def look(calls: Calls, target: Target) -> CredentialState | None:
         former=_former(calls, user, target),
     )
     return with_caller(calls, state, "Username", target.identity_name, region=None, mine=_signs_in)
+
+
+def _left_behind() -> CredentialState:
+    """Return the state of a denial whose password is gone: it is to be taken off, as there may be a new one."""
+    return CredentialState(
+        status=CredentialStatus.INACTIVE, last_used_at=None, blocked=sentence("clouds.aws_password_is_gone")
+    )
 
 
 def has_password(calls: Calls, target: Target) -> bool:

@@ -20,7 +20,7 @@ from nhi.identity import Aspect, Gap, Need, scope_of
 from nhi.providers import Target
 from nhi.providers.aws.calls import Calls, CannotSee, reading
 from nhi.providers.aws.users import list_keys, with_use
-from nhi.providers.aws.who import same_user
+from nhi.providers.aws.who import known, renamed
 from nhi.rotation import Key, Place, Ready, Stored
 from nhi.words import sentence
 
@@ -44,10 +44,15 @@ _WHERE = {"ResourceNotFound", "ResourceNotFoundException"}
 
 
 def keys(calls: Calls, target: Target) -> tuple[Key, ...] | Gap | None:
-    """Read a user's keys and their last use; None: the user is gone, or the name now belongs to another."""
+    """Read a user's keys and their last use; None: the user is gone. One that has another name now is a Gap."""
     try:
-        if same_user(calls, target) is None:
-            return None
+        if known(calls, target) is None:
+            moved = renamed(calls, target)
+            return (
+                None
+                if moved is None
+                else _gap(target, sentence("clouds.aws_blocked_by_name", name=moved.identity_name))
+            )
         found = [with_use(calls, key) for key in list_keys(calls, target.identity_name)]
         with reading("iam:ListAccessKeys"):
             return tuple(
@@ -62,8 +67,12 @@ def keys(calls: Calls, target: Target) -> tuple[Key, ...] | Gap | None:
     except CannotSee as fault:
         if fault.code == "NoSuchEntity":
             return None
-        scope = scope_of("aws", target.account, "iam_user", target.identity_name)
-        return Gap(scope=scope, reason=fault.reason, hides=frozenset({Aspect.CREDENTIALS, Aspect.USE}))
+        return _gap(target, fault.reason)
+
+
+def _gap(target: Target, reason: str) -> Gap:
+    scope = scope_of("aws", target.account, "iam_user", target.identity_name)
+    return Gap(scope=scope, reason=reason, hides=frozenset({Aspect.CREDENTIALS, Aspect.USE}))
 
 
 def prepare(acting: Calls, place: Place) -> Ready:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from nhi.database import lock_writers
 from nhi.ledger import plain
 from nhi.remediation import RESTS, STATUS, State, check_step
 from nhi.screaming import Outcome
@@ -65,6 +66,7 @@ def _write(
 
 def locked(session: Session, remediation_id: str) -> RemediationRow:
     """Return an act as it is now, and let nobody else change it before this transaction ends."""
+    lock_writers(session)  # first: who renews a hold has that lock when it waits for the row
     return session.get_one(RemediationRow, remediation_id, populate_existing=True, with_for_update=True)
 
 

@@ -11,7 +11,7 @@ import os
 import random
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from moto.sts.models import sts_backends
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
@@ -33,7 +34,7 @@ from nhi.escalation import Verdict
 from nhi.policy import Source
 from nhi.providers import Provider
 from nhi.providers.aws import acts
-from nhi.providers.aws.denials import SCREAM
+from nhi.providers.aws.denials import QUARANTINE, SCREAM
 from nhi.remediation import BEGINNINGS, FOLLOWS, RemediationStatus
 from nhi.settings import Settings
 from nhi.tables import AskRow, CredentialRow, IdentityRow, PersonRow, RemediationRow, ScreamStepRow
@@ -55,6 +56,8 @@ endpoint = "{endpoint}"
 trail_calls_a_second = 1000
 calls_a_second = 10000
 """
+REMEDIATOR = 'remediator_role_arn = "arn:aws:iam::{account}:role/nhi-remediator"\n'
+WITH_REMEDIATOR = 5  # every so many runs: each of its acts opens a session of its own, which costs
 AWS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -65,13 +68,17 @@ AWS = {
     "AWS_MAX_ATTEMPTS": "1",
 }
 READS = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}]}'
-USERS = ("one", "two", "three")
+USERS, ROLE = ("one", "two", "three"), "etl"
 DENIED = (
     *("iam:GetUser", "iam:ListAccessKeys", "iam:GetAccessKeyLastUsed", "iam:UpdateAccessKey", "iam:PutUserPolicy"),
     *("iam:DeleteUserPolicy", "iam:GetUserPolicy", "cloudtrail:LookupEvents"),
+    *("iam:GetRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy"),
 )
 SCANNED = ("iam:GetAccountAuthorizationDetails", "iam:ListAccessKeys", "iam:GetCredentialReport")
-OURS = ("iam:UpdateAccessKey", "iam:PutUserPolicy", "iam:DeleteUserPolicy")
+OURS = (
+    *("iam:UpdateAccessKey", "iam:PutUserPolicy", "iam:DeleteUserPolicy"),
+    *("iam:PutRolePolicy", "iam:DeleteRolePolicy"),
+)
 FORK = multiprocessing.get_context("forkserver")
 # The steps, and how often each is drawn.
 STEPS = {
@@ -102,13 +109,16 @@ class Broken(AssertionError):
 class Walk:
     """One run: a small account, one database, and a clock."""
 
-    def __init__(self, seed: int, cloud: Cloud, program: Program, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, seed: int, cloud: Cloud, program: Program, clock: Callable[[], datetime], *, is_narrowed: bool
+    ) -> None:
         self.random = random.Random(seed)
         self.seed, self.cloud, self.program = seed, cloud, program
         self.now = clock
+        self.is_narrowed = is_narrowed  # each act has a session of the remediator's, which reaches one ARN
         self.played: list[str] = []
         self.counts: Counter[str] = Counter()
-        self.decided: dict[str, datetime] = {}  # by key: when its card was made
+        self.decided: dict[str, datetime] = {}  # by key or role: when its card was made
         self.used: dict[str, datetime] = {}
         self.others: set[str] = set()  # keys that somebody else switched or deleted
         self.names = {user: user for user in USERS}
@@ -118,6 +128,8 @@ class Walk:
             cloud.iam.put_user_policy(user, "reads", READS)
             for number in range(self.random.choice((1, 1, 2))):
                 cloud.add_access_key(user, created_at=BEGINS - timedelta(days=400 + number), last_used_at=self._idle())
+        made, tags = BEGINS - timedelta(days=500), {"owner": ADMIN}
+        self.role_id = cloud.add_role(ROLE, tags=tags, created_at=made, last_used_at=self._idle())
         with program.sessions.begin() as session:
             make_person(session, "dora", email=ADMIN)
         self.scan()
@@ -201,15 +213,15 @@ class Walk:
         dead.set()
         self.cloud.faults.clear()
 
-    def sleep(self) -> None:
+    def sleep(self, meanwhile: Sequence[str] = ()) -> None:
         """Let a worker stand still for longer than its hold while a call that changes something is on its way."""
-        left, told = self.random.randint(1, 2), self.random.random() < 0.5
-        meanwhile = self.random.choices(("remediate", "undo", "use", "decide", "wait"), (6, 3, 1, 1, 1), k=5)
+        left, told = self.random.randint(1, 2) if not meanwhile else 1, self.random.random() < 0.5
+        drawn = self.random.choices(("remediate", "undo", "use", "decide", "wait"), (6, 3, 1, 1, 1), k=5)
 
         def answer(asked: Asked) -> Response | None:
             self.counts["slept in a call"] += 1
             self.now.pass_by(seconds=31)  # type: ignore[attr-defined]
-            for step in meanwhile:
+            for step in meanwhile or drawn:
                 getattr(self, step)()
             if told:
                 return None  # it is taken now
@@ -236,6 +248,10 @@ class Walk:
                     iam.put_user_policy(told["UserName"], told["PolicyName"], told["PolicyDocument"])
                 case "iam:DeleteUserPolicy":
                     iam.delete_user_policy(told["UserName"], told["PolicyName"])
+                case "iam:PutRolePolicy":
+                    iam.put_role_policy(told["RoleName"], told["PolicyName"], told["PolicyDocument"])
+                case "iam:DeleteRolePolicy":
+                    iam.delete_role_policy(told["RoleName"], told["PolicyName"])
                 case _:
                     pass
 
@@ -283,7 +299,10 @@ class Walk:
 
     def use(self) -> None:
         """Let a job call with a key. Of a key that is inactive no log tells; a denied call is written down."""
-        keys = list(self.cloud.iam.access_keys.values())
+        if self.random.random() < 0.1:
+            self.use_role()
+            return
+        keys = self._keys()
         if not keys:
             return
         key = self.random.choice(keys)
@@ -296,6 +315,15 @@ class Walk:
         self.counts["screams"] += is_denied
         self.used[key.access_key_id] = self.now().replace(microsecond=0)
 
+    def use_role(self) -> None:
+        """Let somebody begin a session of the role, which its quarantine does not refuse."""
+        self.cloud.add_call("AssumeRole", at=self.now(), source="sts.amazonaws.com", role=ROLE, by=ADMIN)
+        if QUARANTINE.name in self.cloud.inline_policies(role=ROLE):
+            self.counts["screams"] += 1
+            return
+        self.cloud.iam.get_role(ROLE).last_used = self.now().replace(tzinfo=None)
+        self.used[self.role_id] = self.now().replace(microsecond=0)
+
     def use_decided(self) -> None:
         """Let a job call with a key that somebody has decided on."""
         for key_id in self.decided:
@@ -304,7 +332,7 @@ class Walk:
 
     def switch(self) -> None:
         """Let somebody else turn a key off or on."""
-        if keys := list(self.cloud.iam.access_keys.values()):
+        if keys := self._keys():
             key = self.random.choice(keys)
             self.others.add(key.access_key_id)
             key.status = "Inactive" if key.status == "Active" else "Active"
@@ -315,10 +343,14 @@ class Walk:
             self.cloud.add_access_key(user.name, created_at=self.now())
 
     def delete_key(self) -> None:
-        if keys := list(self.cloud.iam.access_keys.values()):
+        if keys := self._keys():
             key = self.random.choice(keys)
             self.others.add(key.access_key_id)
             self.cloud.delete_key(str(key.user_name), key.access_key_id)
+
+    def _keys(self) -> list[Any]:
+        """Return the users' keys; those of sessions belong to nobody."""
+        return [key for key in self.cloud.iam.access_keys.values() if key.user_name is not None]
 
     def _user(self) -> Any:
         users = list(self.cloud.iam.users.values())
@@ -353,11 +385,22 @@ class Walk:
         for asked in [*self.cloud.requests]:
             if asked.action not in OURS:
                 continue
-            if asked.action == "iam:UpdateAccessKey":
+            self._must(not self.is_narrowed or self._may(asked), f"by no session for it alone: {asked}")
+            if "RolePolicy" in asked.action:
+                about = (asked.parameters["RoleName"], asked.parameters["PolicyName"])
+                is_decided = self.role_id in self.decided and about == (ROLE, QUARANTINE.name)
+                self._must(is_decided, f"a role that nobody decided on, or a policy of somebody else's: {asked}")
+            elif asked.action == "iam:UpdateAccessKey":
                 self._must(asked.parameters["AccessKeyId"] in self.decided, f"a key that nobody decided on: {asked}")
             else:
                 self._must(asked.parameters["PolicyName"] == SCREAM.name, f"a policy of somebody else's: {asked}")
         self.cloud.requests.clear()
+
+    def _may(self, asked: Asked) -> bool:
+        """Whether the session that asked was narrowed to what it asked about."""
+        name = asked.parameters.get("UserName") or asked.parameters["RoleName"]
+        session = sts_backends[self.cloud.account]["aws"].get_assumed_role_from_access_key(asked.access_key)
+        return session is not None and f'/{name}"' in (session.policy or "")
 
     def check(self) -> None:
         """Hold the account and the database against each other, when all is quiet."""
@@ -384,18 +427,23 @@ class Walk:
             before = step.state
 
     def _check_keys(self, acts_by_key: dict[str, list[RemediationRow]]) -> None:
-        for key_id, key in self.cloud.iam.access_keys.items():
+        for key in self._keys():
+            key_id = key.access_key_id
             if key_id in self.others:
                 continue
             is_off = key.status != "Active" or SCREAM.name in self.cloud.inline_policies(user=key.user_name)
-            rows = acts_by_key.get(key_id, [])
-            ours = [row for row in rows if row.status in (RemediationStatus.DONE, RemediationStatus.TESTING)]
-            self._must(not is_off or bool(ours), f"{key_id} is off, by no act")
-            ended = [row for row in rows if row.status is RemediationStatus.DONE]
-            self._must(not ended or is_off, f"{key_id} is on, and its act says that it is off")
-            used, card = self.used.get(key_id), self.decided.get(key_id)
-            if used is not None and card is not None and used > card:
-                self._must(not (is_off and ended), f"{key_id} was used at {used}, after its card of {card}, and is off")
+            self._check_one(key_id, is_off, acts_by_key.get(key_id, []))
+        is_off = QUARANTINE.name in self.cloud.inline_policies(role=ROLE)
+        self._check_one(self.role_id, is_off, acts_by_key.get(self.role_id, []))
+
+    def _check_one(self, key_id: str, is_off: bool, rows: list[RemediationRow]) -> None:
+        ours = [row for row in rows if row.status in (RemediationStatus.DONE, RemediationStatus.TESTING)]
+        self._must(not is_off or bool(ours), f"{key_id} is off, by no act")
+        ended = [row for row in rows if row.status is RemediationStatus.DONE]
+        self._must(not ended or is_off, f"{key_id} is on, and its act says that it is off")
+        used, card = self.used.get(key_id), self.decided.get(key_id)
+        if used is not None and card is not None and used > card:
+            self._must(not (is_off and ended), f"{key_id} was used at {used}, after its card of {card}, and is off")
 
     def _must(self, holds: bool, what: str) -> None:
         if not holds:
@@ -430,12 +478,11 @@ class Stage:
 
     def __init__(self, template: Path, folder: Path) -> None:
         self.clock = Clock()
-        self._template, self._database = template, folder / "walk.db"
+        self._template, self._database, self._policy = template, folder / "walk.db", folder / "walk.toml"
         self._cloud = Cloud(now=self.clock).start()
         shutil.copy(template, self._database)
-        policy = folder / "walk.toml"
-        policy.write_text(POLICY.format(endpoint=self._cloud.url))
-        settings = Settings(_env_file=None, database_url=f"sqlite:///{self._database}", nhi_policy=policy)
+        self._policy.write_text(POLICY.format(endpoint=self._cloud.url))
+        settings = Settings(_env_file=None, database_url=f"sqlite:///{self._database}", nhi_policy=self._policy)
         self.program = _patient(open_program(settings, clock=self.clock))
 
     def walk(self, seed: int) -> Walk:
@@ -446,7 +493,10 @@ class Stage:
         shutil.copy(self._template, self._database)
         self.clock.time = BEGINS
         self._cloud.begin_anew()
-        return Walk(seed, self._cloud, self.program, self.clock)
+        is_narrowed = seed % WITH_REMEDIATOR == WITH_REMEDIATOR - 1
+        role = REMEDIATOR.format(account=self._cloud.account) if is_narrowed else ""
+        self._policy.write_text(POLICY.format(endpoint=self._cloud.url) + role)
+        return Walk(seed, self._cloud, self.program, self.clock, is_narrowed=is_narrowed)
 
     def close(self) -> None:
         self.program.engine.dispose()
@@ -469,10 +519,11 @@ def _patient(program: Program) -> Program:
     opened: dict[str, Provider] = {}
 
     def connect_once(source: Source) -> Provider:
-        if source.provider not in opened:
+        known = str(source.remediator_role_arn)
+        if known not in opened:
             aws = program.providers[source.provider](source)
             aws._calls.close = lambda: None  # type: ignore[attr-defined]  # keeps its clients
-            opened[source.provider] = aws
-        return opened[source.provider]
+            opened[known] = aws
+        return opened[known]
 
     return replace(program, providers={"aws": connect_once})

@@ -1,9 +1,10 @@
 """Random walks through the life of acts: 5,000 runs of 50 steps each, and what must hold in every one of them.
 
 Steps are people's decisions and undos, uses, whole, stale and partial scans, denials, renames, users made anew under an
-old name, keys made, deleted and switched by others, two keys a user, scream tests, workers that get SIGKILL while a
-call is under way, and workers that stand still in one for longer than their hold (tests/acts_walk.py). What must hold:
-only what was decided on is ever switched, and nothing else changes; no key used after its card is off when all is
+old name, keys made, deleted and switched by others, two keys a user, a role, scream tests, workers that get SIGKILL
+while a call is under way, and workers that stand still in one for longer than their hold (tests/acts_walk.py). In every
+fifth run each act has a session of the remediator's. What must hold: only what was decided on is ever switched, and
+nothing else changes; no session reaches more than its act is about; no key used after its card is off when all is
 quiet; a scream test's step ends by itself; each step follows the one before; the chain of the ledger holds.
 
 Run by `make bench`; the first argument, where there is one, is the number of runs, the second the first seed, and

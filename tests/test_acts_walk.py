@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import acting
+from jobs import acting, late
 from nhi import preflight
 from tests.acts_walk import Broken, staged
 
@@ -17,6 +17,19 @@ def test_whatever_happens_no_key_used_after_its_card_stays_off_and_no_other_chan
 ) -> None:
     with staged(migrated_sqlite, tmp_path) as stage:
         stage.walk(seed).play(30)
+
+
+def test_a_walk_notices_what_a_worker_that_stood_still_leaves_off(
+    migrated_sqlite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late, "make_up", lambda _: None)
+    with staged(migrated_sqlite, tmp_path) as stage:
+        walk = stage.walk(4)  # one whose acts have sessions of their own
+        walk.decide(scream_test=False)
+        walk.sleep(("remediate", "undo", "remediate"))
+        walk.watch()
+        with pytest.raises(Broken, match="is off, by no act"):
+            walk.settle()
 
 
 def test_a_walk_notices_a_look_that_forgets_to_ask_whether_it_was_used(

@@ -71,7 +71,7 @@ def disable(work: Work) -> None:
         case Stop() as doubt:
             stop(work, State.REFUSED, sentence(doubt))
         case Go():
-            _act(work, provider)
+            _act(replace(work, target=replace(work.target, begun_at=work.clock())), provider)
 
 
 def rehearse(work: Work) -> Stop | Go | None:

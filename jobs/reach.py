@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from nhi.policy import Policy, Source
 from nhi.providers import Connect, EndsSessions, Provider, SpansAccounts, Target
@@ -59,9 +60,11 @@ def target_of(row: RemediationRow, provider: Provider | None = None, *, anew: bo
     which kind of target they go.
     """
     assert row.credential.external_id is not None
-    kind = row.credential.kind
+    kind, begun_at = row.credential.kind, None
+    former: dict[str, Any] = {}
     if row.undo is not None and row.status in BEGUN and not anew:
         kind = row.undo.get("target_kind", kind)  # as it was turned off, it is turned on
+        begun_at, former = row.acted_at, row.undo.get("former") or {}
     if row.kind is RemediationKind.REVOKE and provider is not None and isinstance(provider, EndsSessions):
         kind = provider.sessions_of(kind) or kind
     return Target(
@@ -71,4 +74,6 @@ def target_of(row: RemediationRow, provider: Provider | None = None, *, anew: bo
         credential_kind=kind,
         credential_id=row.credential.external_id,
         principal=row.identity.principal,
+        begun_at=begun_at,
+        former=former,
     )

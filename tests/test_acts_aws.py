@@ -6,6 +6,7 @@ Over HTTP, with boto3 itself, against demo/cloud.py; what the account holds is r
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -169,6 +170,26 @@ def test_ending_a_roles_sessions_denies_those_that_began_before_and_is_taken_bac
     aws.enable(sessions)
     assert account(cloud) == before
     assert aws.sessions_of("access_key") is None
+
+
+def test_sessions_can_be_ended_again_and_an_undo_leaves_those_ended_that_were_before(
+    cloud: Cloud, aws: Aws, role: Target
+) -> None:
+    first = replace(role, credential_kind=aws.sessions_of("role") or "", begun_at=NOW - timedelta(days=3))
+    aws.disable(first)
+    once = account(cloud)
+    second = replace(first, begun_at=None)
+    before = look(aws, second)
+    assert before.status is CredentialStatus.ACTIVE, "what began since is not ended"
+    second = replace(second, begun_at=NOW, former=before.former)
+    assert look(aws, second).status is CredentialStatus.ACTIVE
+    aws.disable(second)
+    after = look(aws, second)
+    assert (after.status, after.former) == (CredentialStatus.INACTIVE, before.former)
+    aws.enable(second)
+    assert account(cloud) == once
+    aws.enable(first)
+    assert REVOKE.name not in cloud.inline_policies(role="etl")
 
 
 def test_a_policy_of_our_name_that_is_not_ours_is_neither_overwritten_nor_deleted(

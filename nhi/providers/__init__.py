@@ -46,6 +46,8 @@ class Target:
     credential_kind: str
     credential_id: str
     principal: str = ""  # the provider's whole name of the identity; empty: not told
+    begun_at: datetime | None = None  # when the act about it began to change something; None: it has not yet
+    former: Mapping[str, Any] = field(default_factory=dict)  # what that act found around it, as its undo keeps it
 
 
 @dataclass(frozen=True, kw_only=True)

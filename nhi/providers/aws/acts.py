@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import ModuleType
 
 from nhi.errors import ProviderError
@@ -102,6 +103,8 @@ def switch(acting: Calls, reading_calls: Calls, target: Target, status: Credenti
     Raises ProviderError, permanent where trying again cannot help.
     """
     module = _module(target)
+    if status is CredentialStatus.INACTIVE and target.begun_at is None:
+        target = replace(target, begun_at=datetime.now(UTC))
     try:
         if status is CredentialStatus.INACTIVE or not _is_anothers(reading_calls, target):
             module.switch(acting, target, status)

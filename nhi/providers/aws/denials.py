@@ -54,6 +54,14 @@ class Denial:
             document = answer["PolicyDocument"]
         return (Found.OURS if self._is_ours(document) else Found.ANOTHER), document
 
+    def value(self, document: Mapping[str, Any] | None, name: str) -> str | None:
+        """Return what fills a place of the condition in a document of ours; None: nothing does."""
+        for operator, keys in (self.condition or {}).items():
+            for key, text in keys.items():
+                if text == f"{{{name}}}" and document is not None:
+                    return str(document["Statement"][0]["Condition"][operator][key])
+        return None
+
     def put(self, calls: Calls, owner: str, **values: str) -> None:
         """Put it on. Raises CannotSee."""
         document = json.dumps(self.document(**values))

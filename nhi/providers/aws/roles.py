@@ -20,6 +20,7 @@ from nhi.providers.aws.who import STATUS_OF, names, same_role, tags_of
 from nhi.words import sentence
 
 SESSIONS = "role_sessions"  # a target's kind: not the role, only what is under way
+_REVOKED = "revoked_before"
 _LAG = timedelta(hours=4)
 _KEPT = timedelta(days=400)
 
@@ -30,21 +31,42 @@ def look(calls: Calls, target: Target) -> CredentialState | None:
     if role is None:
         return None
     denial = _denial(target)
-    found, _ = denial.find(calls, target.identity_name)
+    found, document = denial.find(calls, target.identity_name)
     with reading("iam:GetRole"):
         used = role.get("RoleLastUsed") or {}
         at: datetime | None = used.get("LastUsedDate")
         region: str | None = used.get("Region")
     state = CredentialState(
-        status=STATUS_OF[found is Found.OURS],
+        status=STATUS_OF[_is_done(target, found, document)],
         last_used_at=None if at is None else utc(at),
         last_used_region=region,
         blocked=_blocked(denial, found),
         reads=(_read(),),
-        former=_former(calls, role, target, denial),
+        former=_former(calls, role, target, denial) | _revoked_before(target, found, document),
     )
     # CloudTrail names the role of a session by its ARN, never by its bare name.
     return with_caller(calls, state, "ResourceName", _arn(role), region=None, mine=assumes)
+
+
+def _is_done(target: Target, found: Found, document: Mapping[str, Any] | None) -> bool:
+    """Whether our denial does what the act is for. Sessions that were ended once say nothing of newer ones."""
+    if found is not Found.OURS or target.credential_kind != SESSIONS:
+        return found is Found.OURS
+    before = REVOKE.value(document, "before")
+    return target.begun_at is not None and before is not None and before >= _second(target.begun_at)
+
+
+def _revoked_before(target: Target, found: Found, document: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return up to when sessions were ended already, which an undo gives back; nothing: none were."""
+    if target.credential_kind != SESSIONS or found is not Found.OURS:
+        return {}
+    if _is_done(target, found, document):
+        return {name: value for name, value in target.former.items() if name == _REVOKED}
+    return {_REVOKED: REVOKE.value(document, "before")}
+
+
+def _second(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _blocked(denial: Denial, found: Found) -> str | None:
@@ -80,19 +102,20 @@ def assumes(told: Mapping[str, Any]) -> bool:
 
 
 def status(calls: Calls, target: Target) -> CredentialStatus | None:
-    """Read whether our policy is on it. Raises CannotSee."""
-    found, _ = _denial(target).find(calls, target.identity_name)
-    return STATUS_OF[found is Found.OURS]
+    """Read whether our policy is on it, for sessions that of this act. Raises CannotSee."""
+    return STATUS_OF[_is_done(target, *_denial(target).find(calls, target.identity_name))]
 
 
 def switch(acting: Calls, target: Target, status: CredentialStatus) -> None:
-    """Put our policy on, or take it off. Raises CannotSee."""
-    denial = _denial(target)
-    if status is CredentialStatus.ACTIVE:
+    """Put our policy on, or take it off; where sessions had been ended before, that is put back. Raises CannotSee."""
+    denial, former = _denial(target), target.former.get(_REVOKED)
+    if status is CredentialStatus.ACTIVE and denial is REVOKE and former is not None:
+        denial.put(acting, target.identity_name, before=str(former))
+    elif status is CredentialStatus.ACTIVE:
         denial.take_off(acting, target.identity_name)
     elif denial is REVOKE:
-        # The instant of the act itself, by this machine's clock: a session that begins later is let be.
-        denial.put(acting, target.identity_name, before=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        # The instant of the act itself: a session that begins later is let be.
+        denial.put(acting, target.identity_name, before=_second(target.begun_at or datetime.now(UTC)))
     else:
         denial.put(acting, target.identity_name)
 
